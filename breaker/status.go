@@ -1,0 +1,130 @@
+package breaker
+
+import "time"
+
+// State is the observed state of a zone or a store.
+type State uint8
+
+// The states of zones and stores. A store is never Troubled.
+const (
+	Calm     State = iota // nothing wrong; the cheap path
+	Troubled              // an episode is on, its breaker is closed
+	Open                  // everything is refused until the open time is over
+	HalfOpen              // triage: a growing window of requests finds out who is well
+)
+
+// String is the state's name in logs, metrics and the admin API.
+func (s State) String() string {
+	return [...]string{"calm", "troubled", "open", "half_open"}[s&3]
+}
+
+// MarshalText writes the state's name.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Status is the whole picture of the pool.
+type Status struct {
+	Workers         int          `json:"workers"`      // size of the pool, 0 if not known
+	Occupied        int          `json:"occupied"`     // slots: live and hung
+	Live            int          `json:"live"`         // slots within their deadline
+	Hung            int          `json:"hung"`         // slots whose client was answered, worker still busy
+	Waiting         int          `json:"waiting"`      // requests that wait for a slot
+	PoolSuspect     bool         `json:"pool_suspect"` // verdicts are held back: too many zones at once, or nobody answers
+	PoolSuspectText string       `json:"pool_suspect_text,omitempty"`
+	NoUpstream      uint64       `json:"no_upstream"`    // requests whose dial to the API server failed
+	EventsDropped   uint64       `json:"events_dropped"` // transitions nobody read in time
+	Zones           []ZoneStatus `json:"zones"`          // most troubled first
+}
+
+// ZoneStatus is the picture of one zone.
+type ZoneStatus struct {
+	Zone             string            `json:"zone"`
+	State            State             `json:"state"`
+	Observe          bool              `json:"observe,omitempty"` // judged only, nothing is refused
+	Since            time.Time         `json:"since,omitzero"`    // when the state began
+	EpisodeSince     time.Time         `json:"episode_since,omitzero"`
+	OpenedAt         time.Time         `json:"opened_at,omitzero"`       // last opening of this episode
+	OpenUntil        time.Time         `json:"open_until,omitzero"`      // set while open
+	RetryAfterMS     int64             `json:"retry_after_ms,omitempty"` // time left of the open state
+	Turn             int               `json:"turn,omitempty"`           // openings in this episode
+	Window           int               `json:"window,omitempty"`         // requests at once in triage
+	Evidence         string            `json:"evidence,omitempty"`       // why the state began, in words
+	Live             int               `json:"live"`
+	Hung             int               `json:"hung"`
+	Explained        int               `json:"explained"` // hung slots that take no room from the innocent
+	Waiting          int               `json:"waiting"`
+	Streams          int               `json:"streams"`
+	MaxInflight      int               `json:"max_inflight"` // limit in force now, "half of what is left" included
+	MaxHung          int               `json:"max_hung"`
+	ProbeSlots       int               `json:"probe_slots"`    // those lent included
+	WorstOccupied    int               `json:"worst_occupied"` // of this episode
+	StoresSeen       int               `json:"stores_seen"`    // in the window; an estimate above some hundred
+	StoresBad        int               `json:"stores_bad"`
+	Quarantined      []string          `json:"quarantined"` // stores in quarantine, up to 100
+	QuarantinedCount int               `json:"quarantined_count"`
+	Culprits         []Culprit         `json:"culprits"`               // up to 20, worst first
+	Outcomes         map[string]uint64 `json:"outcomes"`               // since start, by outcome
+	Refusals         map[string]uint64 `json:"refusals"`               // since start, by reason
+	WouldRefuse      map[string]uint64 `json:"would_refuse,omitempty"` // in mode observe
+	Abandoned        uint64            `json:"abandoned"`              // workers taken for dead, since start
+}
+
+// Culprit is a store named as the cause, with its evidence.
+type Culprit struct {
+	Zone          string    `json:"zone"`
+	Store         string    `json:"store"`
+	State         State     `json:"state"`
+	WorkerSeconds float64   `json:"worker_seconds"` // wasted in hung slots, those still hung included
+	Failures      int       `json:"failures"`
+	Hung          int       `json:"hung"` // slots hung now
+	FirstSeen     time.Time `json:"first_seen"`
+	LastSeen      time.Time `json:"last_seen"`
+	Evidence      string    `json:"evidence"`
+}
+
+// StoreStatus is the picture of one store.
+type StoreStatus struct {
+	Zone          string    `json:"zone"`
+	Store         string    `json:"store"`
+	State         State     `json:"state"`
+	Since         time.Time `json:"since,omitzero"`
+	OpenUntil     time.Time `json:"open_until,omitzero"`
+	RetryAfterMS  int64     `json:"retry_after_ms,omitempty"`
+	Evidence      string    `json:"evidence,omitempty"`
+	Live          int       `json:"live"`
+	Hung          int       `json:"hung"`
+	Recent        []string  `json:"recent"` // latest outcomes, newest first, kept in episodes only
+	LastOutcome   time.Time `json:"last_outcome,omitzero"`
+	WorkerSeconds float64   `json:"worker_seconds"`
+	Proven        bool      `json:"proven"` // a success after the oldest hung slot of its zone began
+}
+
+// Event kinds.
+const (
+	EventZoneTroubled     = "zone_troubled"
+	EventZoneOpened       = "zone_opened"
+	EventZoneHalfOpen     = "zone_half_open"
+	EventZoneClosed       = "zone_closed"
+	EventZoneCalm         = "zone_calm"
+	EventStoreQuarantined = "store_quarantined"
+	EventStoreHalfOpen    = "store_half_open"
+	EventStoreReleased    = "store_released"
+	EventPoolSuspect      = "pool_suspect"
+	EventPoolTrusted      = "pool_trusted"
+)
+
+// Event is a transition, with the evidence that caused it.
+type Event struct {
+	Kind     string        `json:"kind"`
+	At       time.Time     `json:"at"`
+	Zone     string        `json:"zone,omitempty"`
+	Store    string        `json:"store,omitempty"`
+	From     State         `json:"from"`
+	To       State         `json:"to"`
+	For      time.Duration `json:"for,omitempty"` // open time, for openings and quarantines
+	Turn     int           `json:"turn,omitempty"`
+	Evidence string        `json:"evidence"`
+	Live     int           `json:"live"`
+	Hung     int           `json:"hung"`
+	Observe  bool          `json:"observe,omitempty"` // would have: nothing is refused
+	Since    time.Time     `json:"since,omitzero"`    // when the episode began
+}

@@ -1,0 +1,181 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+)
+
+var zoneName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// UnknownZone is where requests go whose key names no store. It is one bounded
+// bucket with limits of its own.
+const UnknownZone = "unknown"
+
+// CheckZoneName says what is wrong with the name of a zone.
+func CheckZoneName(name string) error {
+	switch {
+	case name == "all":
+		return errors.New("zone all: the name is reserved for switches that hold for everything; choose another")
+	case !zoneName.MatchString(name):
+		return fmt.Errorf("zone %q: a zone's name is 1 to 64 letters, digits, dots, dashes or underscores", name)
+	}
+	return nil
+}
+
+// check finds what cannot be right in the settings of a zone before defaults
+// come in.
+func (z *Zone) check(workers int, maxInflight, maxHung Amount) error {
+	if workers == 0 && (maxInflight.NeedsWorkers() || maxHung.NeedsWorkers()) {
+		return errors.New("max_inflight is a share of the pool, but the size of the pool is not known: set workers to the number of requests the API server serves at once (or give max_inflight as a number)")
+	}
+	if workers > 0 && maxInflight.Of(workers) > workers {
+		return fmt.Errorf("max_inflight is %s, more than the %d workers there are", maxInflight, workers)
+	}
+	for _, d := range []struct {
+		name  string
+		value Duration
+	}{
+		{"timeout", z.Timeout}, {"slow_after", z.SlowAfter}, {"body_idle", z.BodyIdle}, {"window", z.Window},
+		{"max_wait", deref(z.MaxWait, 0)}, {"open_time", z.OpenTime}, {"open_time_max", z.OpenTimeMax},
+		{"abandon_after", z.AbandonAfter}, {"hung_hold", z.HungHold},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("%s is %s: it must not be negative", d.name, d.value)
+		}
+	}
+	if deref(z.ProbeSlots, 0) < 0 || deref(z.MaxStreams, 0) < 0 || z.MinBadStores < 0 {
+		return errors.New("probe_slots, max_streams and min_bad_stores must not be negative")
+	}
+	for _, status := range z.FailStatus {
+		if status < 400 || status > 599 {
+			return fmt.Errorf("fail_status %d: only statuses from 400 to 599 can be failures", status)
+		}
+	}
+	switch z.Mode {
+	case "", ModeEnforce, ModeObserve:
+	default:
+		return fmt.Errorf("mode is %q: it must be enforce or observe", z.Mode)
+	}
+	switch z.OnTimeout {
+	case "", OnTimeoutHold, OnTimeoutCancel:
+	default:
+		return fmt.Errorf("on_timeout is %q: it must be hold or cancel", z.OnTimeout)
+	}
+	return cmp.Or(checkShare("bad_share", z.BadShare), checkShare("slow_share", z.SlowShare), z.Check.check())
+}
+
+// check finds what does not fit together.
+func (p *ZonePolicy) check() error {
+	switch {
+	case p.Timeout < time.Millisecond:
+		return fmt.Errorf("timeout is %s: it must be at least 1ms", p.Timeout)
+	case p.SlowAfter >= p.Timeout:
+		return fmt.Errorf("slow_after is %s, but must be shorter than the timeout (%s)", p.SlowAfter, p.Timeout)
+	case p.Window < windowTimeouts*p.Timeout:
+		return fmt.Errorf("window is %s, but must be at least three times the timeout (%s): an outcome that comes after its window counts for nothing", p.Window, windowTimeouts*p.Timeout)
+	case p.OpenTimeMax < p.OpenTime:
+		return fmt.Errorf("open_time_max is %s, shorter than open_time (%s)", p.OpenTimeMax, p.OpenTime)
+	case p.AbandonAfter < p.Timeout:
+		return fmt.Errorf("abandon_after is %s, shorter than the timeout (%s)", p.AbandonAfter, p.Timeout)
+	case p.MaxHung > p.MaxInflight:
+		return fmt.Errorf("max_hung is %d, more than max_inflight (%d): it could never be reached", p.MaxHung, p.MaxInflight)
+	}
+	return nil
+}
+
+func (s *Store) check(p *StorePolicy) error {
+	if s.MaxHung < 0 || s.BadInRow < 0 || s.MinRequests < 0 || s.Records < 0 || s.OpenTime < 0 || s.OpenTimeMax < 0 {
+		return errors.New("max_hung, bad_in_row, min_requests, open_time, open_time_max and records must not be negative")
+	}
+	if p.OpenTimeMax < p.OpenTime {
+		return fmt.Errorf("open_time_max is %s, shorter than open_time (%s)", p.OpenTimeMax, p.OpenTime)
+	}
+	return checkShare("bad_share", s.BadShare)
+}
+
+func (c *Check) check() error {
+	if c == nil {
+		return nil
+	}
+	if c.Every < 0 || c.Timeout < 0 {
+		return errors.New("check: every and timeout must not be negative")
+	}
+	switch c.Protocol {
+	case "tcp":
+		if _, _, err := net.SplitHostPort(c.Address); err != nil {
+			return fmt.Errorf("check tcp: %q is not host:port", c.Address)
+		}
+		if c.Send == "" && c.Expect == "" {
+			return errors.New("check tcp: add send or expect: a frozen process still accepts connections, so only an answer proves it well")
+		}
+		if _, err := c.SendBytes(); err != nil {
+			return err
+		}
+	case "http":
+		u, err := url.Parse(c.Address)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			return fmt.Errorf("check http: %q is not a URL like http://db7:8008/health", c.Address)
+		}
+	default:
+		return fmt.Errorf("check %s: unknown protocol; use tcp or http", c.Protocol)
+	}
+	return nil
+}
+
+var unescape = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\\`, `\`)
+
+// SendBytes is what the check sends, its escapes resolved: \r \n \t \\ and \xNN.
+func (c *Check) SendBytes() ([]byte, error) { return Unescape(c.Send) }
+
+// ExpectBytes is what the answer must contain, its escapes resolved.
+func (c *Check) ExpectBytes() ([]byte, error) { return Unescape(c.Expect) }
+
+// Unescape resolves the escapes \r \n \t \\ and \xNN.
+func Unescape(s string) ([]byte, error) {
+	var out []byte
+	for s != "" {
+		if s[0] != '\\' {
+			out, s = append(out, s[0]), s[1:]
+			continue
+		}
+		if strings.HasPrefix(s, `\x`) {
+			var b byte
+			if len(s) < 4 {
+				return nil, fmt.Errorf("check: %q is cut short; write \\x and two hexadecimal digits", s)
+			}
+			if _, err := fmt.Sscanf(s[2:4], "%02x", &b); err != nil {
+				return nil, fmt.Errorf("check: %q is no hexadecimal number; write \\x and two hexadecimal digits", s[:4])
+			}
+			out, s = append(out, b), s[4:]
+			continue
+		}
+		if len(s) < 2 || !strings.Contains(`rnt\`, s[1:2]) {
+			return nil, fmt.Errorf(`check: unknown escape in %q; known are \r \n \t \\ and \xNN`, s)
+		}
+		out, s = append(out, unescape.Replace(s[:2])...), s[2:]
+	}
+	return out, nil
+}
+
+func (c *Check) withDefaults() *Check {
+	if c == nil {
+		return nil
+	}
+	full := *c
+	full.Every = cmp.Or(c.Every, defaultCheckEvery)
+	full.Timeout = cmp.Or(c.Timeout, defaultCheckTimeout)
+	return &full
+}
+
+func checkShare(name string, percent float64) error {
+	if !(percent >= 0 && percent <= 100) {
+		return fmt.Errorf("%s is %v: it must be a share from 0 to 100 percent", name, percent)
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Policy is settings with every default filled in and every number absolute.
+type Policy struct {
+	Workers      int     // size of the pool; 0: unknown, not limited
+	MaxOpenZones float64 // share of the zones that may be open, 0 to 1
+	Store        StorePolicy
+	Default      ZonePolicy            // of zones that have none of their own
+	Zones        map[string]ZonePolicy // by name
+}
+
+// ZonePolicy is what holds for one zone.
+type ZonePolicy struct {
+	Timeout, SlowAfter, BodyIdle         time.Duration
+	MaxWait, Window                      time.Duration
+	OpenTime, OpenTimeMax                time.Duration
+	AbandonAfter, HungHold               time.Duration
+	MaxInflight, MaxHung                 int
+	ProbeSlots, MaxStreams, MinBadStores int
+	BadShare, SlowShare                  float64 // 0 to 1; SlowShare 0: off
+	FailStatus                           []int
+	Observe                              bool
+	CancelOnTimeout                      bool
+	Check                                *Check
+}
+
+// Fails says that a response of this status is a failure of the zone.
+func (z *ZonePolicy) Fails(status int) bool { return slices.Contains(z.FailStatus, status) }
+
+// StorePolicy is what holds for every store.
+type StorePolicy struct {
+	MaxInflight           int // 0: its fair share
+	MaxHung               int
+	BadInRow              int
+	BadShare              float64 // 0 to 1
+	MinRequests           int
+	OpenTime, OpenTimeMax time.Duration
+	Records               int
+}
+
+// Zone is the policy of the zone of this name.
+func (p *Policy) Zone(name string) ZonePolicy {
+	if z, ok := p.Zones[name]; ok {
+		return z
+	}
+	return p.Default
+}
+
+// Policy checks the settings and fills in the defaults. An error names the
+// setting and says what to write instead.
+func (a *App) Policy() (*Policy, error) {
+	if a.Workers < 0 {
+		return nil, fmt.Errorf("workers is %d: it must be the number of requests the API server serves at once, at least 1", a.Workers)
+	}
+	if err := checkShare("max_open_zones", a.MaxOpenZones); err != nil {
+		return nil, err
+	}
+	p := &Policy{
+		Workers:      a.Workers,
+		MaxOpenZones: cmp.Or(a.MaxOpenZones, defaultMaxOpenZones) / 100,
+		Zones:        make(map[string]ZonePolicy, len(a.Zones)),
+	}
+	var err error
+	if p.Store, err = a.Store.policy(); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	base := Zone{Name: AllZones}
+	seen := make(map[string]bool)
+	for i := range a.Zones {
+		name := a.Zones[i].Name
+		if seen[name] {
+			return nil, fmt.Errorf("zone %s: specified twice", name)
+		}
+		seen[name] = true
+		if name == AllZones {
+			base = a.Zones[i]
+		}
+	}
+	if p.Default, err = base.policy(a.Workers); err != nil {
+		return nil, fmt.Errorf("zone *: %w", err)
+	}
+	for i := range a.Zones {
+		z := a.Zones[i]
+		if z.Name == AllZones {
+			continue
+		}
+		if err := CheckZoneName(z.Name); err != nil {
+			return nil, err
+		}
+		z.inherit(&base)
+		if p.Zones[z.Name], err = z.policy(a.Workers); err != nil {
+			return nil, fmt.Errorf("zone %s: %w", z.Name, err)
+		}
+	}
+	return p, nil
+}
+
+// inherit takes what z leaves out from base.
+func (z *Zone) inherit(base *Zone) {
+	// A timeout of its own brings its own derived times along, unless they are
+	// given too.
+	if z.Timeout == 0 {
+		z.Timeout = base.Timeout
+		z.SlowAfter = cmp.Or(z.SlowAfter, base.SlowAfter)
+		z.Window = cmp.Or(z.Window, base.Window)
+	}
+	z.BodyIdle = cmp.Or(z.BodyIdle, base.BodyIdle)
+	z.MaxInflight = cmp.Or(z.MaxInflight, base.MaxInflight)
+	z.MaxHung = cmp.Or(z.MaxHung, base.MaxHung)
+	z.ProbeSlots = cmp.Or(z.ProbeSlots, base.ProbeSlots)
+	z.MaxWait = cmp.Or(z.MaxWait, base.MaxWait)
+	z.MaxStreams = cmp.Or(z.MaxStreams, base.MaxStreams)
+	if z.FailStatus == nil {
+		z.FailStatus = base.FailStatus
+	}
+	z.BadShare = cmp.Or(z.BadShare, base.BadShare)
+	z.MinBadStores = cmp.Or(z.MinBadStores, base.MinBadStores)
+	z.SlowShare = cmp.Or(z.SlowShare, base.SlowShare)
+	z.OpenTime = cmp.Or(z.OpenTime, base.OpenTime)
+	z.OpenTimeMax = cmp.Or(z.OpenTimeMax, base.OpenTimeMax)
+	z.Mode = cmp.Or(z.Mode, base.Mode)
+	z.OnTimeout = cmp.Or(z.OnTimeout, base.OnTimeout)
+	z.AbandonAfter = cmp.Or(z.AbandonAfter, base.AbandonAfter)
+	z.HungHold = cmp.Or(z.HungHold, base.HungHold)
+	z.Check = cmp.Or(z.Check, base.Check)
+}
+
+func (z *Zone) policy(workers int) (ZonePolicy, error) {
+	timeout := cmp.Or(z.Timeout, defaultTimeout)
+	maxInflight := z.MaxInflight
+	if maxInflight.IsZero() {
+		maxInflight = Percent(defaultShare)
+	}
+	maxHung := z.MaxHung
+	if maxHung.IsZero() {
+		maxHung = maxInflight
+	}
+	if err := z.check(workers, maxInflight, maxHung); err != nil {
+		return ZonePolicy{}, err
+	}
+	p := ZonePolicy{
+		Timeout:         time.Duration(timeout),
+		SlowAfter:       time.Duration(cmp.Or(z.SlowAfter, timeout/2)),
+		BodyIdle:        time.Duration(cmp.Or(z.BodyIdle, defaultBodyIdle)),
+		MaxWait:         time.Duration(deref(z.MaxWait, defaultMaxWait)),
+		Window:          time.Duration(cmp.Or(z.Window, max(defaultWindow, windowTimeouts*timeout))),
+		OpenTime:        time.Duration(cmp.Or(z.OpenTime, defaultOpenTime)),
+		OpenTimeMax:     time.Duration(cmp.Or(z.OpenTimeMax, max(defaultOpenTimeMax, z.OpenTime))),
+		AbandonAfter:    time.Duration(cmp.Or(z.AbandonAfter, max(defaultAbandonAfter, timeout))),
+		HungHold:        time.Duration(cmp.Or(z.HungHold, defaultHungHold)),
+		MaxInflight:     maxInflight.Of(workers),
+		MaxHung:         maxHung.Of(workers),
+		ProbeSlots:      deref(z.ProbeSlots, defaultProbeSlots),
+		MaxStreams:      deref(z.MaxStreams, defaultMaxStreams),
+		MinBadStores:    cmp.Or(z.MinBadStores, defaultMinBadStores),
+		BadShare:        cmp.Or(z.BadShare, defaultBadShare) / 100,
+		SlowShare:       z.SlowShare / 100,
+		FailStatus:      slices.Clone(z.FailStatus),
+		Observe:         z.Mode == ModeObserve,
+		CancelOnTimeout: z.OnTimeout == OnTimeoutCancel,
+		Check:           z.Check.withDefaults(),
+	}
+	if z.FailStatus == nil {
+		p.FailStatus = defaultFailStatus()
+	}
+	return p, p.check()
+}
+
+func (s *Store) policy() (StorePolicy, error) {
+	p := StorePolicy{
+		MaxHung:     cmp.Or(s.MaxHung, defaultStoreHung),
+		BadInRow:    cmp.Or(s.BadInRow, defaultBadInRow),
+		BadShare:    cmp.Or(s.BadShare, defaultBadShare) / 100,
+		MinRequests: cmp.Or(s.MinRequests, defaultMinRequests),
+		OpenTime:    time.Duration(cmp.Or(s.OpenTime, defaultOpenTime)),
+		OpenTimeMax: time.Duration(cmp.Or(s.OpenTimeMax, max(defaultOpenTimeMax, s.OpenTime))),
+		Records:     cmp.Or(s.Records, defaultRecords),
+	}
+	if s.MaxInflight != "" && s.MaxInflight != FairShare {
+		n, err := strconv.Atoi(s.MaxInflight)
+		if err != nil || n < 1 {
+			return p, fmt.Errorf("max_inflight is %q: write fair, or a number of requests of at least 1", s.MaxInflight)
+		}
+		p.MaxInflight = n
+	}
+	return p, s.check(&p)
+}
+
+func deref[T any](v *T, otherwise T) T {
+	if v == nil {
+		return otherwise
+	}
+	return *v
+}
