@@ -132,10 +132,11 @@ type Zone struct {
 
 // Check asks a zone's database whether it is well.
 type Check struct {
-	// "tcp" or "http".
+	// "tcp", "http" or "postgres" (SELECT 1).
 	Protocol string `json:"protocol"`
 
-	// host:port for tcp, a URL for http.
+	// host:port for tcp, a URL for http, for postgres a URL or a connection
+	// string like "host=db7 user=firebreak dbname=shop".
 	Address string `json:"address"`
 
 	// What to send after connecting (tcp). Go escapes such as \r\n and \x00 are
@@ -143,7 +144,7 @@ type Check struct {
 	Send string `json:"send,omitempty"`
 
 	// What the answer must contain (tcp: any answer if empty and something was
-	// sent; http: in the body).
+	// sent; http: in the body; postgres: not used).
 	Expect string `json:"expect,omitempty"`
 
 	// How often to ask. Default: 1s.

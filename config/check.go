@@ -122,8 +122,24 @@ func (c *Check) check() error {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return fmt.Errorf("check http: %q is not a URL like http://db7:8008/health", c.Address)
 		}
+	case "postgres":
+		return c.checkPostgres()
 	default:
-		return fmt.Errorf("check %s: unknown protocol; use tcp or http", c.Protocol)
+		return fmt.Errorf("check %s: unknown protocol; use tcp, http or postgres", c.Protocol)
+	}
+	return nil
+}
+
+// checkPostgres looks at the form only: reading a connection string in full
+// takes the driver, which the settings do not need otherwise. Errors do not
+// repeat the address, since it may hold a password.
+func (c *Check) checkPostgres() error {
+	isURL := strings.HasPrefix(c.Address, "postgres://") || strings.HasPrefix(c.Address, "postgresql://")
+	if !isURL && !strings.Contains(c.Address, "=") {
+		return errors.New("check postgres: write a URL like postgres://firebreak@db7/shop or settings like \"host=db7 user=firebreak dbname=shop\"")
+	}
+	if c.Send != "" || c.Expect != "" {
+		return errors.New("check postgres: send and expect have no meaning here; it always asks SELECT 1")
 	}
 	return nil
 }

@@ -1,0 +1,304 @@
+package breaker
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Request is what the guard must know of a request.
+type Request struct {
+	Zone, Store string
+
+	// Shared says that the request belongs to the bucket of unknown keys:
+	// Zone is config.UnknownZone and Store the same for all of them. Such a
+	// bucket has no store breaker.
+	Shared bool
+
+	// Timeout is the time until the first byte, if it is not the zone's.
+	Timeout time.Duration
+
+	// Stream says that the request asks for a stream.
+	Stream bool
+}
+
+// verdict is what happens to a request that asks for a slot.
+type verdict struct {
+	admit  bool
+	wait   bool // no room now; it may wait
+	reason Reason
+	lane   lane
+	after  time.Duration // of a refusal
+	since  int64
+	detail string
+}
+
+// Admit asks for a slot. It may wait for one up to the zone's max_wait, in a
+// queue that is fair by zone and by store. Either the slot or the refusal is
+// nil. The slot must be ended, on every path.
+func (g *Guard) Admit(ctx context.Context, r Request) (*Slot, *Refusal) {
+	z, hash := g.zone(r.Zone), hashOf(r.Store)
+	now := g.now()
+	z.mu.Lock()
+	s, refusal, w := z.tryAdmit(&r, hash, now)
+	z.mu.Unlock()
+	if w == nil {
+		return s, refusal
+	}
+	return w.wait(ctx, g, z)
+}
+
+// tryAdmit opens a slot, refuses, or queues the request.
+func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *waiter) {
+	v := verdict{admit: true}
+	if z.waiters.has(r.Store) {
+		v = verdict{wait: true}
+	} else if z.state != Calm || r.Stream || !z.hasRoom() {
+		v = z.decide(r, hash, now)
+	}
+	if z.policy.Observe {
+		z.countWould(v)
+		return z.open(r, hash, now, verdict{admit: true}, true), nil, nil
+	}
+	if v.admit {
+		if s := z.open(r, hash, now, v, false); s != nil {
+			return s, nil, nil
+		}
+		v = verdict{wait: true}
+	}
+	if v.wait && z.policy.MaxWait > 0 {
+		if w := z.enqueue(r, hash, now); w != nil {
+			return nil, nil, w
+		}
+	}
+	if v.wait {
+		v = z.busy()
+	}
+	return nil, z.refuse(v, now), nil
+}
+
+// hasRoom says that a calm zone takes anybody: at most half of its slots are
+// taken and no store has a limit of its own.
+func (z *zone) hasRoom() bool {
+	taken := z.live + z.hung
+	return taken < (z.policy.MaxInflight+1)/2 && taken < z.limit() && z.store.MaxInflight == 0 && z.hung == 0
+}
+
+// decide says what happens to a request, and changes nothing.
+func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
+	if z.state == Open {
+		return verdict{reason: ReasonZoneOpen, after: time.Duration(z.machine.until - now), since: z.since, detail: z.evidence}
+	}
+	if r.Stream && z.streams >= z.policy.MaxStreams {
+		return z.busy()
+	}
+	probe := false
+	if rec := z.books.get(r.Store); rec != nil && rec.state != Calm {
+		if v := z.decideQuarantined(rec, now); !v.admit {
+			return v
+		}
+		probe = true
+	}
+	if z.state == HalfOpen {
+		return z.decideTriage(now)
+	}
+	return z.decideCapacity(r, hash, now, probe)
+}
+
+// decideQuarantined lets one probe through per open time. A store whose
+// earlier request is still stuck gets no further one for the longest open
+// time: the stuck one is the better probe, and costs no second worker.
+func (z *zone) decideQuarantined(rec *record, now int64) verdict {
+	v := verdict{reason: ReasonQuarantine, since: rec.since, detail: rec.evidence}
+	if rec.state == Open {
+		v.after = max(time.Duration(rec.machine.until-now), 0)
+		return v
+	}
+	v.after = busyRetry
+	if rec.hung > 0 && (now-rec.lastHung < int64(z.store.OpenTimeMax) || z.hung >= z.policy.MaxHung) {
+		return v
+	}
+	if rec.machine.pending() {
+		return verdict{wait: true}
+	}
+	return verdict{admit: true}
+}
+
+// decideTriage lets as many requests in as the window has room for.
+func (z *zone) decideTriage(now int64) verdict {
+	taken, limit := z.live+z.hung-z.explained, z.limit()
+	switch {
+	case z.probing >= z.window:
+		return verdict{wait: true}
+	case taken < limit:
+		return verdict{admit: true}
+	case z.trials < z.probeSlots():
+		return verdict{admit: true, lane: trial}
+	}
+	return verdict{reason: ReasonZoneOpen, after: busyRetry, since: z.since, detail: z.evidence}
+}
+
+// decideCapacity applies the limits of a zone that is closed.
+func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) verdict {
+	taken, limit := z.live+z.hung-z.explained, z.limit()
+	if z.live+z.hung >= z.halfOfWhatIsLeft() {
+		return verdict{wait: true}
+	}
+	if z.hung >= z.policy.MaxHung && !r.Shared && !z.proven(r.Store, hash) {
+		if probe {
+			return verdict{reason: ReasonQuarantine, after: busyRetry}
+		}
+		return z.tryLane(r.Store, now)
+	}
+	if taken >= limit {
+		stuckSince := z.oldestStuck(now, z.suspectAfter())
+		if stuckSince != 0 && z.lastOK > stuckSince && !probe {
+			return z.tryLane(r.Store, now)
+		}
+		return verdict{wait: true}
+	}
+	if r.Shared || z.shareLeft(r.Store, taken, limit, now) {
+		return verdict{admit: true}
+	}
+	return verdict{wait: true}
+}
+
+// tryLane lets a store through the probe lane while the regular slots are used
+// up, one request at a time, unless it has a stuck request itself.
+func (z *zone) tryLane(store string, now int64) verdict {
+	mine, suspect, _ := z.holds(store, now)
+	if z.trials < z.probeSlots() && mine == 0 && !suspect {
+		return verdict{admit: true, lane: trial}
+	}
+	return verdict{wait: true}
+}
+
+// shareLeft says that the store may hold one more slot.
+func (z *zone) shareLeft(store string, taken, limit int, now int64) bool {
+	hard := z.store.MaxInflight
+	if hard == 0 && taken < (limit+1)/2 {
+		return true
+	}
+	mine, suspect, stores := z.holds(store, now)
+	if hard > 0 {
+		return mine < hard
+	}
+	if mine == 0 {
+		return true
+	}
+	return !suspect && mine < max(1, limit/stores)
+}
+
+// holds counts the slots of the store that take room, tells whether one of
+// them is taking suspiciously long, and counts the stores in flight, this one
+// included.
+func (z *zone) holds(store string, now int64) (mine int, suspect bool, stores int) {
+	after := z.suspectAfter()
+	others := make(map[uint64]struct{}, z.slots.len+1)
+	for s := z.slots.head; s != nil; s = s.next {
+		if s.store == store {
+			mine++
+			suspect = suspect || (s.stuck() && now-s.start >= after)
+		} else if !s.explained {
+			others[s.hash] = struct{}{}
+		}
+	}
+	return mine, suspect, len(others) + 1
+}
+
+func (z *zone) busy() verdict {
+	return verdict{reason: ReasonBusy, after: busyRetry}
+}
+
+// open opens a slot, if the pool has a worker for it. force books it even so,
+// for zones that only observe.
+func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *Slot {
+	workers := z.g.policy.Load().Workers
+	if force {
+		workers = 0
+	}
+	if !z.g.takeWorker(workers) {
+		return nil
+	}
+	s := &Slot{z: z, policy: z.policy, store: r.Store, hash: hash, start: now, lane: v.lane}
+	s.timeout, s.slowAfter = int64(z.policy.Timeout), int64(z.policy.SlowAfter)
+	if r.Timeout > 0 {
+		s.slowAfter = int64(float64(r.Timeout) * float64(s.slowAfter) / float64(s.timeout))
+		s.timeout = int64(r.Timeout)
+	}
+	if z.state != Calm {
+		z.takePermits(s)
+	}
+	if s.lane == trial {
+		z.trials++
+	}
+	z.live++
+	z.slots.push(s)
+	z.occupied.Add(1)
+	if !z.eventful.Load() {
+		z.eventful.Store(true)
+	}
+	z.worst = max(z.worst, z.live+z.hung)
+	return s
+}
+
+// takePermits books the probe that this request is, if it is one.
+func (z *zone) takePermits(s *Slot) {
+	if rec := z.books.get(s.store); rec != nil && rec.state == HalfOpen {
+		s.storePass, _ = rec.machine.permit()
+	}
+	if z.state == HalfOpen {
+		var ok bool
+		if s.zonePass, ok = z.machine.permit(); ok {
+			z.probing++
+			s.triage = z.triages
+		}
+	}
+}
+
+func (z *zone) refuse(v verdict, now int64) *Refusal {
+	if z.refusals == nil {
+		z.refusals = make(map[Reason]uint64)
+	}
+	z.refusals[v.reason]++
+	detail := v.detail
+	if v.reason == ReasonBusy {
+		detail = fmt.Sprintf("zone %s: no slot came free within %s", z.name, z.policy.MaxWait)
+	}
+	return &Refusal{Reason: v.reason, RetryAfter: max(v.after, busyRetry), Since: z.g.wall(v.since), Detail: detail}
+}
+
+func (z *zone) countWould(v verdict) {
+	if v.admit {
+		return
+	}
+	if v.wait {
+		v = z.busy()
+	}
+	if z.wouldRefuse == nil {
+		z.wouldRefuse = make(map[Reason]uint64)
+	}
+	z.wouldRefuse[v.reason]++
+}
+
+// Explain says what Admit would do with a request of this store now, and
+// changes nothing: nil means that it would be admitted.
+func (g *Guard) Explain(zoneName, store string) *Refusal {
+	z := (*g.zones.Load())[zoneName]
+	if z == nil {
+		return nil
+	}
+	now := g.now()
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	r := Request{Zone: zoneName, Store: store, Shared: z.shared()}
+	v := z.decide(&r, hashOf(store), now)
+	switch {
+	case v.admit:
+		return nil
+	case v.wait:
+		v = z.busy()
+		v.detail = fmt.Sprintf("zone %s: no slot is free; the request would wait up to %s and then be refused", z.name, z.policy.MaxWait)
+	}
+	return &Refusal{Reason: v.reason, RetryAfter: max(v.after, busyRetry), Since: g.wall(v.since), Detail: v.detail}
+}

@@ -1,0 +1,268 @@
+package breaker
+
+import (
+	"fmt"
+	"time"
+)
+
+// settle takes in the verdict on a request: once, whatever comes later.
+func (z *zone) settle(s *Slot, o Outcome, now int64) {
+	if s.settled {
+		return
+	}
+	s.settled, s.left = true, false
+	if o == OK && now-s.start >= s.slowAfter {
+		o = Slow
+	}
+	z.outcomes[o]++
+	switch {
+	case o.good():
+		z.good(s, o, now)
+	case o == NoUpstream:
+		z.g.upstreamAway(z, now)
+	case o.bad() && !(o == Broken && z.g.away(now)) && !z.g.silent(now):
+		z.badOutcome(s, o, now)
+	}
+	z.neutral(s) // whatever it was to find out and did not
+}
+
+// restate turns an answer that was good into a hang: its body stalled.
+func (z *zone) restate(s *Slot, o Outcome, now int64) {
+	if !z.g.silent(now) {
+		z.badOutcome(s, o, now)
+	}
+}
+
+// neutral gives back the probes that are not settled yet.
+func (z *zone) neutral(s *Slot) {
+	s.storePass.settle(errNeutral)
+	z.settleZonePass(s, errNeutral)
+}
+
+func (z *zone) settleZonePass(s *Slot, err error) {
+	if s.zonePass.held() {
+		z.probing--
+		s.zonePass.settle(err)
+	}
+}
+
+// good takes in a success.
+func (z *zone) good(s *Slot, o Outcome, now int64) {
+	z.noteOK(s.hash, now)
+	if o == OK {
+		if s.hash != z.fastStore {
+			z.otherFast, z.fastStore = z.fastOK, s.hash
+		}
+		z.fastOK = now
+		z.latency += (now - s.start - z.latency) / 8
+	}
+	if z.state == Calm {
+		if z.policy.SlowShare > 0 {
+			z.noteSlow(s, o, now)
+		}
+		return
+	}
+	rec := z.books.ensure(s.store)
+	rec.note(o, now, z.policy.Window)
+	delete(z.bad, rec)
+	if z.policy.SlowShare > 0 {
+		z.noteSlow(s, o, now)
+	}
+	z.storeGood(s, rec, now)
+	z.triageGood(s, now)
+	z.explain()
+	z.judgeStore(rec, s.hash, now)
+	z.judge(now)
+}
+
+// storeGood releases the store if this success is what its breaker waits for:
+// its probe, or the aging request that alone had put it into quarantine.
+func (z *zone) storeGood(s *Slot, rec *record, now int64) {
+	why := fmt.Sprintf("a request was answered after %s", brief(now-s.start))
+	if rec.cause == s {
+		rec.culprit = false
+		z.release(rec, now, why)
+		return
+	}
+	s.storePass.settle(nil)
+	if rec.state == HalfOpen && rec.machine.closed() {
+		z.release(rec, now, why)
+	}
+}
+
+func (z *zone) noteOK(hash uint64, now int64) {
+	if z.seen == nil {
+		z.seen = new(seen)
+	}
+	z.seen.mark(hash, now)
+	if hash != z.lastOKStore {
+		z.otherOK, z.lastOKStore = z.lastOK, hash
+	}
+	z.lastOK = now
+	z.lastOKAt.Store(now)
+}
+
+// badOutcome takes in a failure or a hang.
+func (z *zone) badOutcome(s *Slot, o Outcome, now int64) {
+	rec := z.books.ensure(s.store)
+	rec.note(o, now, z.policy.Window)
+	if s.phase == hung && rec.cause == s {
+		rec.cause = nil // it is no longer merely slow
+	}
+	z.lastTrouble = now
+	z.eventful.Store(true)
+	if z.state == Open {
+		return // admitted before it opened: the zone explains it
+	}
+	z.bad[rec] = struct{}{}
+	z.slowForget(s.hash)
+	if z.state == Calm && (o != Failure && o != Broken || len(z.bad) >= z.policy.MinBadStores) {
+		z.trouble(now, fmt.Sprintf("%s of store %s", o, s.store))
+	}
+	if s.storePass.held() {
+		s.storePass.settle(errBad)
+		z.quarantine(rec, now, fmt.Sprintf("tried again, and the request ended as %s", o))
+	}
+	if z.state == HalfOpen {
+		z.triageBad(s, rec, now, o.String())
+		return
+	}
+	z.judgeStore(rec, s.hash, now)
+	z.judge(now)
+}
+
+// turnHung moves a slot from live to hung.
+func (z *zone) turnHung(s *Slot, now int64) {
+	s.phase, s.hungAt = hung, now
+	z.live--
+	z.hung++
+	z.g.hung.Add(1)
+	rec := z.books.ensure(s.store)
+	rec.hung++
+	rec.lastHung = max(rec.lastHung, s.start)
+	z.books.repin(rec)
+	z.lastTrouble = now
+	z.eventful.Store(true)
+}
+
+// end frees the worker. o is the verdict if there was none, or the late answer
+// of a hung request.
+func (z *zone) end(s *Slot, o Outcome, now int64) {
+	switch s.phase {
+	case ended:
+		return
+	case stream:
+		s.phase = ended
+		z.streams--
+		return
+	}
+	wasHung, late := s.phase == hung, s.settled
+	z.remove(s)
+	s.phase = ended
+	if o == Abandoned {
+		z.abandoned++
+	}
+	switch {
+	case !late:
+		z.settle(s, o, now)
+	case wasHung && o.good():
+		z.cameBack(s, now)
+	}
+	if rec := z.books.get(s.store); rec != nil && rec.cause == s {
+		rec.cause = nil
+		z.books.repin(rec)
+	}
+	z.explain()
+}
+
+// remove takes the slot off the books of the zone and of the pool.
+func (z *zone) remove(s *Slot) {
+	if s.phase == hung {
+		z.hung--
+		z.g.hung.Add(-1)
+		if rec := z.books.get(s.store); rec != nil {
+			rec.hung--
+			rec.wasted += z.g.now() - s.hungAt
+			z.books.repin(rec)
+		}
+	} else {
+		z.live--
+	}
+	if s.explained {
+		z.explained--
+	}
+	if s.lane == trial {
+		z.trials--
+	}
+	z.slots.remove(s)
+	z.occupied.Add(-1)
+	z.g.occupied.Add(-1)
+}
+
+// cameBack takes in the late success of a hung request: the stuck requests are
+// the best probes there are.
+func (z *zone) cameBack(s *Slot, now int64) {
+	z.noteOK(s.hash, now)
+	rec := z.books.ensure(s.store)
+	rec.lastOK = now
+	switch z.state {
+	case Open:
+		z.answeredWhileOpen(s, now)
+	case HalfOpen:
+		z.grow()
+	case Calm, Troubled:
+		delete(z.bad, rec)
+		if rec.state != Calm && rec.hung == 0 {
+			z.release(rec, now, fmt.Sprintf("its hung request came back with an answer after %s", brief(now-s.start)))
+		}
+	}
+}
+
+// explain finds the stuck slots that are explained: their store is in
+// quarantine and another store of the zone had a success after they began.
+// They take no room from the innocent stores of the zone.
+func (z *zone) explain() {
+	if z.state == Calm {
+		return
+	}
+	for s := z.slots.head; s != nil; s = s.next {
+		if !s.stuck() && !s.explained {
+			continue
+		}
+		rec := z.books.get(s.store)
+		explained := s.stuck() && rec != nil && rec.state != Calm && z.otherOKSince(s.hash, s.start)
+		if explained != s.explained {
+			s.explained = explained
+			if explained {
+				z.explained++
+			} else {
+				z.explained--
+			}
+		}
+	}
+}
+
+// upstreamAway notes that the API server could not be dialled. What broke
+// shortly before was its doing.
+func (g *Guard) upstreamAway(z *zone, now int64) {
+	g.noUpstream.Add(1)
+	g.awayAt.Store(now)
+	for rec := range z.bad {
+		rec.forgive(now - int64(awayGrace))
+		if !rec.last.bad() {
+			delete(z.bad, rec)
+		}
+	}
+}
+
+// brief is a guard duration for people.
+func brief(d int64) string {
+	switch v := time.Duration(d); {
+	case v < time.Second:
+		return v.Round(time.Millisecond).String()
+	case v < time.Minute:
+		return v.Round(100 * time.Millisecond).String()
+	default:
+		return v.Round(time.Second).String()
+	}
+}

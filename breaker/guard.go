@@ -1,0 +1,220 @@
+package breaker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+const (
+	// sweepEvery is how often requests in flight are looked at.
+	sweepEvery = 100 * time.Millisecond
+
+	// lease is how long after a slot's time the guard waits for its owner to
+	// report before it does so itself.
+	lease = time.Second
+
+	// busyRetry is the Retry-After of a request that found no slot.
+	busyRetry = time.Second
+
+	eventBuffer = 4096
+)
+
+// Options is what a Guard needs beside its policy.
+type Options struct {
+	// Check asks a zone's database how it is; nil: zones have no checks. It is
+	// called off the request path, one call at a time per zone, and must heed
+	// its context.
+	Check func(ctx context.Context, zone string, c *config.Check) error
+}
+
+// Guard guards one pool of workers. All methods may be called concurrently.
+// Create it with New and end it with Close.
+type Guard struct {
+	base   time.Time // time zero of all times in this package
+	policy atomic.Pointer[config.Policy]
+	opts   Options
+	events chan Event
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+
+	mu    sync.Mutex // guards changes of zones
+	zones atomic.Pointer[map[string]*zone]
+
+	occupied   atomic.Int64 // slots, live and hung; never more than workers
+	hung       atomic.Int64
+	openZones  atomic.Int64 // zones open or half-open, those that only observe left out
+	noUpstream atomic.Uint64
+	awayAt     atomic.Int64 // when a dial to the API server last failed
+	silentAt   atomic.Int64 // when the whole pool was last seen not to answer anybody
+	suspect    atomic.Pointer[suspicion]
+	dropped    atomic.Uint64
+
+	queue dispatcher
+}
+
+// suspicion is why verdicts are held back.
+type suspicion struct {
+	text  string
+	until int64
+}
+
+// New makes a guard and starts its sweeper.
+func New(p *config.Policy, opts Options) *Guard {
+	g := &Guard{base: time.Now().Add(-time.Hour), opts: opts, events: make(chan Event, eventBuffer)}
+	g.policy.Store(p)
+	g.zones.Store(&map[string]*zone{})
+	ctx, cancel := context.WithCancel(context.Background())
+	g.stop = cancel
+	g.done.Go(func() { g.sweeper(ctx) })
+	return g
+}
+
+// Close ends the guard's goroutines and waits for them. Slots that are still
+// open may end later; nothing more is judged.
+func (g *Guard) Close() {
+	g.stop()
+	g.done.Wait()
+}
+
+// Policy is the policy in force.
+func (g *Guard) Policy() *config.Policy { return g.policy.Load() }
+
+// Apply puts a new policy in force. States, evidence and slots stay. zones
+// names all zones there are, as far as that is known: the whole that
+// max_open_zones is a share of. Idle zones that are neither named nor
+// configured are forgotten.
+func (g *Guard) Apply(p *config.Policy, zones []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.policy.Store(p)
+	old := *g.zones.Load()
+	next := make(map[string]*zone, len(zones)+len(p.Zones))
+	for _, name := range zones {
+		next[name] = old[name]
+	}
+	for name := range p.Zones {
+		next[name] = old[name]
+	}
+	for name, z := range old {
+		if _, ok := next[name]; !ok && z.inUse() {
+			next[name] = z
+		}
+	}
+	for name, z := range next {
+		if z == nil {
+			next[name] = newZone(g, name, p)
+			continue
+		}
+		z.apply(p)
+	}
+	g.zones.Store(&next)
+}
+
+// Events delivers transitions in order. One reader at a time should drain it;
+// what nobody reads in time is dropped and counted in Status.
+func (g *Guard) Events() <-chan Event { return g.events }
+
+func (g *Guard) emit(e Event) {
+	select {
+	case g.events <- e:
+	default:
+		g.dropped.Add(1)
+	}
+}
+
+// now is the guard's time in nanoseconds: monotonic, and never zero.
+func (g *Guard) now() int64 { return int64(time.Since(g.base)) }
+
+// wall turns the guard's time into the time of day.
+func (g *Guard) wall(t int64) time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return g.base.Add(time.Duration(t)).Round(0)
+}
+
+// zone is the zone of this name, made on first use.
+func (g *Guard) zone(name string) *zone {
+	if z, ok := (*g.zones.Load())[name]; ok {
+		return z
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := *g.zones.Load()
+	if z, ok := old[name]; ok {
+		return z
+	}
+	next := make(map[string]*zone, len(old)+1)
+	for n, z := range old {
+		next[n] = z
+	}
+	z := newZone(g, name, g.policy.Load())
+	next[name] = z
+	g.zones.Store(&next)
+	return z
+}
+
+// takeWorker books one worker of the pool.
+func (g *Guard) takeWorker(workers int) bool {
+	for {
+		n := g.occupied.Load()
+		if workers > 0 && n >= int64(workers) {
+			return false
+		}
+		if g.occupied.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// mayOpen books one more open zone, unless that would be more than the share
+// of zones that can be believed to be broken at once. One zone may always open.
+func (g *Guard) mayOpen() bool {
+	limit := max(1, int64(g.policy.Load().MaxOpenZones*float64(g.zoneCount())))
+	for {
+		n := g.openZones.Load()
+		if n >= limit {
+			return false
+		}
+		if g.openZones.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// zoneCount is how many zones there are, the bucket of unknown keys left out.
+func (g *Guard) zoneCount() int {
+	zones := *g.zones.Load()
+	if _, ok := zones[config.UnknownZone]; ok {
+		return len(zones) - 1
+	}
+	return len(zones)
+}
+
+// suspectPool says that verdicts are held back, and why.
+func (g *Guard) suspectPool(now int64, text string) {
+	s := &suspicion{text: text, until: now + int64(5*time.Second)}
+	if old := g.suspect.Swap(s); old == nil {
+		g.emit(Event{Kind: EventPoolSuspect, At: g.wall(now), Evidence: text})
+	}
+}
+
+// silent says that the whole pool answered nobody a moment ago, so that no
+// zone and no store can be told to be the cause.
+func (g *Guard) silent(now int64) bool {
+	at := g.silentAt.Load()
+	return at != 0 && now-at < int64(g.policy.Load().Default.SlowAfter)
+}
+
+// away says that the API server could not be dialled a moment ago: what broke
+// around then is its doing.
+func (g *Guard) away(now int64) bool {
+	at := g.awayAt.Load()
+	return at != 0 && now-at < int64(awayGrace)
+}
+
+const awayGrace = 2 * time.Second

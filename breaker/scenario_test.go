@@ -1,0 +1,311 @@
+package breaker_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+)
+
+func okPercent(p *pool, since time.Time, match func(result) bool) float64 {
+	all := p.count(since, match)
+	ok := p.count(since, func(r result) bool { return match(r) && r.outcome == "ok" })
+	if all == 0 {
+		return 100
+	}
+	return 100 * float64(ok) / float64(all)
+}
+
+func TestFrozenZoneOpensBeforeItsDeadlineAndComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(3*time.Second, 300, allZones)
+		began := time.Now()
+		p.freeze("z7")
+		var openedAfter time.Duration
+		for i := range 300 * 40 {
+			p.send(allZones(i))
+			time.Sleep(time.Second / 300)
+			if openedAfter == 0 && p.state("z7").State == breaker.Open {
+				openedAfter = time.Since(began)
+			}
+		}
+		if openedAfter == 0 || openedAfter > 1300*time.Millisecond {
+			t.Errorf("zone opened after %s, want within slow_after + 0.3s = 1.3s", openedAfter)
+		}
+		if got := okPercent(p, began, func(r result) bool { return r.zone != "z7" }); got < 100 {
+			t.Errorf("other zones: %.2f %% ok, want all", got)
+		}
+		if p.worst["z7"] > 10 {
+			t.Errorf("the frozen zone occupied %d workers, want at most max_inflight + probe_slots = 10", p.worst["z7"])
+		}
+		p.heal("z7")
+		healed := time.Now()
+		p.load(6*time.Second, 300, allZones)
+		inZone := func(r result) bool { return r.zone == "z7" }
+		if got := okPercent(p, healed.Add(2*time.Second), inZone); got < 99 {
+			t.Errorf("2 s after the heal %.1f %% ok, want 99", got)
+		}
+		t.Logf("opened after %s, worst %d workers, zone ok %% from heal on: %.1f", openedAfter, p.worst["z7"], okPercent(p, healed, inZone))
+	})
+}
+
+func TestLongFreezeCostsNoMoreWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(2*time.Second, 100, allZones)
+		p.freeze("z7")
+		p.load(50*time.Second, 100, allZones)
+		if p.worst["z7"] > 10 {
+			t.Errorf("%d workers after 50 s, want at most 10", p.worst["z7"])
+		}
+		p.load(4*time.Minute, 100, allZones)
+		if p.worst["z7"] > 16 {
+			t.Errorf("%d workers after 5 minutes, want at most 2 x max_inflight = 16, probe slots lent included", p.worst["z7"])
+		}
+		t.Logf("worst %d", p.worst["z7"])
+	})
+}
+
+func TestCulprits(t *testing.T) {
+	for _, k := range []int{1, 3, 6} {
+		t.Run(fmt.Sprint(k), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, twoSeconds())
+				defer p.close()
+				p.load(5*time.Second, 300, allZones)
+				began := time.Now()
+				var culprits []string
+				for i := range k {
+					store := fmt.Sprintf("s%d", i*i*3) // hot ones and cold ones
+					culprits = append(culprits, store)
+					p.freeze("z7/" + store)
+				}
+				p.load(40*time.Second, 300, allZones)
+				innocent := func(r result) bool { return r.zone == "z7" && !slices.Contains(culprits, r.store) }
+				fromStart := okPercent(p, began, innocent)
+				later := okPercent(p, began.Add(time.Second), innocent)
+				if later < 99.9 {
+					t.Errorf("innocent stores: %.2f %% ok from the first second on (%.2f from the start), want 99.9", later, fromStart)
+				}
+				var named []string
+				for _, c := range p.guard.Culprits("z7") {
+					named = append(named, c.Store)
+				}
+				slices.Sort(named)
+				slices.Sort(culprits)
+				if !slices.Equal(named, culprits) {
+					t.Errorf("culprits named: %v, want %v", named, culprits)
+				}
+				if got := p.state("z7"); got.State == breaker.Open {
+					t.Errorf("the zone opened: %s", got.Evidence)
+				}
+				for _, c := range culprits {
+					p.heal("z7/" + c)
+				}
+				healed := time.Now()
+				p.load(8*time.Second, 300, allZones)
+				if q := p.state("z7").QuarantinedCount; q != 0 {
+					t.Errorf("%d stores still in quarantine 8 s after the heal", q)
+				}
+				t.Logf("from start %.2f %%, later %.2f %%, worst %d, after heal %.1f", fromStart, later, p.worst["z7"],
+					okPercent(p, healed, func(r result) bool { return r.zone == "z7" }))
+			})
+		})
+	}
+}
+
+func TestBurstsAreNormal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		began := time.Now()
+		for i := range 50 * 20 {
+			zone, store := allZones(i * 5)
+			for range 6 {
+				p.send(zone, store)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if n := p.count(began, func(r result) bool { return r.outcome != "ok" }); n != 0 {
+			t.Errorf("%d requests of bursts refused or failed, want none", n)
+		}
+	})
+}
+
+func TestSurgeOfOneStoreLeavesTheOthersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		began := time.Now()
+		for i := range 500 * 10 {
+			p.send("z7", "s0")
+			p.send("z7", "s0")
+			if i%20 == 0 {
+				_, store := allZones(i)
+				p.send("z7", "other-"+store)
+			}
+			if i%2 == 0 {
+				p.send("z1", "x")
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		for name, match := range map[string]func(result) bool{
+			"other stores of the zone": func(r result) bool { return r.zone == "z7" && r.store != "s0" },
+			"other zones":              func(r result) bool { return r.zone != "z7" },
+		} {
+			if got := okPercent(p, began, match); got < 99 {
+				t.Errorf("%s: %.2f %% ok, want 99", name, got)
+			}
+		}
+		if got := p.state("z7"); got.State != breaker.Calm {
+			t.Errorf("state %s: %s", got.State, got.Evidence)
+		}
+	})
+}
+
+func TestThreeZonesFrozenOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(3*time.Second, 300, allZones)
+		began := time.Now()
+		for _, z := range []string{"z3", "z6", "z9"} {
+			p.freeze(z)
+			p.load(8*time.Second, 300, allZones)
+		}
+		healthy := func(r result) bool { return r.zone != "z3" && r.zone != "z6" && r.zone != "z9" }
+		if got := okPercent(p, began, healthy); got < 99.99 {
+			t.Errorf("other zones: %.3f %% ok", got)
+		}
+		for _, z := range []string{"z3", "z6", "z9"} {
+			if got := p.state(z); got.State == breaker.Calm || got.State == breaker.Troubled {
+				t.Errorf("%s is %s", z, got.State)
+			}
+		}
+	})
+}
+
+func TestAllZonesHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(3*time.Second, 300, allZones)
+		for i := range 12 {
+			p.freeze(fmt.Sprintf("z%d", i+1))
+		}
+		suspected, worst := false, 0
+		for i := range 300 * 10 {
+			p.send(allZones(i))
+			time.Sleep(time.Second / 300)
+			if i%30 == 0 {
+				s := p.guard.Status()
+				suspected = suspected || s.PoolSuspect
+				open := 0
+				for _, z := range s.Zones {
+					if z.State == breaker.Open || z.State == breaker.HalfOpen {
+						open++
+					}
+				}
+				worst = max(worst, open)
+			}
+		}
+		if !suspected || worst > 4 {
+			t.Errorf("pool_suspect %v, %d zones open at worst; want true, at most 4", suspected, worst)
+		}
+		for i := range 12 {
+			p.heal(fmt.Sprintf("z%d", i+1))
+		}
+		time.Sleep(time.Second)
+		healed := time.Now()
+		p.load(5*time.Second, 300, allZones)
+		if got := okPercent(p, healed, func(result) bool { return true }); got < 99 {
+			t.Errorf("1 s after the heal %.2f %% ok", got)
+		}
+	})
+}
+
+func TestImpatientClientsDoNotHideAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		send := func(i int) {
+			zone, store := allZones(i)
+			p.sendFor(zone, store, 500*time.Millisecond)
+			time.Sleep(time.Second / 300)
+		}
+		for i := range 900 {
+			send(i)
+		}
+		p.freeze("z7")
+		began := time.Now()
+		for i := range 600 {
+			send(i)
+		}
+		if got := p.state("z7"); got.State != breaker.Open {
+			t.Errorf("after %s the zone is %s, want open", time.Since(began), got.State)
+		}
+		if p.worst["z7"] > 10 {
+			t.Errorf("%d workers", p.worst["z7"])
+		}
+	})
+}
+
+func TestFailingZoneOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(3*time.Second, 300, allZones)
+		p.fails["z7"] = true
+		p.load(6*time.Second, 300, allZones)
+		if got := p.state("z7"); got.State != breaker.Open {
+			t.Fatalf("zone is %s, want open", got.State)
+		} else if got.QuarantinedCount != 0 {
+			t.Errorf("%d stores in quarantine though their zone explains it", got.QuarantinedCount)
+		}
+		p.mu.Lock()
+		p.fails["z7"] = false
+		p.mu.Unlock()
+		p.load(12*time.Second, 300, allZones)
+		since := time.Now()
+		p.load(3*time.Second, 300, allZones)
+		if got := okPercent(p, since, func(r result) bool { return r.zone == "z7" }); got < 99 {
+			t.Errorf("%.1f %% ok once it is back, state %s", got, p.state("z7").State)
+		}
+	})
+}
+
+func TestOneStoreFailingDoesNotOpenItsZone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(2*time.Second, 300, allZones)
+		p.fails["z7/s0"] = true
+		p.load(5*time.Second, 300, allZones)
+		got := p.state("z7")
+		if got.State == breaker.Open || !slices.Equal(got.Quarantined, []string{"s0"}) {
+			t.Errorf("state %s, quarantined %v; want s0 alone", got.State, got.Quarantined)
+		}
+	})
+}
+
+func TestSlowZoneStaysClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(2*time.Second, 100, allZones)
+		p.mu.Lock()
+		p.delay["z7"] = 1500 * time.Millisecond
+		p.mu.Unlock()
+		p.load(20*time.Second, 60, allZones)
+		got := p.state("z7")
+		if got.State == breaker.Open || got.QuarantinedCount > 0 {
+			t.Errorf("state %s (%s), %d quarantined; slow opens nothing", got.State, got.Evidence, got.QuarantinedCount)
+		}
+	})
+}

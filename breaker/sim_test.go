@@ -1,0 +1,185 @@
+package breaker_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// pool is an API server: workers that block for as long as their store's
+// database does, whatever their clients do meanwhile. It runs in a synctest
+// bubble and drives the guard as the handler and the transport do.
+type pool struct {
+	t     *testing.T
+	guard *breaker.Guard
+
+	mu      sync.Mutex
+	healed  map[string]chan struct{} // zone or zone/store: closed when it heals
+	fails   map[string]bool          // zone or zone/store: answers with an error
+	delay   map[string]time.Duration
+	busy    map[string]int // workers really busy, by zone
+	worst   map[string]int
+	results []result
+	wg      sync.WaitGroup
+}
+
+type result struct {
+	at          time.Time
+	zone, store string
+	outcome     string // ok, failed, hung, or the reason of a refusal
+	took        time.Duration
+}
+
+func newPool(t *testing.T, app config.App) *pool {
+	t.Helper()
+	p, err := app.Policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := breaker.New(p, breaker.Options{})
+	names := make([]string, 12)
+	for i := range names {
+		names[i] = fmt.Sprintf("z%d", i+1)
+	}
+	g.Apply(p, names)
+	return &pool{
+		t: t, guard: g,
+		healed: map[string]chan struct{}{}, fails: map[string]bool{}, delay: map[string]time.Duration{},
+		busy: map[string]int{}, worst: map[string]int{},
+	}
+}
+
+func twoSeconds() config.App {
+	return config.App{Workers: 32, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	for _, ch := range p.healed {
+		close(ch)
+	}
+	p.healed = map[string]chan struct{}{}
+	p.mu.Unlock()
+	p.wg.Wait()
+	p.guard.Close()
+}
+
+func (p *pool) freeze(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.healed[name] = make(chan struct{})
+}
+
+func (p *pool) heal(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ch := p.healed[name]; ch != nil {
+		close(ch)
+		delete(p.healed, name)
+	}
+}
+
+// work is what a worker does: it says whether the answer is ok.
+func (p *pool) work(zone, store string) bool {
+	p.mu.Lock()
+	p.busy[zone]++
+	p.worst[zone] = max(p.worst[zone], p.busy[zone])
+	p.mu.Unlock()
+	for _, name := range []string{zone, zone + "/" + store} {
+		p.mu.Lock()
+		ch := p.healed[name]
+		p.mu.Unlock()
+		if ch != nil {
+			<-ch
+		}
+	}
+	p.mu.Lock()
+	d := max(20*time.Millisecond, p.delay[zone], p.delay[zone+"/"+store])
+	p.mu.Unlock()
+	time.Sleep(d)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy[zone]--
+	return !p.fails[zone] && !p.fails[zone+"/"+store]
+}
+
+// send sends one request and does not wait for its end.
+func (p *pool) send(zone, store string) { p.sendFor(zone, store, time.Hour) }
+
+// sendFor sends the request of a client that leaves after its patience.
+func (p *pool) sendFor(zone, store string, patience time.Duration) {
+	p.wg.Go(func() {
+		began := time.Now()
+		outcome := p.request(zone, store, patience)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.results = append(p.results, result{began, zone, store, outcome, time.Since(began)})
+	})
+}
+
+func (p *pool) request(zone, store string, patience time.Duration) string {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	slot, refusal := p.guard.Admit(ctx, breaker.Request{Zone: zone, Store: store, Shared: zone == config.UnknownZone})
+	if refusal != nil {
+		return string(refusal.Reason)
+	}
+	slot.Track()
+	answer := make(chan breaker.Outcome, 1)
+	p.wg.Go(func() {
+		o := breaker.OK
+		if !p.work(zone, store) {
+			o = breaker.Failure
+		}
+		answer <- o
+		slot.End(o)
+	})
+	select {
+	case o := <-answer:
+		slot.Answer(o)
+		return o.String()
+	case <-time.After(slot.Timeout()):
+		slot.Hang()
+		return "hung"
+	case <-ctx.Done():
+		slot.Leave()
+		return "gone"
+	}
+}
+
+// load sends requests at a constant rate for d, to the zones in turn.
+func (p *pool) load(d time.Duration, perSecond int, pick func(i int) (zone, store string)) {
+	for i := range int(d.Seconds() * float64(perSecond)) {
+		p.send(pick(i))
+		time.Sleep(time.Second / time.Duration(perSecond))
+	}
+}
+
+// count counts results since t that match.
+func (p *pool) count(since time.Time, match func(result) bool) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.results {
+		if !r.at.Before(since) && match(r) {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *pool) state(zone string) breaker.ZoneStatus {
+	s, _ := p.guard.Zone(zone)
+	return s
+}
+
+// allZones rotates over 12 zones with 100 stores each, popular ones more often.
+func allZones(i int) (zone, store string) {
+	zone = fmt.Sprintf("z%d", i%12+1)
+	n := (i / 12 * 7919) % 199
+	return zone, fmt.Sprintf("s%d", n*n/400)
+}

@@ -1,0 +1,194 @@
+package breaker
+
+import (
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+type phase uint8
+
+const (
+	live   phase = iota // within its deadline, the client waits
+	hung                // the client is done with, the worker is still busy
+	stream              // left the slots after its headers
+	ended
+)
+
+type lane uint8
+
+const (
+	regular lane = iota
+	trial        // a probe slot, beyond max_inflight
+)
+
+// Slot is the occupation of one worker by one request, from admission until
+// the worker has really answered. Its methods may be called in any order, any
+// number of times and from any goroutine: the first verdict counts, the first
+// end ends it. An owner that reports nothing is reported for: the slot hangs a
+// second after its deadline and ends a second after abandon_after.
+type Slot struct {
+	z          *zone
+	policy     *config.ZonePolicy
+	store      string
+	hash       uint64
+	start      int64
+	timeout    int64
+	slowAfter  int64
+	prev, next *Slot // guarded by z.mu, as all below
+
+	phase     phase
+	lane      lane
+	settled   bool // the verdict is in
+	tracked   bool
+	left      bool // the client left early; what that means is not known yet
+	explained bool
+	answering bool // headers are out, a body is on its way
+	hungAt    int64
+	zonePass  permit // probe of the zone
+	triage    int    // in which of its triages
+	storePass permit // probe of the store
+}
+
+// Timeout is the time from admission until the first byte must be there.
+func (s *Slot) Timeout() time.Duration { return time.Duration(s.timeout) }
+
+// Policy is the zone's policy when the slot was opened.
+func (s *Slot) Policy() *config.ZonePolicy { return s.policy }
+
+// Track says that the owner sees the worker's real end and will report it with
+// End. Without it a slot that hangs is held for hung_hold.
+func (s *Slot) Track() {
+	s.z.mu.Lock()
+	s.tracked = true
+	s.z.mu.Unlock()
+}
+
+// Answer reports the verdict in time, as a rule at the first byte. The worker
+// stays occupied until End.
+func (s *Slot) Answer(o Outcome) {
+	s.do(func(z *zone, now int64) {
+		s.answering = true
+		if s.phase == live {
+			z.settle(s, o, now)
+		}
+	})
+}
+
+// Hang reports that the deadline has passed, or that the body stalled, and
+// that the client has been answered: the slot turns from live to hung.
+func (s *Slot) Hang() {
+	s.do(func(z *zone, now int64) {
+		if s.phase != live {
+			return
+		}
+		s.answering = false
+		z.turnHung(s, now)
+		if s.settled {
+			z.restate(s, Hung, now) // it answered, and then its body stalled
+			return
+		}
+		z.settle(s, Hung, now)
+	})
+}
+
+// Leave reports that the client left. Before slow_after that means nothing by
+// itself; the slot stays on the books as hung, and should it still be there at
+// slow_after it counts as hung: clients with short timeouts must not hide an
+// outage.
+func (s *Slot) Leave() {
+	s.do(func(z *zone, now int64) {
+		if s.phase != live {
+			return
+		}
+		z.turnHung(s, now)
+		if s.settled {
+			return
+		}
+		s.left = true
+		if now-s.start >= s.slowAfter {
+			z.settle(s, GoneLate, now)
+		}
+	})
+}
+
+// Stream moves the slot out of the zone's slots into its streams, once the
+// headers of a stream are out. If the zone has max_streams already it reports
+// false, and the slot stays a slot.
+func (s *Slot) Stream() bool {
+	moved := false
+	s.do(func(z *zone, now int64) {
+		if s.phase != live || z.streams >= s.policy.MaxStreams {
+			return
+		}
+		if !s.settled {
+			z.settle(s, OK, now)
+		}
+		z.remove(s)
+		z.streams++
+		s.phase, moved = stream, true
+	})
+	return moved
+}
+
+// End reports that the worker is free again. o is the outcome if there was
+// none yet, or the late answer of a hung request, which is evidence too. A hung
+// slot that is not tracked is held for hung_hold instead.
+func (s *Slot) End(o Outcome) {
+	s.do(func(z *zone, now int64) {
+		if s.phase == hung && !s.tracked && o != Abandoned {
+			return
+		}
+		z.end(s, o, now)
+	})
+}
+
+// do runs f under the zone's lock and hands out what came free.
+func (s *Slot) do(f func(z *zone, now int64)) {
+	z := s.z
+	now := z.g.now()
+	z.mu.Lock()
+	f(z, now)
+	z.mu.Unlock()
+	z.g.dispatch()
+}
+
+// stuck says that nobody has heard from the worker yet.
+func (s *Slot) stuck() bool {
+	return s.phase == hung || (s.phase == live && !s.answering && !s.settled)
+}
+
+// aging says that the slot is stuck and older than it should be.
+func (s *Slot) aging(now int64) bool { return s.stuck() && now-s.start >= s.slowAfter }
+
+// slotList is the open slots of a zone in order of admission.
+type slotList struct {
+	head, tail *Slot
+	len        int
+}
+
+func (l *slotList) push(s *Slot) {
+	s.prev, s.next = l.tail, nil
+	if l.tail != nil {
+		l.tail.next = s
+	} else {
+		l.head = s
+	}
+	l.tail = s
+	l.len++
+}
+
+func (l *slotList) remove(s *Slot) {
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		l.head = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	} else {
+		l.tail = s.prev
+	}
+	s.prev, s.next = nil, nil
+	l.len--
+}

@@ -1,0 +1,251 @@
+package breaker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// sweeper looks at requests in flight and drives every transition that time
+// brings, until ctx is done.
+func (g *Guard) sweeper(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			g.sweep(ctx)
+		}
+	}
+}
+
+func (g *Guard) sweep(ctx context.Context) {
+	zones, now := *g.zones.Load(), g.now()
+	g.listen(zones, now)
+	for _, z := range zones {
+		if !z.eventful.Load() {
+			continue
+		}
+		z.mu.Lock()
+		z.sweep(now)
+		check := z.wantsCheck(now)
+		z.mu.Unlock()
+		if check != nil {
+			g.done.Go(func() { z.runCheck(ctx, check) })
+		}
+	}
+	if s := g.suspect.Load(); s != nil && now > s.until && g.suspect.CompareAndSwap(s, nil) {
+		g.emit(Event{Kind: EventPoolTrusted, At: g.wall(now), Evidence: "zones can be told apart again"})
+	}
+	g.dispatch()
+}
+
+// listen finds out whether the whole pool has fallen silent: requests of at
+// least two zones are aging and nobody at all was answered meanwhile. Then the
+// API server is the cause, or the machine, or firebreak, and no verdict on a
+// zone or a store would be worth anything.
+func (g *Guard) listen(zones map[string]*zone, now int64) {
+	aging, lastOK := 0, int64(0)
+	for _, z := range zones {
+		lastOK = max(lastOK, z.lastOKAt.Load())
+		if z.occupied.Load() > 0 && z.eventful.Load() && z.isAging(now) {
+			aging++
+		}
+	}
+	quiet := int64(g.policy.Load().Default.SlowAfter) * 8 / 10
+	if aging >= 2 && now-lastOK >= quiet {
+		g.silentAt.Store(now)
+		g.suspectPool(now, fmt.Sprintf("requests of %d zones have no answer and nobody at all was answered for %s: the API server, this machine or the network, not a zone", aging, brief(now-lastOK)))
+	}
+}
+
+// isAging says that requests of a closed zone are aging.
+func (z *zone) isAging(now int64) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.state == Open || z.state == HalfOpen {
+		return false
+	}
+	for s := z.slots.head; s != nil && now-s.start >= s.slowAfter; s = s.next {
+		if s.aging(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// sweep does what time demands in one zone.
+func (z *zone) sweep(now int64) {
+	aging := z.sweepSlots(now)
+	if z.state == Calm && aging >= 2 && !z.g.silent(now) {
+		z.trouble(now, fmt.Sprintf("%d requests have no answer for over %s", aging, z.policy.SlowAfter))
+	}
+	if z.state == Calm {
+		if z.badStores(now) == 0 && z.hung == 0 {
+			z.books.clear() // an isolated hiccup begins no episode
+		}
+		if z.slots.len == 0 && len(z.bad) == 0 {
+			z.eventful.Store(false)
+		}
+		return
+	}
+	z.judge(now)
+	z.judgeAging(now)
+	z.sweepStores(now)
+	z.sweepState(now)
+	z.explain()
+	z.lend(now)
+}
+
+// sweepSlots reports for owners that do not, and counts the aging requests.
+func (z *zone) sweepSlots(now int64) (aging int) {
+	for s, next := z.slots.head, (*Slot)(nil); s != nil; s = next {
+		next = s.next
+		age := now - s.start
+		if s.aging(now) {
+			aging++
+			z.sweepAging(s, now)
+		}
+		switch {
+		case s.phase == live && !s.answering && age > s.timeout+int64(lease):
+			z.turnHung(s, now)
+			z.settle(s, Hung, now)
+		case s.phase == hung && !s.tracked && z.holdOver(s, now):
+			z.end(s, Gone, now)
+		case s.phase == hung && now-s.hungAt > int64(s.policy.AbandonAfter+lease):
+			z.end(s, Abandoned, now)
+		}
+	}
+	return aging
+}
+
+// sweepAging takes in that a request is aging: in triage that is a strike, and
+// of one whose client left early it makes a hang.
+func (z *zone) sweepAging(s *Slot, now int64) {
+	if s.left && (s.tracked || z.lastOK < s.start) {
+		z.settle(s, GoneLate, now)
+	}
+	if s.zonePass.held() && z.state == HalfOpen && !z.g.silent(now) {
+		rec := z.books.ensure(s.store)
+		z.triageBad(s, rec, now, fmt.Sprintf("no answer for %s", brief(now-s.start)))
+		if rec.state == Open && s.phase == live {
+			rec.cause = s
+			z.books.repin(rec)
+		}
+	}
+}
+
+// holdOver says that an untracked hung slot has been held long enough. One
+// whose client left early is held only if nobody was answered since.
+func (z *zone) holdOver(s *Slot, now int64) bool {
+	if s.left && now-s.start >= s.slowAfter {
+		return true
+	}
+	return now-s.hungAt >= int64(s.policy.HungHold)
+}
+
+// sweepStores tries stores again whose open time is over.
+func (z *zone) sweepStores(now int64) {
+	var due, idle []*record
+	for _, rec := range z.books.pins {
+		switch {
+		case rec.state == Open && !rec.machine.isOpen():
+			due = append(due, rec)
+		case rec.state == HalfOpen && rec.hung == 0 && !rec.machine.pending() && now-rec.since > int64(z.store.OpenTimeMax):
+			idle = append(idle, rec)
+		}
+	}
+	for _, rec := range due {
+		z.storeHalfOpen(rec, now, "its open time is over")
+	}
+	for _, rec := range idle {
+		z.release(rec, now, fmt.Sprintf("it sent no request for %s", z.store.OpenTimeMax))
+	}
+}
+
+// sweepState drives the zone's own transitions.
+func (z *zone) sweepState(now int64) {
+	switch z.state {
+	case Open:
+		if z.machine.isOpen() {
+			return
+		}
+		if z.checkable() && !z.checkOK {
+			z.toOpen(now, "its check still fails: "+z.evidence)
+			return
+		}
+		z.toHalfOpen(now, "its open time is over")
+	case HalfOpen:
+		idle := now - z.idleSince
+		switch {
+		case z.probing > 0:
+		case !z.roomToProbe() && idle > int64(time.Second):
+			z.toOpen(now, fmt.Sprintf("no slot is left to try it with: %d hung", z.hung))
+		case z.hung == 0 && idle > int64(z.policy.OpenTimeMax):
+			z.toClosed(now, fmt.Sprintf("no request came for %s", z.policy.OpenTimeMax))
+		}
+	case Troubled:
+		quiet := z.hung == 0 && z.oldestStuck(now, int64(z.policy.SlowAfter)) == 0 && z.badStores(now) == 0
+		if quiet && z.quarantined() == 0 && now-z.lastTrouble >= int64(z.policy.Window) {
+			z.toCalm(now)
+		}
+	case Calm:
+	}
+}
+
+func (z *zone) quarantined() (n int) {
+	for _, rec := range z.books.pins {
+		if rec.state != Calm {
+			n++
+		}
+	}
+	return n
+}
+
+// lend adds a probe slot each time the longest open time has passed with all
+// of them hung: without one nobody would ever find out that the zone is well
+// again. A zone with a check has a better way.
+func (z *zone) lend(now int64) {
+	full := z.trials >= z.probeSlots() && z.hung >= z.policy.MaxHung && z.state != Calm
+	switch {
+	case !full:
+		z.lentAt = 0
+		z.lent = max(0, min(z.lent, z.trials-z.policy.ProbeSlots))
+	case z.lentAt == 0:
+		z.lentAt = now
+	case now-z.lentAt >= int64(z.policy.OpenTimeMax) && !z.checkable() && z.policy.MaxInflight+z.probeSlots() < 2*z.policy.MaxInflight:
+		z.lent++
+		z.lentAt = now
+	}
+}
+
+func (z *zone) checkable() bool { return z.policy.Check != nil && z.g.opts.Check != nil }
+
+// wantsCheck says that it is time to ask the zone's database.
+func (z *zone) wantsCheck(now int64) *config.Check {
+	if z.state != Open || !z.checkable() || now-z.checkAt < int64(z.policy.Check.Every) || !z.checking.CompareAndSwap(false, true) {
+		return nil
+	}
+	z.checkAt = now
+	return z.policy.Check
+}
+
+// runCheck asks the zone's database, and ends the open state if it is well.
+func (z *zone) runCheck(ctx context.Context, check *config.Check) {
+	defer z.checking.Store(false)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(check.Timeout))
+	defer cancel()
+	began := z.g.now()
+	err := z.g.opts.Check(ctx, z.name, check)
+	now := z.g.now()
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.checkOK = err == nil
+	if err == nil && z.state == Open && began > z.openedAt {
+		z.toHalfOpen(now, "its check passed")
+	}
+}
