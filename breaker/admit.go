@@ -55,6 +55,9 @@ func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *w
 		v = verdict{wait: true}
 	} else if z.state != Calm || r.Stream || !z.hasRoom() {
 		v = z.decide(r, hash, now)
+		if rec := z.books.get(r.Store); rec != nil {
+			rec.askedAt = now
+		}
 	}
 	if z.policy.Observe {
 		z.countWould(v)
@@ -118,17 +121,31 @@ func (z *zone) decideQuarantined(rec *record, now int64) verdict {
 	if rec.hung > 0 && (now-rec.lastHung < int64(z.store.OpenTimeMax) || z.hung >= z.policy.MaxHung) {
 		return v
 	}
-	if rec.machine.pending() {
+	if rec.machine.pending() || z.retriesOut() >= max(1, z.policy.MaxHung/retryShare) {
 		return verdict{wait: true}
 	}
 	return verdict{admit: true}
+}
+
+// retryShare is which part of max_hung may be spent on trying quarantined
+// stores again; the rest is for finding culprits that are not known yet.
+const retryShare = 4
+
+// retriesOut counts the requests in flight that try a quarantined store again.
+func (z *zone) retriesOut() (n int) {
+	for s := z.slots.head; s != nil; s = s.next {
+		if s.retry {
+			n++
+		}
+	}
+	return n
 }
 
 // decideTriage lets as many requests in as the window has room for.
 func (z *zone) decideTriage(now int64) verdict {
 	taken, limit := z.live+z.hung-z.explained, z.limit()
 	switch {
-	case z.probing >= z.window:
+	case z.probing >= z.window || z.machine.full():
 		return verdict{wait: true}
 	case taken < limit:
 		return verdict{admit: true}
@@ -144,7 +161,7 @@ func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) ve
 	if z.live+z.hung >= z.halfOfWhatIsLeft() {
 		return verdict{wait: true}
 	}
-	if z.hung >= z.policy.MaxHung && !r.Shared && !z.proven(r.Store, hash) {
+	if z.agingOrHung(now) >= z.policy.MaxHung && !r.Shared && !z.proven(r.Store, hash, now) {
 		if probe {
 			return verdict{reason: ReasonQuarantine, after: busyRetry}
 		}
@@ -245,7 +262,7 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 // takePermits books the probe that this request is, if it is one.
 func (z *zone) takePermits(s *Slot) {
 	if rec := z.books.get(s.store); rec != nil && rec.state == HalfOpen {
-		s.storePass, _ = rec.machine.permit()
+		s.storePass, s.retry = rec.machine.permit()
 	}
 	if z.state == HalfOpen {
 		var ok bool

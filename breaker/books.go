@@ -28,6 +28,7 @@ type record struct {
 	lastHung int64 // when the latest slot that hung began
 	wasted   int64 // worker time lost in hung slots that have ended
 	failures int
+	askedAt  int64 // when it last sent a request, admitted or not
 	firstBad int64
 	lastBad  int64
 

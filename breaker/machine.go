@@ -24,6 +24,7 @@ var (
 type machine struct {
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}] // nil: closed
 	until int64                                      // end of the open time, guard time
+	need  uint32                                     // successes that close it
 }
 
 // open opens the breaker for d, by hand: gobreaker has no verb for it, so it
@@ -36,7 +37,7 @@ func (m *machine) open(now int64, d time.Duration, successes int) {
 		ReadyToTrip: func(gobreaker.Counts) bool { return true },
 		IsExcluded:  func(err error) bool { return errors.Is(err, errNeutral) },
 	})
-	m.until = now + int64(d)
+	m.until, m.need = now+int64(d), uint32(max(1, successes))
 	if done, err := m.cb.Allow(); err == nil {
 		done(errBad)
 	}
@@ -64,6 +65,13 @@ func (m *machine) permit() (permit, bool) {
 func (m *machine) pending() bool {
 	counts := m.cb.Counts()
 	return counts.Requests > counts.TotalExclusions+counts.TotalSuccesses+counts.TotalFailures
+}
+
+// full says that as many probes are on their way, or were answered, as it
+// takes to close: the next request waits for what they say.
+func (m *machine) full() bool {
+	counts := m.cb.Counts()
+	return counts.Requests-counts.TotalExclusions >= m.need
 }
 
 // permit is the right to send one probe. The zero value is no permit, and

@@ -309,3 +309,89 @@ func TestSlowZoneStaysClosed(t *testing.T) {
 		}
 	})
 }
+
+// TestManyCulprits has more culprits than the zone may have hung requests, and
+// a pool that kills a worker after 30 s.
+func TestManyCulprits(t *testing.T) {
+	for _, k := range []int{10, 30} {
+		t.Run(fmt.Sprint(k), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, twoSeconds())
+				p.killAfter = 30 * time.Second
+				defer p.close()
+				p.load(5*time.Second, 300, allZones)
+				began := time.Now()
+				guilty := map[string]bool{}
+				for i := range k {
+					store := fmt.Sprintf("s%d", i*3)
+					guilty[store] = true
+					p.freeze("z7/" + store)
+				}
+				proven := p.watchProven("z7", guilty)
+				p.load(2*time.Minute, 300, allZones)
+				if got := proven(); got < 99 {
+					t.Errorf("proven stores %.2f %% ok, want 99", got)
+				}
+				named := 0
+				for _, c := range p.guard.Culprits("z7") {
+					if guilty[c.Store] {
+						named++
+					} else {
+						t.Errorf("innocent store %s named: %s", c.Store, c.Evidence)
+					}
+				}
+				if named != k {
+					t.Errorf("%d of %d culprits named", named, k)
+				}
+				if p.worst["z7"] > 16 {
+					t.Errorf("the zone occupied %d workers, more than half of the pool", p.worst["z7"])
+				}
+				if got := okPercent(p, began, func(r result) bool { return r.zone != "z7" }); got < 99.99 {
+					t.Errorf("other zones %.3f %% ok", got)
+				}
+				innocent := func(r result) bool { return r.zone == "z7" && !guilty[r.store] }
+				t.Logf("proven %.2f %% ok, all innocent stores %.2f %%, worst %d workers", proven(), okPercent(p, began, innocent), p.worst["z7"])
+			})
+		})
+	}
+}
+
+// TestRestartOfTheAPIServerOpensNothing kills all workers, refuses connections
+// for 3 s, and then has cold workers that answer nobody for another second.
+func TestRestartOfTheAPIServerOpensNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(3*time.Second, 300, allZones)
+		opened := func() (names []string) {
+			for _, z := range p.guard.Zones() {
+				if z.State == breaker.Open || z.State == breaker.HalfOpen || z.QuarantinedCount > 0 {
+					names = append(names, z.Zone+": "+z.Evidence)
+				}
+			}
+			return names
+		}
+		p.crash()
+		for range 3 {
+			p.load(time.Second, 300, allZones)
+		}
+		p.boot(1500 * time.Millisecond)
+		for range 15 {
+			p.load(100*time.Millisecond, 300, allZones)
+			if names := opened(); names != nil {
+				t.Fatalf("opened while the API server started: %v", names)
+			}
+		}
+		answering := time.Now()
+		for range 30 {
+			p.load(100*time.Millisecond, 300, allZones)
+			if names := opened(); names != nil {
+				t.Fatalf("opened after the API server had started: %v", names)
+			}
+		}
+		t.Logf("ok from the first answer on: %.2f %%", okPercent(p, answering, func(result) bool { return true }))
+		if got := okPercent(p, answering.Add(time.Second), func(result) bool { return true }); got < 99 {
+			t.Errorf("1 s after the API answers again %.2f %% ok", got)
+		}
+	})
+}

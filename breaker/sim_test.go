@@ -26,12 +26,18 @@ type pool struct {
 	worst   map[string]int
 	results []result
 	wg      sync.WaitGroup
+
+	killAfter time.Duration // a worker busy for so long is killed; 0: never
+	down      bool          // nobody listens
+	killed    chan struct{} // closed when the API server is killed
+	booted    time.Time     // workers answer nobody before
 }
 
 type result struct {
 	at          time.Time
 	zone, store string
 	outcome     string // ok, failed, hung, or the reason of a refusal
+	proven      bool   // the guard held the store for proven when the request came
 	took        time.Duration
 }
 
@@ -50,7 +56,7 @@ func newPool(t *testing.T, app config.App) *pool {
 	return &pool{
 		t: t, guard: g,
 		healed: map[string]chan struct{}{}, fails: map[string]bool{}, delay: map[string]time.Duration{},
-		busy: map[string]int{}, worst: map[string]int{},
+		busy: map[string]int{}, worst: map[string]int{}, killed: make(chan struct{}),
 	}
 }
 
@@ -84,28 +90,71 @@ func (p *pool) heal(name string) {
 	}
 }
 
-// work is what a worker does: it says whether the answer is ok.
-func (p *pool) work(zone, store string) bool {
+// crash kills the API server with everything it has in hand.
+func (p *pool) crash() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = true
+	close(p.killed)
+}
+
+// boot starts the API server again; its workers need some time.
+func (p *pool) boot(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down, p.killed, p.booted = false, make(chan struct{}), time.Now().Add(d)
+}
+
+// work is what a worker does, and how it ends.
+func (p *pool) work(zone, store string) breaker.Outcome {
+	p.mu.Lock()
+	down, killed, boots := p.down, p.killed, time.Until(p.booted)
+	if down {
+		p.mu.Unlock()
+		return breaker.NoUpstream
+	}
 	p.busy[zone]++
 	p.worst[zone] = max(p.worst[zone], p.busy[zone])
 	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.busy[zone]--
+		p.mu.Unlock()
+	}()
+	time.Sleep(boots)
+	var kill <-chan time.Time
+	if p.killAfter > 0 {
+		kill = time.After(p.killAfter)
+	}
 	for _, name := range []string{zone, zone + "/" + store} {
 		p.mu.Lock()
 		ch := p.healed[name]
 		p.mu.Unlock()
-		if ch != nil {
-			<-ch
+		if ch == nil {
+			continue
+		}
+		select {
+		case <-ch:
+		case <-kill:
+			return breaker.Broken
+		case <-killed:
+			return breaker.Broken
 		}
 	}
 	p.mu.Lock()
 	d := max(20*time.Millisecond, p.delay[zone], p.delay[zone+"/"+store])
 	p.mu.Unlock()
-	time.Sleep(d)
+	select {
+	case <-time.After(d):
+	case <-killed:
+		return breaker.Broken
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.busy[zone]--
-	return !p.fails[zone] && !p.fails[zone+"/"+store]
+	if p.fails[zone] || p.fails[zone+"/"+store] {
+		return breaker.Failure
+	}
+	return breaker.OK
 }
 
 // send sends one request and does not wait for its end.
@@ -115,10 +164,11 @@ func (p *pool) send(zone, store string) { p.sendFor(zone, store, time.Hour) }
 func (p *pool) sendFor(zone, store string, patience time.Duration) {
 	p.wg.Go(func() {
 		began := time.Now()
+		proven := p.guard.Store(zone, store).Proven
 		outcome := p.request(zone, store, patience)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.results = append(p.results, result{began, zone, store, outcome, time.Since(began)})
+		p.results = append(p.results, result{began, zone, store, outcome, proven, time.Since(began)})
 	})
 }
 
@@ -132,10 +182,7 @@ func (p *pool) request(zone, store string, patience time.Duration) string {
 	slot.Track()
 	answer := make(chan breaker.Outcome, 1)
 	p.wg.Go(func() {
-		o := breaker.OK
-		if !p.work(zone, store) {
-			o = breaker.Failure
-		}
+		o := p.work(zone, store)
 		answer <- o
 		slot.End(o)
 	})
@@ -149,6 +196,15 @@ func (p *pool) request(zone, store string, patience time.Duration) string {
 	case <-ctx.Done():
 		slot.Leave()
 		return "gone"
+	}
+}
+
+// watchProven returns the ok % of the zone's innocent stores that are proven,
+// from now on.
+func (p *pool) watchProven(zone string, guilty map[string]bool) func() float64 {
+	since := time.Now()
+	return func() float64 {
+		return okPercent(p, since, func(r result) bool { return r.zone == zone && r.proven && !guilty[r.store] })
 	}
 }
 

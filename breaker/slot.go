@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/config"
@@ -35,12 +36,12 @@ type Slot struct {
 	start      int64
 	timeout    int64
 	slowAfter  int64
+	tracked    atomic.Bool
 	prev, next *Slot // guarded by z.mu, as all below
 
 	phase     phase
 	lane      lane
 	settled   bool // the verdict is in
-	tracked   bool
 	left      bool // the client left early; what that means is not known yet
 	explained bool
 	answering bool // headers are out, a body is on its way
@@ -48,6 +49,7 @@ type Slot struct {
 	zonePass  permit // probe of the zone
 	triage    int    // in which of its triages
 	storePass permit // probe of the store
+	retry     bool   // it was admitted to try its quarantined store again
 }
 
 // Timeout is the time from admission until the first byte must be there.
@@ -59,9 +61,7 @@ func (s *Slot) Policy() *config.ZonePolicy { return s.policy }
 // Track says that the owner sees the worker's real end and will report it with
 // End. Without it a slot that hangs is held for hung_hold.
 func (s *Slot) Track() {
-	s.z.mu.Lock()
-	s.tracked = true
-	s.z.mu.Unlock()
+	s.tracked.Store(true)
 }
 
 // Answer reports the verdict in time, as a rule at the first byte. The worker
@@ -136,7 +136,7 @@ func (s *Slot) Stream() bool {
 // slot that is not tracked is held for hung_hold instead.
 func (s *Slot) End(o Outcome) {
 	s.do(func(z *zone, now int64) {
-		if s.phase == hung && !s.tracked && o != Abandoned {
+		if s.phase == hung && !s.tracked.Load() && o != Abandoned {
 			return
 		}
 		z.end(s, o, now)

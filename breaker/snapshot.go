@@ -181,7 +181,7 @@ func (g *Guard) Store(zoneName, store string) StoreStatus {
 			s.Live++
 		}
 	}
-	s.Proven = z.proven(store, hashOf(store))
+	s.Proven = z.proven(store, hashOf(store), now)
 	rec := z.books.get(store)
 	if rec == nil {
 		return s

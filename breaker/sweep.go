@@ -70,7 +70,7 @@ func (z *zone) isAging(now int64) bool {
 	if z.state == Open || z.state == HalfOpen {
 		return false
 	}
-	for s := z.slots.head; s != nil && now-s.start >= s.slowAfter; s = s.next {
+	for s := z.slots.head; s != nil; s = s.next {
 		if s.aging(now) {
 			return true
 		}
@@ -114,7 +114,7 @@ func (z *zone) sweepSlots(now int64) (aging int) {
 		case s.phase == live && !s.answering && age > s.timeout+int64(lease):
 			z.turnHung(s, now)
 			z.settle(s, Hung, now)
-		case s.phase == hung && !s.tracked && z.holdOver(s, now):
+		case s.phase == hung && !s.tracked.Load() && z.holdOver(s, now):
 			z.end(s, Gone, now)
 		case s.phase == hung && now-s.hungAt > int64(s.policy.AbandonAfter+lease):
 			z.end(s, Abandoned, now)
@@ -126,7 +126,7 @@ func (z *zone) sweepSlots(now int64) (aging int) {
 // sweepAging takes in that a request is aging: in triage that is a strike, and
 // of one whose client left early it makes a hang.
 func (z *zone) sweepAging(s *Slot, now int64) {
-	if s.left && (s.tracked || z.lastOK < s.start) {
+	if s.left && (s.tracked.Load() || z.lastOK < s.start) {
 		z.settle(s, GoneLate, now)
 	}
 	if s.zonePass.held() && z.state == HalfOpen && !z.g.silent(now) {
@@ -155,7 +155,7 @@ func (z *zone) sweepStores(now int64) {
 		switch {
 		case rec.state == Open && !rec.machine.isOpen():
 			due = append(due, rec)
-		case rec.state == HalfOpen && rec.hung == 0 && !rec.machine.pending() && now-rec.since > int64(z.store.OpenTimeMax):
+		case rec.state == HalfOpen && rec.hung == 0 && !rec.machine.pending() && now-max(rec.since, rec.askedAt) > int64(z.store.OpenTimeMax):
 			idle = append(idle, rec)
 		}
 	}

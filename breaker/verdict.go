@@ -31,7 +31,7 @@ func (z *zone) judgeAging(now int64) {
 	if z.state != Troubled || z.shared() || z.g.silent(now) {
 		return
 	}
-	for s := z.slots.head; s != nil && now-s.start >= int64(z.policy.SlowAfter); s = s.next {
+	for s := z.slots.head; s != nil; s = s.next {
 		if !s.aging(now) || !z.othersFastSince(s.hash, s.start) {
 			continue
 		}
@@ -86,12 +86,11 @@ func (z *zone) caseForOpening(now int64) string {
 // zone's latest success and their stores, and all stores in flight. Requests
 // from before say nothing about now.
 func (z *zone) stuckSinceLastOK(now int64) (stores, slots, inFlight int) {
-	head := z.slots.head
-	if head == nil || now-head.start < head.slowAfter {
+	if z.oldestStuck(now, 0) == 0 {
 		return 0, 0, 0
 	}
 	stuck, all := make(map[uint64]struct{}), make(map[uint64]struct{})
-	for s := head; s != nil; s = s.next {
+	for s := z.slots.head; s != nil; s = s.next {
 		if s.explained {
 			continue
 		}

@@ -167,14 +167,15 @@ func (z *zone) oldestStuck(now, d int64) int64 {
 	return 0
 }
 
-// oldestHung is when the oldest hung slot began, or 0.
-func (z *zone) oldestHung() int64 {
+// agingOrHung counts the hung slots, and those that will hang soon: were they
+// not counted, as many culprits again could get in until their deadline.
+func (z *zone) agingOrHung(now int64) (n int) {
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.phase == hung {
-			return s.start
+		if s.phase == hung || s.aging(now) {
+			n++
 		}
 	}
-	return 0
+	return n
 }
 
 // okSince says that the store is known to have had a success since t.
@@ -187,7 +188,11 @@ func (z *zone) okSince(store string, hash uint64, t int64) bool {
 
 // proven says that the store had a success after the oldest hung slot of its
 // zone began.
-func (z *zone) proven(store string, hash uint64) bool {
-	t := z.oldestHung()
-	return t == 0 || z.okSince(store, hash, t)
+func (z *zone) proven(store string, hash uint64, now int64) bool {
+	for s := z.slots.head; s != nil; s = s.next {
+		if s.phase == hung || s.aging(now) {
+			return z.okSince(store, hash, s.start)
+		}
+	}
+	return true
 }

@@ -1,0 +1,317 @@
+package breaker_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// The tests in this file show that firebreak does not inherit the known limits
+// of the breaker that is its state machine.
+
+func newGuard(t *testing.T, app config.App, opts breaker.Options) *breaker.Guard {
+	t.Helper()
+	p, err := app.Policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return breaker.New(p, opts)
+}
+
+func admit(t *testing.T, g *breaker.Guard, zone, store string) *breaker.Slot {
+	t.Helper()
+	s, refusal := g.Admit(context.Background(), breaker.Request{Zone: zone, Store: store})
+	if refusal != nil {
+		t.Fatalf("%s/%s refused: %s: %s", zone, store, refusal.Reason, refusal.Detail)
+	}
+	s.Track()
+	return s
+}
+
+func refused(g *breaker.Guard, zone, store string) breaker.Reason {
+	s, refusal := g.Admit(context.Background(), breaker.Request{Zone: zone, Store: store})
+	if refusal == nil {
+		s.End(breaker.OK)
+		return ""
+	}
+	return refusal.Reason
+}
+
+func state(g *breaker.Guard, zone string) breaker.State {
+	s, _ := g.Zone(zone)
+	return s.State
+}
+
+// It judges only calls that have completed.
+func TestJudgesRequestsThatNeverComplete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		for _, store := range []string{"a", "b", "c"} {
+			admit(t, g, "z1", store)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		if got := state(g, "z1"); got != breaker.Open {
+			t.Errorf("no request has completed and the zone is %s, want open", got)
+		}
+	})
+}
+
+// It looks at its counts only when a failure comes.
+func TestJudgesOnSuccessToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Store = config.Store{BadInRow: 100, MinRequests: 10}
+		g := newGuard(t, app, breaker.Options{})
+		defer g.Close()
+		for i := range 10 {
+			outcome := breaker.Failure
+			if i%3 == 0 && i > 0 {
+				outcome = breaker.OK // the tenth is a success, and completes the volume
+			}
+			admit(t, g, "z1", "a").End(outcome)
+			if i == 2 { // an episode, so that successes are on the books
+				admit(t, g, "z1", "b").End(breaker.Hung)
+			}
+		}
+		if got := refused(g, "z1", "a"); got != breaker.ReasonQuarantine {
+			t.Errorf("7 of 10 outcomes are bad and the store is %q, want in quarantine", got)
+		}
+	})
+}
+
+// It drops outcomes whose bucket is gone.
+func TestCountsOutcomesThatTookLongerThanTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Store = config.Store{BadInRow: 1}
+		g := newGuard(t, app, breaker.Options{})
+		defer g.Close()
+		s, _ := g.Admit(context.Background(), breaker.Request{Zone: "z1", Store: "a", Timeout: time.Minute})
+		time.Sleep(25 * time.Second)
+		s.End(breaker.Failure)
+		if got := refused(g, "z1", "a"); got != breaker.ReasonQuarantine {
+			t.Errorf("a failure after 25 s, with a window of 10 s, was dropped: %q", got)
+		}
+	})
+}
+
+// A probe that never reports wedges it in half-open for ever.
+func TestLostProbeDoesNotWedge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		var stuck []*breaker.Slot
+		for _, store := range []string{"a", "b", "c"} {
+			stuck = append(stuck, admit(t, g, "z1", store))
+		}
+		time.Sleep(8 * time.Second)
+		if got := state(g, "z1"); got != breaker.HalfOpen {
+			t.Fatalf("zone is %s, want half_open", got)
+		}
+		admit(t, g, "z1", "d") // its owner never says another word
+		time.Sleep(5 * time.Minute)
+		for _, s := range stuck {
+			s.End(breaker.Broken)
+		}
+		time.Sleep(2 * time.Minute)
+		if got := refused(g, "z1", "e"); got != "" {
+			t.Errorf("refused with %q long after the lost probe", got)
+		}
+	})
+}
+
+// Any failure in half-open reopens it; here one store's does not.
+func TestOneFailureInTriageDoesNotSendTheZoneBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		openZone(t, g)
+		admit(t, g, "z1", "good").End(breaker.OK)
+		admit(t, g, "z1", "bad").End(breaker.Failure)
+		if got := state(g, "z1"); got != breaker.HalfOpen {
+			t.Errorf("zone is %s, want half_open still", got)
+		}
+		if got := refused(g, "z1", "bad"); got != breaker.ReasonQuarantine {
+			t.Errorf("the store that failed: %q, want quarantine", got)
+		}
+		for i := range 8 {
+			admit(t, g, "z1", string(rune('m'+i))).End(breaker.OK)
+		}
+		if got := state(g, "z1"); got != breaker.Troubled {
+			t.Errorf("zone is %s, want closed (troubled)", got)
+		}
+	})
+}
+
+// openZone freezes z1 and waits for its triage, with its slots free again.
+func openZone(t *testing.T, g *breaker.Guard) {
+	t.Helper()
+	var stuck []*breaker.Slot
+	for _, store := range []string{"a", "b", "c"} {
+		stuck = append(stuck, admit(t, g, "z1", store))
+	}
+	time.Sleep(1200 * time.Millisecond)
+	if got := refused(g, "z1", "x"); got != breaker.ReasonZoneOpen {
+		t.Fatalf("got %q, want zone_open", got)
+	}
+	for _, s := range stuck {
+		s.End(breaker.Broken)
+	}
+	time.Sleep(6500 * time.Millisecond)
+	if got := state(g, "z1"); got != breaker.HalfOpen {
+		t.Fatalf("zone is %s, want half_open", got)
+	}
+}
+
+// A straggler from before the opening must not decide the triage.
+func TestLateResultOfAnOldGenerationChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		old, _ := g.Admit(context.Background(), breaker.Request{Zone: "z1", Store: "old", Timeout: time.Minute})
+		openZone(t, g)
+		before, _ := g.Zone("z1")
+		old.End(breaker.Failure)
+		if got, _ := g.Zone("z1"); got.State != breaker.HalfOpen || got.Window != before.Window {
+			t.Errorf("a failure from before the opening made it %s, window %d", got.State, got.Window)
+		}
+	})
+}
+
+// Its callbacks run under its lock, so that asking for its state in one hangs.
+func TestEventsMayBeAnsweredWithQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		kinds, stop := make(chan string, 10), make(chan struct{})
+		go func() {
+			for {
+				select {
+				case e := <-g.Events():
+					g.Zone(e.Zone)
+					g.Status()
+					kinds <- e.Kind
+				case <-stop:
+					return
+				}
+			}
+		}()
+		defer close(stop)
+		openZone(t, g)
+		for _, want := range []string{breaker.EventZoneTroubled, breaker.EventZoneOpened, breaker.EventZoneHalfOpen} {
+			if got := <-kinds; got != want {
+				t.Errorf("event %s, want %s", got, want)
+			}
+		}
+	})
+}
+
+func TestIdleZoneDoesNotStayRed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		openZone(t, g)
+		time.Sleep(3 * time.Minute)
+		if got := state(g, "z1"); got != breaker.Calm {
+			t.Errorf("without a request the zone is %s after 3 minutes, want calm", got)
+		}
+	})
+}
+
+func TestOpenTimeGrowsOncePerTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		openZone(t, g)
+		last := 5 * time.Second
+		for range 5 {
+			for _, store := range []string{"p", "q", "r"} {
+				admit(t, g, "z1", store).End(breaker.Failure)
+			}
+			s, _ := g.Zone("z1")
+			if s.State != breaker.Open {
+				t.Fatalf("after three strikes the zone is %s", s.State)
+			}
+			d, want := time.Duration(s.RetryAfterMS)*time.Millisecond, min(2*last, time.Minute)
+			if d < want*8/10-time.Second || d > want*12/10 {
+				t.Errorf("open for %s, want %s +-20 %%", d, want)
+			}
+			last = want
+			time.Sleep(d + time.Second)
+		}
+	})
+}
+
+func TestCheckCostsNoWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Zones[0].Check = &config.Check{Protocol: "tcp", Address: "db:1", Send: "x"}
+		well := make(chan error, 1)
+		sick := context.DeadlineExceeded
+		well <- sick
+		g := newGuard(t, app, breaker.Options{Check: func(context.Context, string, *config.Check) error {
+			err := <-well
+			well <- err
+			return err
+		}})
+		defer g.Close()
+		for _, store := range []string{"a", "b", "c"} {
+			admit(t, g, "z1", store)
+		}
+		time.Sleep(2 * time.Minute)
+		if got := refused(g, "z1", "x"); got != breaker.ReasonZoneOpen {
+			t.Errorf("while the check fails: %q, want zone_open", got)
+		}
+		<-well
+		well <- nil
+		time.Sleep(2 * time.Second)
+		if got := state(g, "z1"); got != breaker.HalfOpen {
+			t.Errorf("2 s after the check passes the zone is %s, want half_open", got)
+		}
+	})
+}
+
+func TestObserveRefusesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Zones[0].Mode = config.ModeObserve
+		g := newGuard(t, app, breaker.Options{})
+		defer g.Close()
+		for range 20 {
+			for _, store := range []string{"a", "b", "c"} {
+				admit(t, g, "z1", store)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		s, _ := g.Zone("z1")
+		if s.State != breaker.Open || s.WouldRefuse["zone_open"] == 0 || len(s.Refusals) != 0 {
+			t.Errorf("state %s, would refuse %v, refused %v", s.State, s.WouldRefuse, s.Refusals)
+		}
+	})
+}
+
+func TestUntrackedSlotIsHeldForHungHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Zones[0].HungHold = config.Duration(20 * time.Second)
+		g := newGuard(t, app, breaker.Options{})
+		defer g.Close()
+		s, _ := g.Admit(context.Background(), breaker.Request{Zone: "z1", Store: "a"})
+		time.Sleep(2 * time.Second)
+		s.Hang()
+		s.End(breaker.Broken) // the handler returned, which says nothing of the worker
+		time.Sleep(19 * time.Second)
+		if z, _ := g.Zone("z1"); z.Hung != 1 {
+			t.Errorf("%d hung before hung_hold is over, want 1", z.Hung)
+		}
+		time.Sleep(2 * time.Second)
+		if z, _ := g.Zone("z1"); z.Hung != 0 {
+			t.Errorf("%d hung after hung_hold, want 0", z.Hung)
+		}
+	})
+}

@@ -1,0 +1,205 @@
+package breaker_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// step is one thing that happens to the guard.
+type step struct {
+	verb    string
+	zone    int
+	store   int
+	slot    int
+	outcome breaker.Outcome
+	wait    time.Duration
+}
+
+var verbs = []string{
+	"admit", "admit", "admit", "admit", "track", "answer", "answer", "hang", "leave", "stream", "end", "end", "end", "wait", "apply",
+}
+
+func drawSteps(t *rapid.T) []step {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
+		return step{
+			verb:    rapid.SampledFrom(verbs).Draw(t, "verb"),
+			zone:    rapid.IntRange(0, 2).Draw(t, "zone"),
+			store:   rapid.IntRange(0, 5).Draw(t, "store"),
+			slot:    rapid.IntRange(0, 1000).Draw(t, "slot"),
+			outcome: rapid.SampledFrom(breaker.Outcomes()).Draw(t, "outcome"),
+			wait:    time.Duration(rapid.SampledFrom([]int{1, 50, 300, 1200, 2500, 7000, 70000}).Draw(t, "wait")) * time.Millisecond,
+		}
+	}), 1, 200).Draw(t, "steps")
+}
+
+// TestInvariants drives the guard with anything, in any order, any number of
+// times, and checks the books after each step.
+func TestInvariants(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		workers := rapid.IntRange(1, 24).Draw(rt, "workers")
+		steps := drawSteps(rt)
+		var problem string
+		synctest.Test(t, func(t *testing.T) {
+			problem = play(t, workers, steps)
+		})
+		if problem != "" {
+			rt.Fatal(problem)
+		}
+	})
+}
+
+func play(t *testing.T, workers int, steps []step) string {
+	app := config.App{Workers: workers, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}
+	g := newGuard(t, app, breaker.Options{})
+	defer g.Close()
+	var slots []*breaker.Slot
+	for i, s := range steps {
+		var slot *breaker.Slot
+		if len(slots) > 0 {
+			slot = slots[s.slot%len(slots)]
+		}
+		switch {
+		case s.verb == "admit":
+			if got, _ := g.Admit(context.Background(), breaker.Request{Zone: fmt.Sprint("z", s.zone), Store: fmt.Sprint("s", s.store)}); got != nil {
+				slots = append(slots, got)
+			}
+		case s.verb == "wait":
+			time.Sleep(s.wait)
+		case s.verb == "apply":
+			p, _ := app.Policy()
+			g.Apply(p, []string{"z0", "z1", "z2"})
+		case slot != nil:
+			act(slot, s)
+		}
+		if problem := checkBooks(g, workers, len(slots)); problem != "" {
+			return fmt.Sprintf("after step %d (%+v): %s", i, s, problem)
+		}
+	}
+	for _, slot := range slots {
+		slot.Track()
+		slot.End(breaker.Broken)
+	}
+	return checkEnd(g, len(slots))
+}
+
+func act(slot *breaker.Slot, s step) {
+	switch s.verb {
+	case "track":
+		slot.Track()
+	case "answer":
+		slot.Answer(s.outcome)
+	case "hang":
+		slot.Hang()
+	case "leave":
+		slot.Leave()
+	case "stream":
+		slot.Stream()
+	case "end":
+		slot.End(s.outcome)
+	}
+}
+
+// checkBooks: what the zones have adds up to what the pool has, nobody has more
+// than there is, and no admission has more than one verdict.
+func checkBooks(g *breaker.Guard, workers, admitted int) string {
+	s := g.Status()
+	live, hung, verdicts := 0, 0, uint64(0)
+	for _, z := range s.Zones {
+		live, hung = live+z.Live, hung+z.Hung
+		for _, n := range z.Outcomes {
+			verdicts += n
+		}
+		if z.Live < 0 || z.Hung < 0 || z.Explained < 0 || z.Explained > z.Live+z.Hung || z.Streams < 0 {
+			return fmt.Sprintf("zone %s: live %d, hung %d, explained %d, streams %d", z.Zone, z.Live, z.Hung, z.Explained, z.Streams)
+		}
+		if z.State == breaker.HalfOpen && z.Window < 1 {
+			return fmt.Sprintf("zone %s is half-open with a window of %d", z.Zone, z.Window)
+		}
+	}
+	switch {
+	case live != s.Live || hung != s.Hung || live+hung != s.Occupied:
+		return fmt.Sprintf("zones have %d live and %d hung, the pool has %d and %d, %d occupied", live, hung, s.Live, s.Hung, s.Occupied)
+	case s.Occupied > workers:
+		return fmt.Sprintf("%d of %d workers occupied", s.Occupied, workers)
+	case verdicts > uint64(admitted):
+		return fmt.Sprintf("%d verdicts on %d requests", verdicts, admitted)
+	case s.Waiting != 0:
+		return fmt.Sprintf("%d wait though nobody asks", s.Waiting)
+	}
+	return ""
+}
+
+// checkEnd: with everything ended the books are empty, each request had exactly
+// one verdict, and after a while everybody is admitted again.
+func checkEnd(g *breaker.Guard, admitted int) string {
+	s := g.Status()
+	verdicts := uint64(0)
+	for _, z := range s.Zones {
+		verdicts += z.Outcomes["ok"] // streams and answers
+		for name, n := range z.Outcomes {
+			if name != "ok" {
+				verdicts += n
+			}
+		}
+		if z.Streams != 0 {
+			return fmt.Sprintf("zone %s has %d streams", z.Zone, z.Streams)
+		}
+	}
+	if s.Occupied != 0 || s.Hung != 0 || verdicts != uint64(admitted) {
+		return fmt.Sprintf("%d occupied, %d hung, %d verdicts on %d requests", s.Occupied, s.Hung, verdicts, admitted)
+	}
+	time.Sleep(3 * time.Minute)
+	for zone := range 3 {
+		for store := range 6 {
+			z, st := fmt.Sprint("z", zone), fmt.Sprint("s", store)
+			if reason := refused(g, z, st); reason != "" {
+				return fmt.Sprintf("%s/%s refused (%s) 3 minutes after everything ended", z, st, reason)
+			}
+		}
+	}
+	return ""
+}
+
+// TestProbesAreBounded: in triage never more requests are in flight than the
+// window says, whatever they come to.
+func TestProbesAreBounded(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		outcomes := rapid.SliceOfN(rapid.SampledFrom(breaker.Outcomes()), 1, 60).Draw(rt, "outcomes")
+		ends := rapid.SliceOfN(rapid.IntRange(0, 3), len(outcomes), len(outcomes)).Draw(rt, "ends")
+		var problem string
+		synctest.Test(t, func(t *testing.T) {
+			g := newGuard(t, twoSeconds(), breaker.Options{})
+			defer g.Close()
+			openZone(t, g)
+			var open []*breaker.Slot
+			for i, o := range outcomes {
+				z, _ := g.Zone("z1")
+				if z.State != breaker.HalfOpen {
+					break
+				}
+				if s, _ := g.Admit(context.Background(), breaker.Request{Zone: "z1", Store: fmt.Sprint("s", i)}); s != nil {
+					open = append(open, s)
+				}
+				if len(open) > z.Window {
+					problem = fmt.Sprintf("%d requests in flight with a window of %d", len(open), z.Window)
+				}
+				if ends[i] == 0 && len(open) > 0 {
+					open[0].Track()
+					open[0].End(o)
+					open = open[1:]
+				}
+			}
+		})
+		if problem != "" {
+			rt.Fatal(problem)
+		}
+	})
+}
