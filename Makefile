@@ -1,0 +1,70 @@
+# What there is to do: make help
+
+GO          ?= go
+GOFLAGS     ?=
+BIN         := bin/firebreak
+CADDY       := v2.11.9
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.0
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
+
+export GOFLAGS
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/firebreak: Caddy with its standard modules and firebreak
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/firebreak
+
+.PHONY: run
+run: build ## start an API server, 12 zones and firebreak, and say what to curl
+	$(GO) run ./examples/outage run -firebreak $(BIN) -config Caddyfile
+
+SCENARIO ?= freeze
+.PHONY: outage
+outage: build ## play a fault through plain Caddy and through firebreak (SCENARIO=freeze|culprits|slow|refuse|surge|restart)
+	$(GO) run ./examples/outage scenario -firebreak $(BIN) $(SCENARIO)
+
+.PHONY: test
+test: ## unit, property and in-process tests, with the race detector
+	$(GO) test -race -count=1 -timeout 15m ./...
+
+.PHONY: e2e
+e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, wrk, h2load (Debian packages; see CONTRIBUTING.md)
+	$(GO) test -tags e2e -count=1 -timeout 40m -v ./e2e/
+
+.PHONY: bench
+bench: build ## print the figures that docs/budgets.md promises
+	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing ./caddymodule
+
+.PHONY: fuzz
+FUZZTIME ?= 30s
+fuzz: ## run every fuzz target for FUZZTIME
+	@for pkg in routing caddymodule; do \
+	  for f in $$($(GO) test -list '^Fuzz' ./$$pkg | grep ^Fuzz); do \
+	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$pkg || exit 1; \
+	  done; \
+	done
+
+.PHONY: lint
+lint: ## gofumpt, go vet, staticcheck, golangci-lint, tidy go.mod
+	@files=$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go')); \
+	  if [ -n "$$files" ]; then echo "not formatted (make fmt):"; echo "$$files"; exit 1; fi
+	$(GO) vet ./... && $(GO) vet -tags e2e ./e2e/
+	$(GO) run $(STATICCHECK) -tags e2e ./...
+	$(GO) run $(GOLANGCI) run --build-tags e2e ./...
+	$(GO) mod tidy -diff
+
+.PHONY: fmt
+fmt: ## format everything
+	$(GO) run $(GOFUMPT) -w $$(git ls-files '*.go')
+
+.PHONY: xcaddy
+xcaddy: ## build the way xcaddy does, and check that firebreak's modules are in
+	./build/xcaddy.sh $(CADDY)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
