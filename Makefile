@@ -16,7 +16,7 @@ help: ## show this list
 
 .PHONY: build
 build: ## build bin/firebreak: Caddy with its standard modules and firebreak
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/firebreak
+	$(GO) build -o $(BIN) ./cmd/firebreak
 
 .PHONY: run
 run: build ## start an API server, 12 zones and firebreak, and say what to curl

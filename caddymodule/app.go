@@ -1,16 +1,31 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/routing"
 )
 
 func init() {
 	caddy.RegisterModule(App{})
 }
+
+// stopPatience is how long Stop waits for background work, which may be stuck
+// in somebody else's event handler.
+const stopPatience = 2 * time.Second
 
 // App is firebreak's app: the state of all stores and zones, shared by all
 // firebreak handlers. Its state survives reloads of the configuration.
@@ -20,6 +35,26 @@ type App struct {
 	// Where stores live: a module of the namespace firebreak.directories.
 	// Without one, every key is unknown.
 	DirectoryRaw json.RawMessage `json:"directory,omitempty" caddy:"namespace=firebreak.directories inline_key=source"`
+
+	ctx       caddy.Context
+	log       *zap.Logger
+	policy    *config.Policy
+	directory Directory
+	shared    *sharedGuard
+	holds     bool // whether a reference to shared has to be given back
+	events    *eventWorker
+	live      *live
+}
+
+// live is the part of an app that changes after Provision.
+type live struct {
+	stop context.CancelFunc // ends the background work; nil before Start
+	work sync.WaitGroup
+
+	mu       sync.Mutex // guards below
+	mine     *settings  // what this app has put in force; nil before Start
+	previous *settings  // what was in force before
+	handlers []*Handler
 }
 
 // CaddyModule returns the Caddy module information.
@@ -29,3 +64,146 @@ func (App) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(App) },
 	}
 }
+
+// Provision checks the settings, loads the directory and takes hold of the
+// process-wide guard. It changes nothing that is running: the configuration
+// may still fail to load, or may only be validated.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
+	a.log = ctx.Logger()
+	a.live = new(live)
+	if a.Workers == 0 && len(a.Zones) == 0 {
+		return errors.New("the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests the API server serves at once (JSON: apps.firebreak.workers)")
+	}
+	var err error
+	if a.policy, err = a.App.Policy(); err != nil {
+		return err
+	}
+	if err = a.loadDirectory(); err != nil {
+		return err
+	}
+	if a.events, err = newEventWorker(ctx); err != nil {
+		return err
+	}
+	if a.shared, err = holdGuard(a.policy); err != nil {
+		return err
+	}
+	a.holds = true
+	return nil
+}
+
+func (a *App) loadDirectory() error {
+	a.directory = noDirectory{}
+	if a.DirectoryRaw == nil {
+		return nil
+	}
+	module, err := a.ctx.LoadModule(a, "DirectoryRaw")
+	if err != nil {
+		return err
+	}
+	directory, ok := module.(Directory)
+	if !ok {
+		return fmt.Errorf("directory %T is no firebreak directory", module)
+	}
+	a.directory = directory
+	return nil
+}
+
+// Start puts the settings in force and starts the background work.
+func (a *App) Start() error {
+	mine := a.settings()
+	a.live.mu.Lock()
+	a.live.mine, a.live.previous = mine, a.shared.put(mine)
+	a.live.mu.Unlock()
+	a.logStart(mine.zones)
+	ctx, cancel := context.WithCancel(context.Background())
+	a.live.stop = cancel
+	a.live.work.Go(func() { a.events.run(ctx, a.shared) })
+	if watcher, ok := a.directory.(DirectoryWatcher); ok {
+		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
+	}
+	return nil
+}
+
+// Stop ends the background work. If the configuration failed to load, so that
+// no other came after it, the settings before it are put back.
+func (a *App) Stop() error {
+	if a.live.stop == nil {
+		return nil
+	}
+	a.live.stop()
+	done := make(chan struct{})
+	go func() {
+		a.live.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(stopPatience):
+		a.log.Warn("background work does not end, probably because of an event handler; leaving it behind", zap.Duration("waited", stopPatience))
+	}
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	a.shared.replace(a.live.mine, a.live.previous)
+	a.live.mine, a.live.previous = nil, nil
+	return nil
+}
+
+// Cleanup gives the guard back; the last one to do so ends it. Requests that
+// are still in flight may go on using it.
+func (a *App) Cleanup() error {
+	if !a.holds {
+		return nil
+	}
+	a.holds = false
+	return releaseGuard()
+}
+
+// Guard is the process-wide guard.
+func (a *App) Guard() *breaker.Guard { return a.shared.Guard }
+
+// Directory says where stores live. It is never nil.
+func (a *App) Directory() routing.Directory { return a.directory }
+
+// Policy is this app's settings, with all defaults filled in.
+func (a *App) Policy() *config.Policy { return a.policy }
+
+// RegisterHandler makes a handler known to the admin API. Handlers call it
+// when they are provisioned.
+func (a *App) RegisterHandler(h *Handler) {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	a.live.handlers = append(a.live.handlers, h)
+}
+
+// registeredHandlers are this app's handlers, in the order they registered.
+func (a *App) registeredHandlers() []*Handler {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	return slices.Clone(a.live.handlers)
+}
+
+// directoryChanged tells the guard which zones there are now.
+func (a *App) directoryChanged() {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	if next := a.settings(); a.shared.replace(a.live.mine, next) {
+		a.live.mine = next
+	}
+}
+
+func (a *App) settings() *settings {
+	zones := a.directory.Zones()
+	for i := range zones {
+		// A name from a directory may share memory with all of its table.
+		zones[i] = strings.Clone(zones[i])
+	}
+	return &settings{policy: a.policy, zones: zones}
+}
+
+// Interface guards.
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -51,6 +51,8 @@ type Handler struct {
 
 	// Handlers that answer refusals instead of firebreak itself.
 	RefuseRaw []json.RawMessage `json:"refuse,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
+
+	handlerParts
 }
 
 // RefusalBody is an own body for refusals.

@@ -21,7 +21,7 @@ import psycopg2
 
 # FOR KEY SHARE waits for a row that somebody else holds FOR UPDATE: a locked
 # row hangs the requests of its store and of no other.
-QUERY = "SELECT v FROM stores WHERE id = %s FOR KEY SHARE"
+QUERY = "SELECT v, pg_sleep(cost) FROM stores WHERE id = %s FOR KEY SHARE"
 RECORD = 64
 
 

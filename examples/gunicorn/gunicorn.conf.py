@@ -15,11 +15,12 @@ preload_app = True
 
 
 def post_worker_init(worker):
-    """Connects before the first request, when CONNECT_EARLY is set.
+    """Announces the worker, connected already when CONNECT_EARLY is set.
 
     Off by default: with a zone down, a starting worker would wait for it.
     """
-    if os.environ.get("CONNECT_EARLY"):
-        import app
+    import app
 
+    if os.environ.get("CONNECT_EARLY"):
         app.connect_all()
+    app.busy.mark("")

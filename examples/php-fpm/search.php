@@ -2,9 +2,9 @@
 // A search API the way many shops run it: a static PHP-FPM pool and one
 // PostgreSQL database per zone. Nothing in here knows firebreak.
 //
-// Environment, set in pool.conf:
-//   STORES    CSV with the columns store,zone
-//   ZONES     CSV with the columns zone,dsn
+// Environment:
+//   STORES    CSV with the columns store,zone (default: stores.csv beside this file)
+//   ZONES     CSV with the columns zone,dsn (default: zones.csv beside this file)
 //   BUSY_DIR  optional: each worker keeps a file there, named by its pid, that
 //             says what it works on ("z01 s0001", blank when idle)
 
@@ -12,11 +12,12 @@ declare(strict_types=1);
 
 // FOR KEY SHARE waits for a row that somebody else holds FOR UPDATE: a locked
 // row hangs the requests of its store and of no other.
-const QUERY = 'SELECT v FROM stores WHERE id = $1 FOR KEY SHARE';
+const QUERY = 'SELECT v, pg_sleep(cost) FROM stores WHERE id = $1 FOR KEY SHARE';
 
-/** The rest of the line that starts with $key in a two-column CSV, or null. */
-function lookup(string $file, string $key): ?string
+/** The second column of the line of a table that starts with $key, or null. */
+function lookup(string $table, string $key): ?string
 {
+    $file = getenv(strtoupper($table)) ?: __DIR__ . "/$table.csv";
     $line = '/^' . preg_quote($key, '/') . ',(.*?)\r?$/m';
     return preg_match($line, (string) file_get_contents($file), $found) ? $found[1] : null;
 }
@@ -31,7 +32,7 @@ function mark(string $what): void
     }
 }
 
-function key(): string
+function requested_store(): string
 {
     if ($_SERVER['REQUEST_METHOD'] === 'POST') {
         $body = json_decode((string) file_get_contents('php://input'), true);
@@ -43,7 +44,7 @@ function key(): string
 /** Reads a store's row on a connection that outlives the request. */
 function read_store(string $zone, string $store): array
 {
-    $link = @pg_pconnect((string) lookup((string) getenv('ZONES'), $zone));
+    $link = @pg_pconnect((string) lookup('zones', $zone));
     $result = $link ? @pg_query_params($link, QUERY, [$store]) : false;
     $row = $result ? pg_fetch_row($result) : false;
     if (!$row) {
@@ -54,8 +55,8 @@ function read_store(string $zone, string $store): array
 
 function search(): array
 {
-    $store = key();
-    $zone = $store === '' ? null : lookup((string) getenv('STORES'), $store);
+    $store = requested_store();
+    $zone = $store === '' ? null : lookup('stores', $store);
     if ($zone === null) {
         return [404, ['error' => 'unknown key']];
     }

@@ -1,0 +1,184 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// explainAnswer is what would happen to a request now, for each firebreak
+// directive of the configuration: which one a request meets depends on the
+// site and its matchers.
+type explainAnswer struct {
+	Method   string           `json:"method"`
+	URL      string           `json:"url"`
+	Handlers []explainHandler `json:"handlers"`
+}
+
+type explainHandler struct {
+	Keys     []string         `json:"keys"` // where this directive looks for the key
+	Unknown  string           `json:"unknown"`
+	Timeout  string           `json:"timeout,omitempty"` // until the first byte
+	Key      string           `json:"key,omitempty"`
+	FoundBy  string           `json:"found_by,omitempty"` // which of the keys it is
+	Store    string           `json:"store,omitempty"`
+	Zone     string           `json:"zone,omitempty"`
+	ZoneInfo *explainZoneInfo `json:"zone_state,omitempty"`
+	verdict
+}
+
+type explainZoneInfo struct {
+	State    string `json:"state"`
+	Evidence string `json:"evidence,omitempty"`
+}
+
+func adminExplain(a *App, r *http.Request) (any, error) {
+	request, err := explainRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	handlers := a.registeredHandlers()
+	if len(handlers) == 0 {
+		return nil, apiError(http.StatusNotFound, "no firebreak directive in the running configuration: add one to a site; write for example: firebreak { key header X-API-Key }")
+	}
+	answer := explainAnswer{Method: request.Method, URL: request.URL.String()}
+	for _, h := range handlers {
+		answer.Handlers = append(answer.Handlers, a.explain(h, func() *http.Request {
+			// Looking for a key reads the body: each look takes a request of
+			// its own.
+			request, _ := explainRequest(r)
+			return request
+		}))
+	}
+	return answer, nil
+}
+
+// explainRequest makes the request that is asked about:
+// ?url=/search?key=k1&method=POST&header=X-API-Key:k1&body={"key":"k1"}.
+func explainRequest(r *http.Request) (*http.Request, error) {
+	query := r.URL.Query()
+	target, err := url.Parse(query.Get("url"))
+	if err != nil || query.Get("url") == "" {
+		return nil, apiError(http.StatusBadRequest, "the parameter url is missing or no URL; write for example: /firebreak/explain?url=%%2Fsearch%%3Fkey%%3Dk1")
+	}
+	method := strings.ToUpper(query.Get("method"))
+	if method == "" {
+		method = http.MethodGet
+	}
+	request, err := http.NewRequestWithContext(r.Context(), method, target.String(), strings.NewReader(query.Get("body")))
+	if err != nil {
+		return nil, apiError(http.StatusBadRequest, "no such request: %v", err)
+	}
+	request.RequestURI = target.RequestURI()
+	request.RemoteAddr = r.RemoteAddr
+	for _, header := range query["header"] {
+		name, value, ok := strings.Cut(header, ":")
+		if !ok {
+			return nil, apiError(http.StatusBadRequest, "the parameter header=%s has no colon; write for example: header=X-API-Key:k1", header)
+		}
+		request.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	if host := request.Header.Get("Host"); host != "" {
+		request.Host = host
+	}
+	return request, nil
+}
+
+// explain asks one handler.
+func (a *App) explain(h *Handler, newRequest func() *http.Request) explainHandler {
+	answer := explainHandler{Unknown: unknownPass}
+	if h.Unknown != "" {
+		answer.Unknown = h.Unknown
+	}
+	for _, key := range h.Keys {
+		answer.Keys = append(answer.Keys, keyText(key))
+	}
+	w, request := prepareExplained(newRequest())
+	key, err := h.findKey(w, request)
+	if err != nil {
+		answer.verdict = verdict{Verdict: "unknown", Why: "reading the key failed: " + err.Error()}
+		return answer
+	}
+	answer.Key, answer.FoundBy = key, foundBy(h.Keys, newRequest)
+	route, ok := a.directory.Lookup(key)
+	if key == "" || !ok {
+		why := fmt.Sprintf("no store has the key %q", key)
+		if key == "" {
+			why = "no key in the request"
+		}
+		if answer.Unknown == unknownRefuse {
+			answer.verdict = verdict{Verdict: "refused", Reason: "unknown_store", Why: why + ", and unknown requests are refused here"}
+			return answer
+		}
+		route = routing.Route{Store: unknownStore, Zone: config.UnknownZone}
+		a.judge(&answer, route, h)
+		answer.Why = why + "; it shares the limits of zone unknown: " + answer.Why
+		return answer
+	}
+	a.judge(&answer, route, h)
+	return answer
+}
+
+// foundBy is the first of the keys that finds something.
+func foundBy(keys []routing.KeySpec, newRequest func() *http.Request) string {
+	for i, key := range keys {
+		one, err := routing.NewExtractor(keys[i:i+1], routing.ExtractorOptions{Placeholder: fillPlaceholders})
+		if err != nil {
+			continue
+		}
+		if found, err := one.Key(prepareExplained(newRequest())); err == nil && found != "" {
+			return keyText(key)
+		}
+	}
+	return ""
+}
+
+// prepareExplained gives a request what Caddy's server gives it.
+func prepareExplained(request *http.Request) (http.ResponseWriter, *http.Request) {
+	w := new(discardWriter)
+	return w, caddyhttp.PrepareRequest(request, caddy.NewReplacer(), w, new(caddyhttp.Server))
+}
+
+// keyText writes where a key is looked for as it stands in a Caddyfile.
+func keyText(k routing.KeySpec) string {
+	switch {
+	case k.From == routing.FromPlaceholder:
+		return k.Name
+	case k.Index > 0:
+		return fmt.Sprintf("%s %d", k.From, k.Index)
+	}
+	return strings.TrimSpace(k.From + " " + k.Name)
+}
+
+func (a *App) judge(answer *explainHandler, route routing.Route, h *Handler) {
+	zone := a.policy.Zone(route.Zone)
+	timeout := zone.Timeout
+	if h.Timeout > 0 {
+		timeout = time.Duration(h.Timeout)
+	}
+	status := a.zoneStatus(route.Zone)
+	answer.Store, answer.Zone, answer.Timeout = route.Store, route.Zone, timeout.String()
+	answer.ZoneInfo = &explainZoneInfo{State: status.State.String(), Evidence: status.Evidence}
+	answer.verdict = a.verdict(route)
+}
+
+// discardWriter is the response of a request that is only asked about.
+type discardWriter struct{ header http.Header }
+
+func (w *discardWriter) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	return w.header
+}
+
+func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (w *discardWriter) WriteHeader(int)             {}

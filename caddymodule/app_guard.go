@@ -1,0 +1,86 @@
+package caddymodule
+
+import (
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// guards holds the one guard of the process. The configurations that use it
+// hold a reference each, and a new configuration takes its own before the old
+// one gives its own back: so state survives a reload.
+var guards = caddy.NewUsagePool()
+
+const guardKey = "guard"
+
+// sharedGuard is the guard and the settings in force on it.
+type sharedGuard struct {
+	*breaker.Guard
+
+	// Held by the one event worker that reads the guard's events: in a reload
+	// two workers live for a moment, and two readers would mix up the order.
+	reader  chan struct{}
+	dropped uint64 // lost events already told of; guarded by reader
+
+	mu      sync.Mutex // guards below
+	inForce *settings
+}
+
+// settings is what a configuration puts in force. Told apart by pointer.
+type settings struct {
+	policy *config.Policy
+	zones  []string // all zones there are
+}
+
+// holdGuard takes a reference to the guard. The policy counts only if there is
+// no guard yet.
+func holdGuard(p *config.Policy) (*sharedGuard, error) {
+	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
+		return &sharedGuard{
+			Guard:  breaker.New(p, breaker.Options{Check: checkZone}),
+			reader: make(chan struct{}, 1),
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*sharedGuard), nil
+}
+
+// releaseGuard gives a reference back.
+func releaseGuard() error {
+	_, err := guards.Delete(guardKey)
+	return err
+}
+
+// Destruct ends the guard when nobody refers to it any more.
+func (s *sharedGuard) Destruct() error {
+	s.Close()
+	return nil
+}
+
+// put puts settings in force and returns those before it, nil if none.
+func (s *sharedGuard) put(next *settings) *settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	previous := s.inForce
+	s.inForce = next
+	s.Apply(next.policy, next.zones)
+	return previous
+}
+
+// replace puts settings in force if the ones in force are still old. It
+// reports whether it did.
+func (s *sharedGuard) replace(old, next *settings) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old == nil || next == nil || s.inForce != old {
+		return false
+	}
+	s.inForce = next
+	s.Apply(next.policy, next.zones)
+	return true
+}

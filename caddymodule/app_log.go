@@ -1,0 +1,76 @@
+package caddymodule
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// longTimeout is the timeout above which a zone's outage is felt by people
+// before firebreak can be sure of it.
+const longTimeout = 10 * time.Second
+
+// logStart says in words what is guarded, and warns of settings that are
+// probably not meant.
+func (a *App) logStart(zones []string) {
+	fields := []zap.Field{
+		zap.Int("workers", a.policy.Workers),
+		zap.Int("zones", len(zones)),
+		zap.String("limits", limitsInWords(a.policy, &a.policy.Default)),
+	}
+	if lister, ok := a.directory.(routing.Lister); ok {
+		fields = append(fields, zap.Int("stores", lister.Len()))
+	}
+	a.log.Info(logStarted, fields...)
+	a.warnDirectory(zones)
+	a.warnTimeouts()
+}
+
+func (a *App) warnDirectory(zones []string) {
+	if a.directory == (noDirectory{}) {
+		a.log.Warn(logNoDirectory, zap.String("next", "add a directory to the firebreak settings, for example: directory file stores.csv"))
+		return
+	}
+	if len(zones) == 0 {
+		return // it cannot tell
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.policy.Zones)) {
+		if name != config.UnknownZone && !slices.Contains(zones, name) {
+			a.log.Warn(logZoneNotInDirectory, zap.String(fieldZone, name),
+				zap.String("did_you_mean", nearest(name, zones)))
+		}
+	}
+}
+
+func (a *App) warnTimeouts() {
+	if a.policy.Default.Timeout > longTimeout {
+		a.warnTimeout(config.AllZones, &a.policy.Default)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.policy.Zones)) {
+		zone := a.policy.Zones[name]
+		if zone.Timeout > longTimeout && zone.Timeout != a.policy.Default.Timeout {
+			a.warnTimeout(name, &zone)
+		}
+	}
+}
+
+func (a *App) warnTimeout(name string, zone *config.ZonePolicy) {
+	a.log.Warn(logLongTimeout, zap.String(fieldZone, name), zap.Duration("timeout", zone.Timeout),
+		zap.String("next", fmt.Sprintf("a frozen zone is seen only after slow_after (%s) and a stuck client waits for all of the timeout; set it to a little more than the slowest normal answer", zone.SlowAfter)))
+}
+
+// limitsInWords says what a zone may take.
+func limitsInWords(p *config.Policy, zone *config.ZonePolicy) string {
+	pool := ""
+	if p.Workers > 0 {
+		pool = fmt.Sprintf(" of %d", p.Workers)
+	}
+	return fmt.Sprintf("a zone may occupy %d%s workers and %d more to find out who is well; a request has %s until its first byte and may wait %s for a slot",
+		zone.MaxInflight, pool, zone.ProbeSlots, zone.Timeout, zone.MaxWait)
+}

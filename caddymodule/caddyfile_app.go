@@ -1,0 +1,164 @@
+package caddymodule
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("firebreak", parseGlobalOption)
+}
+
+// parseGlobalOption reads the global option:
+//
+//	firebreak {
+//	    workers        <number>
+//	    max_open_zones <percent>
+//	    directory      <source> ...
+//	    zone <name>|* {
+//	        timeout | slow_after | body_idle | window | max_wait <duration>
+//	        open_time | open_time_max | abandon_after | hung_hold <duration>
+//	        max_inflight | max_hung <number>|<percent>
+//	        probe_slots | max_streams | min_bad_stores <number>
+//	        bad_share | slow_share <percent>
+//	        fail_status <code...>
+//	        mode       enforce|observe
+//	        on_timeout hold|cancel
+//	        check tcp <address> [send <text>] [expect <text>]
+//	        check http <url> [expect <text>]
+//	        check postgres <dsn> {
+//	            every | timeout <duration>
+//	        }
+//	    }
+//	    store {
+//	        max_inflight fair|<number>
+//	        max_hung | bad_in_row | min_requests | records <number>
+//	        bad_share <percent>
+//	        open_time | open_time_max <duration>
+//	    }
+//	}
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // the option's name
+	if existing != nil {
+		return nil, d.Err("global option 'firebreak' specified twice; put everything into one block")
+	}
+	b := appBlock{at: here(d), zoneAt: make(map[string]*caddyfile.Dispenser)}
+	if d.NextArg() {
+		return nil, d.Errf("global option 'firebreak' takes a block and no value, but has '%s'", d.Val())
+	}
+	if err := appOptions.parse(d, &b); err != nil {
+		return nil, err
+	}
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "firebreak", Value: caddyconfig.JSON(b.app, nil)}, nil
+}
+
+// appBlock is the global option while it is read.
+type appBlock struct {
+	app     App
+	at      *caddyfile.Dispenser // the block itself
+	storeAt *caddyfile.Dispenser
+	zoneAt  map[string]*caddyfile.Dispenser
+}
+
+var appOptions = options[appBlock]{block: "firebreak", known: map[string]option[appBlock]{
+	"workers":        countOption("workers 32", 1, func(b *appBlock) *int { return &b.app.Workers }),
+	"max_open_zones": shareOption("max_open_zones 34%", func(b *appBlock) *float64 { return &b.app.MaxOpenZones }),
+	"directory":      {block: parseDirectory},
+	"zone":           {block: parseZone, repeats: true},
+	"store":          {block: parseStore},
+}}
+
+func parseZone(d *caddyfile.Dispenser, b *appBlock) error {
+	at := here(d)
+	names := d.RemainingArgs()
+	if len(names) != 1 {
+		return at.Errf("firebreak option 'zone' needs one name, but has %d; write for example: zone z7 { ... }, or zone * { ... } for all zones", len(names))
+	}
+	zone := config.Zone{Name: names[0]}
+	if zone.Name != config.AllZones {
+		if err := config.CheckZoneName(zone.Name); err != nil {
+			return at.WrapErr(err)
+		}
+	}
+	if b.zoneAt[zone.Name] != nil {
+		return at.Errf("firebreak zone '%s' specified twice", zone.Name)
+	}
+	if err := zoneOptions.parse(d, &zone); err != nil {
+		return err
+	}
+	b.zoneAt[zone.Name] = at
+	b.app.Zones = append(b.app.Zones, zone)
+	return nil
+}
+
+func parseStore(d *caddyfile.Dispenser, b *appBlock) error {
+	b.storeAt = here(d)
+	if d.NextArg() {
+		return d.Errf("firebreak option 'store' takes no name ('%s'): its settings hold for every store", d.Val())
+	}
+	return storeOptions.parse(d, &b.app.Store)
+}
+
+func parseDirectory(d *caddyfile.Dispenser, b *appBlock) error {
+	at := here(d)
+	if !d.NextArg() {
+		return at.Errf("firebreak option 'directory' needs a source (one of: %s); write for example: directory file stores.csv", strings.Join(directorySources(), ", "))
+	}
+	source := d.Val()
+	id := directoryNamespace + "." + source
+	if _, err := caddy.GetModule(id); err != nil {
+		return at.Err(unrecognized("firebreak directory", source, directorySources()))
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return err
+	}
+	b.app.DirectoryRaw = caddyconfig.JSONModuleObject(module, "source", source, nil)
+	return nil
+}
+
+// check finds what does not fit together, and blames the block that is wrong:
+// each zone is looked at alone, on top of the zone "*".
+func (b *appBlock) check() error {
+	pool := config.App{Workers: b.app.Workers, MaxOpenZones: b.app.MaxOpenZones, Store: b.app.Store}
+	if err := storeError(pool.Store); err != nil {
+		return b.storeAt.WrapErr(err)
+	}
+	baseAt := b.at
+	for _, zone := range b.app.Zones {
+		if zone.Name == config.AllZones {
+			pool.Zones = []config.Zone{zone}
+			baseAt = b.zoneAt[zone.Name]
+		}
+	}
+	if _, err := pool.Policy(); err != nil {
+		return baseAt.WrapErr(err)
+	}
+	base := pool.Zones
+	for _, zone := range b.app.Zones {
+		if zone.Name == config.AllZones {
+			continue
+		}
+		pool.Zones = append(base[:len(base):len(base)], zone)
+		if _, err := pool.Policy(); err != nil {
+			return b.zoneAt[zone.Name].WrapErr(err)
+		}
+	}
+	return nil
+}
+
+// storeError is what is wrong with the settings of stores, whatever the zones
+// say.
+func storeError(s config.Store) error {
+	_, err := (&config.App{Workers: 1, Store: s}).Policy()
+	return err
+}

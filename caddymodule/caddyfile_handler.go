@@ -1,0 +1,180 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("firebreak", parseHandlerDirective)
+	// After everything that changes the request or wraps the response (so that
+	// refusals are encoded and derived headers seen), before everything that
+	// may hold the proxy: invoke, handle, route.
+	httpcaddyfile.RegisterDirectiveOrder("firebreak", httpcaddyfile.Before, "invoke")
+}
+
+// parseHandlerDirective reads the directive:
+//
+//	firebreak [<matcher>] {
+//	    key query|header|json|form|cookie <name>
+//	    key host_label|path_segment <number>
+//	    key bearer|basic_user
+//	    key <placeholders>
+//	    unknown        pass|refuse
+//	    timeout        <duration>
+//	    max_body_peek  <size>
+//	    expose         store zone
+//	    deadline_header
+//	    body      [<zone>] <media_type> <text>
+//	    body_file [<zone>] <media_type> <path>
+//	    refuse    respond|error
+//	    refuse {
+//	        <directives...>
+//	    }
+//	}
+func parseHandlerDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h.Next() // the directive's name
+	at := here(h.Dispenser)
+	if h.NextArg() {
+		return nil, h.Errf("firebreak takes a matcher and a block, but has '%s'", h.Val())
+	}
+	if h.Option("firebreak") == nil {
+		return nil, at.Err("firebreak: the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests the API server serves at once")
+	}
+	b := handlerBlock{helper: h, handler: new(Handler)}
+	if err := handlerOptions.parse(h.Dispenser, &b); err != nil {
+		return nil, err
+	}
+	if len(b.handler.Keys) == 0 {
+		return nil, at.Err("firebreak: nothing says which store a request belongs to: add at least one key; write for example: key header X-API-Key")
+	}
+	return b.handler, nil
+}
+
+// handlerBlock is the directive while it is read.
+type handlerBlock struct {
+	helper  httpcaddyfile.Helper
+	handler *Handler
+}
+
+var handlerOptions = options[handlerBlock]{block: "firebreak", known: map[string]option[handlerBlock]{
+	"key":             {usage: "key header X-API-Key", min: 1, max: -1, repeats: true, set: addKey},
+	"unknown":         wordOption("unknown refuse", func(b *handlerBlock) *string { return &b.handler.Unknown }, "pass", "refuse"),
+	"timeout":         durationOption("timeout 30s", func(b *handlerBlock) *config.Duration { return &b.handler.Timeout }),
+	"max_body_peek":   {usage: "max_body_peek 64KiB", min: 1, max: 1, set: setMaxBodyPeek},
+	"expose":          {usage: "expose store zone", min: 1, max: 2, set: setExpose},
+	"deadline_header": {usage: "deadline_header", set: setDeadlineHeader},
+	"body":            {usage: `body z7 text/plain "Back soon."`, min: 2, max: 3, repeats: true, set: addBody},
+	"body_file":       {usage: "body_file z7 text/html down.html", min: 2, max: 3, repeats: true, set: addBodyFile},
+	"refuse":          {block: parseRefuse},
+}}
+
+func addKey(b *handlerBlock, args []string) error {
+	spec, err := routing.ParseKeySpec(args)
+	if err != nil {
+		return err
+	}
+	b.handler.Keys = append(b.handler.Keys, spec)
+	return nil
+}
+
+func setMaxBodyPeek(b *handlerBlock, args []string) error {
+	size, err := humanize.ParseBytes(args[0])
+	if err != nil || size == 0 || size > math.MaxInt32 {
+		return fmt.Errorf("invalid size %q: write for example: max_body_peek 64KiB", args[0])
+	}
+	b.handler.MaxBodyPeek = int64(size)
+	return nil
+}
+
+func setExpose(b *handlerBlock, args []string) error {
+	for _, arg := range args {
+		switch {
+		case arg != "store" && arg != "zone":
+			return errors.New(unrecognized("value", arg, []string{"store", "zone"}))
+		case slices.Contains(b.handler.Expose, arg):
+			return fmt.Errorf("'%s' specified twice", arg)
+		}
+		b.handler.Expose = append(b.handler.Expose, arg)
+	}
+	return nil
+}
+
+func setDeadlineHeader(b *handlerBlock, _ []string) error {
+	b.handler.DeadlineHeader = true
+	return nil
+}
+
+func addBody(b *handlerBlock, args []string) error {
+	return b.addBody(args, func(body *RefusalBody, text string) { body.Body = text })
+}
+
+func addBodyFile(b *handlerBlock, args []string) error {
+	return b.addBody(args, func(body *RefusalBody, path string) { body.File = path })
+}
+
+var bodyTypes = []string{"application/json", "application/problem+json", "text/html", "text/plain"}
+
+func (b *handlerBlock) addBody(args []string, set func(*RefusalBody, string)) error {
+	var body RefusalBody
+	if len(args) == 3 {
+		body.Zone, args = args[0], args[1:]
+	}
+	if !slices.Contains(bodyTypes, args[0]) {
+		return errors.New(unrecognized("media type", args[0], bodyTypes))
+	}
+	if args[1] == "" {
+		return errors.New("the body is empty")
+	}
+	body.ContentType = args[0]
+	for _, other := range b.handler.Bodies {
+		if other.Zone == body.Zone && other.ContentType == body.ContentType {
+			return fmt.Errorf("a %s body for this zone is there already", body.ContentType)
+		}
+	}
+	set(&body, args[1])
+	b.handler.Bodies = append(b.handler.Bodies, body)
+	return nil
+}
+
+// parseRefuse reads "refuse respond|error", or a block of directives that
+// answer refusals.
+func parseRefuse(d *caddyfile.Dispenser, b *handlerBlock) error {
+	at := here(d)
+	segment := d.NewFromNextSegment()
+	segment.Next()
+	args := segment.RemainingArgs()
+	if len(args) > 0 {
+		if len(args) > 1 || segment.NextBlock(0) {
+			return at.Err("firebreak option 'refuse' needs one word, respond or error, or a block of directives")
+		}
+		if args[0] != "respond" && args[0] != "error" {
+			return at.Err(unrecognized("firebreak refuse mode", args[0], []string{"error", "respond"}))
+		}
+		b.handler.RefuseMode = args[0]
+		return nil
+	}
+	segment.Reset()
+	routes, err := httpcaddyfile.ParseSegmentAsSubroute(b.helper.WithDispenser(segment))
+	if err != nil {
+		return err
+	}
+	subroute, ok := routes.(*caddyhttp.Subroute)
+	if !ok || len(subroute.Routes) == 0 {
+		return at.Err("firebreak option 'refuse' needs one word, respond or error, or a block of directives")
+	}
+	b.handler.RefuseRaw = append(b.handler.RefuseRaw, caddyconfig.JSONModuleObject(subroute, "handler", "subroute", nil))
+	return nil
+}

@@ -1,0 +1,42 @@
+package caddymodule
+
+// Messages, fields and event names that people build alerts on. Changing one
+// is a breaking change.
+const (
+	logStarted            = "guarding the pool"
+	logNoDirectory        = "no directory: every key is unknown, all requests share the limits of one zone"
+	logZoneNotInDirectory = "a zone has settings, but the directory does not know it"
+	logLongTimeout        = "the timeout is long"
+	logDirectoryReloaded  = "directory reloaded"
+	logDirectoryRefused   = "directory not reloaded: the new file is broken, the old table stays"
+	logEventsDropped      = "transitions were lost: they came faster than event handlers took them"
+	logEventHandlerPanic  = "an event handler panicked"
+
+	logZoneTroubled     = "zone is in trouble"
+	logZoneOpened       = "zone opened: its requests are refused, other zones are not affected"
+	logZoneHalfOpen     = "zone is tried again: a growing number of its requests is let in"
+	logZoneClosed       = "zone closed: its requests are let in again"
+	logZoneCalm         = "zone is calm again: the episode is over"
+	logStoreQuarantined = "store is in quarantine: its requests are refused"
+	logStoreHalfOpen    = "store is tried again with one request"
+	logStoreReleased    = "store is released from quarantine"
+	logPoolSuspect      = "the pool itself is suspect: verdicts on zones are held back"
+	logPoolTrusted      = "the pool is trusted again"
+
+	fieldZone     = "zone"
+	fieldStore    = "store"
+	fieldFrom     = "from"
+	fieldTo       = "to"
+	fieldEvidence = "evidence"
+	fieldTurn     = "turn"
+	fieldFor      = "for"
+	fieldLive     = "live"
+	fieldHung     = "hung"
+	fieldObserve  = "observe"
+	fieldEpisode  = "episode"
+	fieldNext     = "next"
+
+	// eventPrefix stands before the kind of a transition in the names of Caddy
+	// events: firebreak.zone_opened, firebreak.store_quarantined and so on.
+	eventPrefix = "firebreak."
+)

@@ -1,0 +1,412 @@
+package caddymodule
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+)
+
+// flight is one admitted request on its way through the next handlers.
+//
+// Those run on a goroutine of their own, because nothing else makes the
+// deadline strict: lb_try_duration ignores a context's deadline, and so does
+// Caddy's FastCGI transport once it has dialled. The handler's goroutine waits
+// until they are done, the deadline passes, the body stalls or the client
+// leaves. In the last three cases it leaves them behind, and the flight is
+// cut: from then on they reach neither the client's ResponseWriter nor its
+// request body.
+//
+//	handler's goroutine             next's goroutine
+//	fly -> wait ----------- run ->  next.ServeHTTP(flightWriter, ...)
+//	  done     <------------------  land: nobody left, so the handler finishes
+//	  deadline -> leave (cut)         |
+//	  answers the client 504          |  the transport (trip) sees the real end
+//	                                land: the slot ends
+//
+// A flight is also the context of the next handlers (so that the transport
+// finds it), their ResponseWriter (flightWriter) and their request body
+// (flightBody).
+type flight struct {
+	context.Context // the client's
+
+	h         *Handler
+	slot      *breaker.Slot
+	admission *admission
+	w         http.ResponseWriter // the client's; used under mu, or after the flight has landed or was cut
+	cancel    context.CancelCauseFunc
+	wake      *wake
+	body      flightGate
+	began     time.Time
+	tunnel    bool         // the client asked for a tunnel (CONNECT)
+	left      atomic.Bool  // cut; for those who do not hold mu
+	heard     atomic.Int64 // when the last of the body came; nanoseconds since began
+
+	mu        sync.Mutex // guards below
+	header    http.Header
+	status    int // 0: the response has not begun
+	cut       bool
+	landed    bool // next has returned
+	ended     bool // the slot
+	tracked   bool
+	stream    bool
+	grpc      bool          // its verdict comes with the trailers
+	firstByte time.Duration // since began
+	trips     []*trip       // round trips whose worker is still busy
+	outcome   breaker.Outcome
+	private   privateValues
+
+	// What next returned; read after landed.
+	err      error
+	panicked any
+	returned bool
+}
+
+// flightKey finds the flight in a context.
+type flightKey struct{}
+
+// flightOf is the flight that a request belongs to, or nil.
+func flightOf(ctx context.Context) *flight {
+	f, _ := ctx.Value(flightKey{}).(*flight)
+	return f
+}
+
+// hear notes that the body makes progress.
+func (f *flight) hear() { f.heard.Store(int64(time.Since(f.began))) }
+
+// over says that the client is out of reach for the next handlers. Callers
+// hold mu.
+func (f *flight) over() bool { return f.cut || f.landed }
+
+// privateValues stand in, after the cut, for what a request shares with the
+// handlers before this one.
+type privateValues struct {
+	vars   map[string]any
+	fields *caddyhttp.ExtraLogFields
+}
+
+// Value finds the flight itself. Once it is cut, the variables and log fields
+// it gives are its own: the handlers before this one go on using the real
+// ones, and neither is made for two goroutines.
+func (f *flight) Value(key any) any {
+	switch key := key.(type) {
+	case flightKey:
+		return f
+	case caddy.CtxKey:
+		if f.left.Load() {
+			return f.privateValue(key)
+		}
+	}
+	return f.Context.Value(key)
+}
+
+func (f *flight) privateValue(key caddy.CtxKey) any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch key {
+	case caddyhttp.VarsCtxKey:
+		if f.private.vars == nil {
+			f.private.vars = make(map[string]any)
+		}
+		return f.private.vars
+	case caddyhttp.ExtraLogFieldsCtxKey:
+		if f.private.fields == nil {
+			f.private.fields = new(caddyhttp.ExtraLogFields)
+		}
+		return f.private.fields
+	}
+	return f.Context.Value(key)
+}
+
+// wake is what the handler's goroutine waits for. It goes back to the pool
+// when the flight has landed in time: then nobody else holds it any more, and
+// a stopped timer sends nothing.
+type wake struct {
+	timer *time.Timer
+	done  chan struct{} // one value, when next has returned
+}
+
+var wakes = sync.Pool{New: func() any {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return &wake{timer: timer, done: make(chan struct{}, 1)}
+}}
+
+// fly runs the next handlers for an admitted request.
+func (h *Handler) fly(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, a *admission) error {
+	f := &flight{
+		Context: r.Context(), h: h, slot: a.slot, admission: a, w: w,
+		began: time.Now(), tunnel: r.Method == http.MethodConnect, header: ownHeader(w.Header()), wake: wakes.Get().(*wake),
+	}
+	ctx, cancel := context.WithCancelCause(f)
+	defer cancel(nil)
+	f.cancel = cancel
+	timeout := a.slot.Timeout()
+	h.setDeadlineHeader(r.Header, timeout)
+	own := r.WithContext(ctx)
+	if r.Body != nil && r.Body != http.NoBody {
+		f.body.src = r.Body
+		own.Body = (*flightBody)(f)
+	}
+	f.wake.timer.Reset(timeout)
+	go f.run(next, own)
+	return f.wait(r)
+}
+
+// run is next's goroutine.
+func (f *flight) run(next caddyhttp.Handler, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil {
+			f.panicked = v
+			if v != http.ErrAbortHandler {
+				f.h.log.Error("panic in a handler behind firebreak", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			}
+		}
+		f.land()
+	}()
+	f.err = next.ServeHTTP((*flightWriter)(f), r)
+	f.returned = true
+}
+
+// land is the end of next. If the handler still waits it does the rest.
+func (f *flight) land() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.landed = true
+	if f.cut {
+		f.settleEnd()
+		return
+	}
+	f.wake.done <- struct{}{}
+}
+
+// wait is the handler's goroutine until the request is over for the client.
+func (f *flight) wait(r *http.Request) error {
+	gone := f.Context.Done()
+	for {
+		select {
+		case <-f.wake.done:
+			return f.finish()
+		case <-f.wake.timer.C:
+			if reason := f.overdue(); reason != stay {
+				return f.leave(r, reason)
+			}
+		case <-gone:
+			gone = nil
+			if f.holdsOn() {
+				continue
+			}
+			return f.leave(r, clientLeft)
+		}
+	}
+}
+
+// leaving is why the handler's goroutine does not wait any longer.
+type leaving uint8
+
+const (
+	stay leaving = iota
+	deadline
+	slowUpload // the deadline passed, but it was the client who did not finish its request
+	stalled
+	clientLeft
+)
+
+// overdue says whether it is time to leave, and if not, sets the timer for the
+// next look.
+func (f *flight) overdue() leaving {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	policy := f.slot.Policy()
+	switch {
+	case f.landed:
+		return stay
+	case f.status == 0 && f.body.waiting():
+		return slowUpload
+	case f.status == 0:
+		return deadline
+	case f.grpc && !f.stream:
+		f.stream = true
+		f.slot.Answer(breaker.OK)
+		f.slot.Stream()
+		return stay
+	case f.stream:
+		return stay
+	}
+	idle := time.Since(f.began) - time.Duration(f.heard.Load())
+	if idle >= policy.BodyIdle {
+		return stalled
+	}
+	f.wake.timer.Reset(policy.BodyIdle - idle)
+	return stay
+}
+
+// holdsOn says that there is nothing to be done about a client that left: next
+// is about to return, or owns the connection.
+func (f *flight) holdsOn() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.landed || f.status == http.StatusSwitchingProtocols
+}
+
+// leave cuts the flight and answers the client, if it can be answered.
+func (f *flight) leave(r *http.Request, why leaving) error {
+	if !f.cutOff(why) {
+		<-f.wake.done
+		return f.finish()
+	}
+	f.wake.timer.Stop()
+	interrupted := f.body.shut(f.w)
+	switch why {
+	case clientLeft:
+		if f.status == 0 {
+			f.w.WriteHeader(statusClientGone)
+		}
+		return nil
+	case stalled:
+		panic(http.ErrAbortHandler)
+	}
+	if interrupted && r.ProtoMajor == 1 {
+		// Else net/http reads the rest of the body before it sends the answer.
+		f.w.Header()["Connection"] = []string{"close"}
+	}
+	f.admission.reason = reasonHung
+	if why == slowUpload {
+		f.admission.reason = reasonSlowRequest
+	}
+	return f.h.refuse(f.w, r, f.admission)
+}
+
+// cutOff takes the client away from next. It reports false if next has
+// returned in the meantime.
+func (f *flight) cutOff(why leaving) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.landed {
+		return false
+	}
+	f.cut = true
+	f.left.Store(true)
+	f.report(why)
+	cause := errDeadline
+	if why == clientLeft {
+		cause = errClientLeft
+	}
+	for _, t := range f.trips {
+		t.detach(why)
+	}
+	f.cancel(cause)
+	f.observe()
+	f.settleEnd()
+	return true
+}
+
+// report tells the guard why the client is done with.
+func (f *flight) report(why leaving) {
+	a := f.admission
+	switch {
+	case why == slowUpload:
+		f.slot.Track() // its worker sees the broken request
+		f.outcome, a.outcome = breaker.Gone, breaker.Gone.String()
+	case why == clientLeft:
+		f.slot.Leave()
+		f.outcome, a.outcome = breaker.Gone, breaker.Gone.String()
+		if time.Since(f.began) >= f.slot.Policy().SlowAfter {
+			a.outcome = breaker.GoneLate.String()
+		}
+	default:
+		f.slot.Hang()
+		f.outcome, a.outcome = breaker.Hung, breaker.Hung.String()
+	}
+	sending := why == clientLeft && f.status != 0
+	if !f.tracked && (sending || f.slot.Policy().CancelOnTimeout) {
+		// Its worker notices the closed connection, so next's return is the
+		// end.
+		f.slot.Track()
+	}
+}
+
+// settleEnd ends the slot if nothing can occupy its worker any more. Callers
+// hold mu.
+func (f *flight) settleEnd() {
+	if f.ended || len(f.trips) > 0 {
+		return
+	}
+	over := f.landed
+	if f.tracked && f.status != 0 && !f.grpc && f.status != http.StatusSwitchingProtocols {
+		over = true // the worker has answered to the end; only the client is slow to take it
+	}
+	if !over {
+		return
+	}
+	f.ended = true
+	f.slot.End(f.outcome)
+}
+
+// flightGate is the client's request body, until it is shut.
+type flightGate struct {
+	src     io.ReadCloser // nil: there is no body
+	mu      sync.Mutex    // held while reading
+	reading atomic.Bool
+	closed  atomic.Bool
+	eof     atomic.Bool
+}
+
+// waiting says that somebody waits for the client to send more.
+func (g *flightGate) waiting() bool { return g.reading.Load() && !g.eof.Load() }
+
+// shut makes sure that nobody reads the body any more. It reports whether the
+// body was not read to its end.
+func (g *flightGate) shut(w http.ResponseWriter) bool {
+	if g.src == nil {
+		return false
+	}
+	g.closed.Store(true)
+	if g.reading.Load() {
+		// The one way to end a read that waits for the client.
+		if http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) != nil { //nolint:bodyclose
+			return true
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.eof.Load()
+}
+
+// flightBody is a flight seen as the request body of the next handlers.
+type flightBody flight
+
+// Read reads from the client, until the flight is cut.
+func (b *flightBody) Read(p []byte) (int, error) {
+	g := &b.body
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reading.Store(true)
+	defer g.reading.Store(false)
+	if g.closed.Load() {
+		return 0, errDeadline
+	}
+	n, err := g.src.Read(p)
+	if err == io.EOF {
+		g.eof.Store(true)
+	}
+	return n, err
+}
+
+// Close closes the client's body, until the flight is cut.
+func (b *flightBody) Close() error {
+	if b.body.closed.Load() {
+		return nil
+	}
+	return b.body.src.Close()
+}

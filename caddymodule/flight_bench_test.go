@@ -1,0 +1,175 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// maxAllocs is the budget of the whole handler around a handler that does
+// nothing.
+const maxAllocs = 12
+
+type oneRoute struct{ routing.Directory }
+
+func (oneRoute) Lookup(key string) (routing.Route, bool) {
+	return routing.Route{Store: key, Zone: "z1"}, true
+}
+
+// benchHandler is a handler without Caddy around it.
+func benchHandler(tb testing.TB) *Handler {
+	tb.Helper()
+	policy, err := (&config.App{Workers: 1000}).Policy()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	guard := breaker.New(policy, breaker.Options{})
+	tb.Cleanup(guard.Close)
+	h := &Handler{}
+	h.log, h.guard, h.directory = zap.NewNop(), guard, oneRoute{}
+	if h.extractor, err = routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "key"}}, routing.ExtractorOptions{}); err != nil {
+		tb.Fatal(err)
+	}
+	if h.refusals, err = newRefusalWriter(nil, nil); err != nil {
+		tb.Fatal(err)
+	}
+	if h.meters, err = registerMeters(prometheus.NewRegistry(), guard); err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
+
+// bareWriter is a ResponseWriter that costs nothing.
+type bareWriter struct{ header http.Header }
+
+func (w *bareWriter) Header() http.Header         { return w.header }
+func (w *bareWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (w *bareWriter) WriteHeader(int)             {}
+
+func benchRequest(tb testing.TB) (*http.Request, http.ResponseWriter) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context()) // as net/http does
+	tb.Cleanup(cancel)
+	w := &bareWriter{header: http.Header{"Server": {"Caddy"}}}
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/search?q=shoes&key=s1", nil)
+	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, &caddyhttp.Server{}), w
+}
+
+// noLogFields hides the request's list of log fields, which in a benchmark
+// that uses one request over and over would grow for ever.
+func noLogFields(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), caddyhttp.ExtraLogFieldsCtxKey, nil))
+}
+
+var noop = caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+})
+
+func BenchmarkHandler(b *testing.B) {
+	h := benchHandler(b)
+	r, w := benchRequest(b)
+	r = noLogFields(r)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := h.ServeHTTP(w, r, noop); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkHandlerParallel(b *testing.B) {
+	h := benchHandler(b)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		r, w := benchRequest(b)
+		r = noLogFields(r)
+		for pb.Next() {
+			if err := h.ServeHTTP(w, r, noop); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// TestHandlerAllocs keeps the budget.
+func TestHandlerAllocs(t *testing.T) {
+	h := benchHandler(t)
+	r, w := benchRequest(t)
+	r = noLogFields(r)
+	allocs := testing.AllocsPerRun(1000, func() { _ = h.ServeHTTP(w, r, noop) })
+	t.Logf("%.0f allocations a request", allocs+1)
+	if allocs+1 > maxAllocs { // and one for the line in the access log
+		t.Errorf("%.0f allocations a request, want at most %d", allocs+1, maxAllocs)
+	}
+}
+
+// BenchmarkRefusal is a refusal of a store in quarantine, as a whole.
+func BenchmarkRefusal(b *testing.B) {
+	h := benchHandler(b)
+	h.directory, h.Unknown = noDirectory{}, unknownRefuse
+	r, w := benchRequest(b)
+	r = noLogFields(r)
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.Header())
+		if err := h.ServeHTTP(w, r, noop); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRespond is Caddy's respond with a body of the same kind.
+func BenchmarkRespond(b *testing.B) {
+	var respond caddyhttp.StaticResponse
+	err := json.Unmarshal([]byte(`{"status_code":404,"headers":{"Content-Type":["application/problem+json"],"Cache-Control":["no-store"]},"body":"Unknown store: there is no such store."}`), &respond)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, w := benchRequest(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.Header())
+		if err := respond.ServeHTTP(w, r, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestFailOpen: a bug of ours lets the request through.
+func TestFailOpen(t *testing.T) {
+	h := benchHandler(t)
+	h.directory = nil
+	r, w := benchRequest(t)
+	served := false
+	err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { served = true; return nil }))
+	if err != nil || !served {
+		t.Errorf("served: %t, error: %v; want the request served", served, err)
+	}
+}
+
+// TestRetryAfter: rounded up, never below 1, at most a fifth (and the
+// rounding) more.
+func TestRetryAfter(t *testing.T) {
+	for _, d := range []time.Duration{-time.Second, 0, time.Millisecond, 4500 * time.Millisecond, time.Minute} {
+		for range 1000 {
+			got := time.Duration(retryAfter(d)) * time.Second
+			if got < d || got < time.Second || got > max(d, 0)*6/5+time.Second {
+				t.Fatalf("retryAfter(%s) = %s", d, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+)
+
+// finish is the end of a flight that landed while its client was waiting.
+func (f *flight) finish() error {
+	f.mu.Lock()
+	f.wake.timer.Stop()
+	wakes.Put(f.wake)
+	f.wake = nil
+	f.conclude()
+	f.observe()
+	f.settleEnd()
+	if f.status == 0 {
+		copyOwn(f.w.Header(), f.header)
+	} else {
+		copyTrailers(f.w.Header(), f.header)
+	}
+	f.mu.Unlock()
+	if f.panicked != nil {
+		panic(f.panicked)
+	}
+	return f.err
+}
+
+// conclude decides the outcome of a flight that landed in time. Callers hold
+// mu.
+func (f *flight) conclude() {
+	switch {
+	case f.status == 0 && f.Context.Err() != nil:
+		f.slot.Leave()
+		f.outcome = breaker.Gone
+	case f.status == 0 && f.panicked != nil:
+		f.outcome = breaker.Gone
+	case f.status == 0 && f.err != nil:
+		f.outcome = f.errorOutcome(f.err)
+	case f.grpc:
+		f.outcome = grpcOutcome(trailer(f.header, "Grpc-Status"), breaker.OK)
+	}
+	f.admission.outcome = f.outcome.String()
+}
+
+// observe takes the time to the first byte. Callers hold mu.
+func (f *flight) observe() {
+	if f.status != 0 {
+		f.h.meters.duration.Observe(f.firstByte.Seconds())
+	}
+}
+
+// begin is the moment a response begins: the deadline is met. Callers hold mu.
+func (f *flight) begin(status int) {
+	f.status = status
+	if status == statusClientGone && f.Context.Err() != nil {
+		f.slot.Leave()
+		f.outcome = breaker.Gone
+		return
+	}
+	f.hear()
+	f.firstByte = time.Duration(f.heard.Load())
+	if f.grpc = isGRPC(f.header); f.grpc && first(f.header, "Grpc-Status") == "" {
+		// Decided by the trailers; but a stream of messages may go on for
+		// hours, and must not be taken for a request that hangs.
+		f.wake.timer.Reset(f.slot.Policy().SlowAfter / 2)
+		return
+	}
+	f.outcome = f.responseOutcome(status)
+	f.grpc = false
+	f.slot.Answer(f.outcome)
+	if status == http.StatusSwitchingProtocols || f.tunnel || isEventStream(f.header) {
+		f.stream = true
+		f.slot.Stream()
+	}
+}
+
+// responseOutcome judges a response by its status and headers.
+func (f *flight) responseOutcome(status int) breaker.Outcome {
+	if first(f.header, headerRefusal) != "" {
+		return breaker.Refused
+	}
+	outcome := breaker.OK
+	if f.slot.Policy().Fails(status) {
+		outcome = breaker.Failure
+	}
+	if isGRPC(f.header) {
+		return grpcOutcome(first(f.header, "Grpc-Status"), outcome)
+	}
+	return outcome
+}
+
+// errNoUpstreamText is the text of an error of reverse_proxy that has no name.
+const errNoUpstreamText = "no upstreams available"
+
+// errorOutcome judges an error that came instead of a response.
+func (f *flight) errorOutcome(err error) breaker.Outcome {
+	var handlerErr caddyhttp.HandlerError
+	if !errors.As(err, &handlerErr) {
+		handlerErr.StatusCode = http.StatusInternalServerError // as Caddy answers it
+	}
+	status := handlerErr.StatusCode
+	switch {
+	case isDialError(err):
+		return breaker.NoUpstream
+	case handlerErr.Err != nil && handlerErr.Err.Error() == errNoUpstreamText:
+		return breaker.NoUpstream
+	case status == http.StatusBadGateway || status == http.StatusGatewayTimeout:
+		return breaker.Broken
+	case f.slot.Policy().Fails(status):
+		return breaker.Failure
+	}
+	return breaker.Gone
+}
+
+// isDialError says that no connection to the API server was made.
+func isDialError(err error) bool {
+	var dialErr reverseproxy.DialError
+	return errors.As(err, &dialErr)
+}
+
+// grpcOutcome judges a gRPC status: UNAVAILABLE, DEADLINE_EXCEEDED and
+// INTERNAL are failures of the server.
+func grpcOutcome(status string, otherwise breaker.Outcome) breaker.Outcome {
+	switch status {
+	case "":
+		return otherwise
+	case "4", "13", "14":
+		return breaker.Failure
+	}
+	return breaker.OK
+}

@@ -1,0 +1,125 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// Values of Handler fields.
+const (
+	unknownPass   = "pass"
+	unknownRefuse = "refuse"
+	refuseRespond = "respond"
+	refuseError   = "error"
+	exposeStore   = "store"
+	exposeZone    = "zone"
+)
+
+// handlerParts is what a handler works with, made when it is provisioned.
+type handlerParts struct {
+	log       *zap.Logger
+	guard     *breaker.Guard
+	directory routing.Directory
+	extractor *routing.Extractor // nil: there are no keys
+	meters    *meters
+	refusals  *refusalWriter
+	routes    caddyhttp.Handler // answers refusals; nil if there are no routes
+}
+
+// Provision makes the handler ready to serve; it does not wait for the app to
+// be started.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.log = ctx.Logger()
+	module, err := ctx.App("firebreak")
+	if err != nil {
+		return fmt.Errorf("loading the firebreak app: %w", err)
+	}
+	app := module.(*App)
+	h.guard, h.directory = app.Guard(), app.Directory()
+	if len(h.Keys) > 0 {
+		h.extractor, err = routing.NewExtractor(h.Keys, routing.ExtractorOptions{
+			MaxBodyPeek: h.MaxBodyPeek, Placeholder: fillPlaceholders,
+		})
+		if err != nil {
+			return fmt.Errorf("keys: %w", err)
+		}
+	}
+	if h.refusals, err = newRefusalWriter(h.Bodies, h.Expose); err != nil {
+		return err
+	}
+	if err = h.provisionRoutes(ctx); err != nil {
+		return err
+	}
+	if h.meters, err = registerMeters(ctx.GetMetricsRegistry(), h.guard); err != nil {
+		return err
+	}
+	app.RegisterHandler(h)
+	return nil
+}
+
+// Validate checks what the Caddyfile cannot get wrong, but JSON can.
+func (h *Handler) Validate() error {
+	if !slices.Contains([]string{"", unknownPass, unknownRefuse}, h.Unknown) {
+		return fmt.Errorf("unknown is %q: it must be pass or refuse", h.Unknown)
+	}
+	if !slices.Contains([]string{"", refuseRespond, refuseError}, h.RefuseMode) {
+		return fmt.Errorf("refuse_mode is %q: it must be respond or error", h.RefuseMode)
+	}
+	if h.Timeout < 0 || h.MaxBodyPeek < 0 {
+		return fmt.Errorf("timeout and max_body_peek must not be negative")
+	}
+	for _, name := range h.Expose {
+		if name != exposeStore && name != exposeZone {
+			return fmt.Errorf("expose %q: only store and zone can be shown to clients", name)
+		}
+	}
+	return nil
+}
+
+// provisionRoutes makes one handler of the refuse routes.
+func (h *Handler) provisionRoutes(ctx caddy.Context) error {
+	if len(h.RefuseRaw) == 0 {
+		return nil
+	}
+	modules, err := ctx.LoadModule(h, "RefuseRaw")
+	if err != nil {
+		return fmt.Errorf("loading refuse routes: %w", err)
+	}
+	h.routes = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	for _, module := range slices.Backward(modules.([]any)) {
+		step, ok := module.(caddyhttp.MiddlewareHandler)
+		if !ok {
+			return fmt.Errorf("refuse: %T is no HTTP handler", module)
+		}
+		next := h.routes
+		h.routes = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			return step.ServeHTTP(w, r, next)
+		})
+	}
+	return nil
+}
+
+// fillPlaceholders replaces the placeholders in a key's template.
+func fillPlaceholders(r *http.Request, template string) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	return repl.ReplaceAll(template, "")
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,208 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// Placeholders that the handler sets.
+const (
+	placeholderStore      = "http.firebreak.store"
+	placeholderZone       = "http.firebreak.zone"
+	placeholderRefusal    = "http.firebreak.refusal"
+	placeholderRetryAfter = "http.firebreak.retry_after"
+	placeholderMessage    = "http.firebreak.message"
+)
+
+// Fields of the access log.
+const (
+	logFieldStore   = "firebreak_store"
+	logFieldZone    = "firebreak_zone"
+	logFieldOutcome = "firebreak_outcome"
+	logFieldRefusal = "firebreak_refusal"
+)
+
+// deadlineHeader tells the API server how many milliseconds it has.
+const deadlineHeader = "Firebreak-Deadline-Ms"
+
+// unknownStore is what all keys that name no store share.
+const unknownStore = "unknown"
+
+// statusClientGone is what Caddy writes into the access log for a client that
+// left before it was answered.
+const statusClientGone = 499
+
+// ServeHTTP admits the request, lets it wait, or refuses it; an admitted
+// request has until its deadline to begin its response.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	a, ok := h.admit(w, r)
+	switch {
+	case !ok:
+		return next.ServeHTTP(w, r)
+	case a.slot != nil:
+		return h.fly(w, r, next, a)
+	case a.reason == breaker.ReasonGone:
+		w.WriteHeader(statusClientGone)
+		return nil
+	}
+	return h.refuse(w, r, a)
+}
+
+// admission is what becomes of a request. It is also the request's line in the
+// access log, written when all is over.
+type admission struct {
+	store, zone string
+	known       bool // the key names a store
+	slot        *breaker.Slot
+	reason      breaker.Reason // why it was refused; empty if it was not
+	retryAfter  time.Duration  // of a refusal
+	outcome     string         // of an admitted request
+}
+
+// MarshalLogObject adds the fields to a line of the access log.
+func (a *admission) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString(logFieldStore, a.store)
+	enc.AddString(logFieldZone, a.zone)
+	if a.outcome != "" {
+		enc.AddString(logFieldOutcome, a.outcome)
+	}
+	if a.reason != "" {
+		enc.AddString(logFieldRefusal, string(a.reason))
+	}
+	return nil
+}
+
+// admit finds out where the request belongs and asks for a slot. It reports
+// false if firebreak itself failed: a bug here must not take the API down, so
+// the request is let through.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.failOpen(v)
+			ok = false
+		}
+	}()
+	a = &admission{zone: config.UnknownZone, store: unknownStore}
+	if route, found := h.route(w, r); found {
+		a.store, a.zone, a.known = route.Store, route.Zone, true
+	}
+	h.publish(r.Context(), a)
+	if !a.known && h.Unknown == unknownRefuse {
+		a.reason = reasonUnknownStore
+		h.meters.unknownStores.Inc()
+		return a, true
+	}
+	slot, refusal := h.guard.Admit(r.Context(), breaker.Request{
+		Zone: a.zone, Store: a.store, Shared: !a.known,
+		Timeout: time.Duration(h.Timeout), Stream: asksForStream(r.Header),
+	})
+	a.slot = slot
+	if slot == nil {
+		a.reason, a.retryAfter = refusal.Reason, refusal.RetryAfter
+	}
+	return a, true
+}
+
+// route finds the request's key, and the store and zone of that key.
+func (h *Handler) route(w http.ResponseWriter, r *http.Request) (routing.Route, bool) {
+	key, err := h.findKey(w, r)
+	if err != nil {
+		if c := h.log.Check(zapcore.DebugLevel, "no key found"); c != nil {
+			c.Write(zap.Error(err))
+		}
+	}
+	if key == "" {
+		return routing.Route{}, false
+	}
+	return h.directory.Lookup(key)
+}
+
+// findKey finds the key of a request: "" if there is none.
+func (h *Handler) findKey(w http.ResponseWriter, r *http.Request) (string, error) {
+	if h.extractor == nil {
+		return "", nil
+	}
+	return h.extractor.Key(w, r)
+}
+
+// publish makes store and zone known to the other handlers and to the log.
+func (h *Handler) publish(ctx context.Context, a *admission) {
+	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set(placeholderStore, (*storeText)(a))
+		repl.Set(placeholderZone, (*zoneText)(a))
+	}
+	if fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		// Inline, so that nothing is encoded for a request that is not logged.
+		fields.Add(zap.Inline(a))
+	}
+}
+
+// storeText and zoneText are an admission seen as a placeholder's value, which
+// saves a copy of the string.
+type (
+	storeText admission
+	zoneText  admission
+)
+
+func (a *storeText) String() string { return a.store }
+func (a *zoneText) String() string  { return a.zone }
+
+// failOpen notes a failure of firebreak itself.
+func (h *Handler) failOpen(v any) {
+	h.meters.panics.Inc()
+	h.log.Error("firebreak failed; the request is let through unguarded",
+		zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+}
+
+// asksForStream says that the request wants a WebSocket or server-sent events.
+func asksForStream(header http.Header) bool {
+	if len(header["Upgrade"]) > 0 {
+		return true
+	}
+	for _, accept := range header["Accept"] {
+		if strings.Contains(accept, "text/event-stream") {
+			return true
+		}
+	}
+	return false
+}
+
+// setDeadlineHeader tells the API server how long it has. What a client put
+// there itself never arrives.
+func (h *Handler) setDeadlineHeader(header http.Header, timeout time.Duration) {
+	if h.DeadlineHeader {
+		header[deadlineHeader] = []string{strconv.FormatInt(timeout.Milliseconds(), 10)}
+		return
+	}
+	if len(header[deadlineHeader]) > 0 {
+		delete(header, deadlineHeader)
+	}
+}
+
+// errClientLeft ends what runs for a client that has left, and errDeadline
+// what runs past its deadline. reverse_proxy takes both for a client that
+// left, answers 499 at once and tries no other upstream; see transport_trip.go
+// for why the answer goes nowhere.
+var (
+	errClientLeft = fmt.Errorf("firebreak: the client left: %w", context.Canceled)
+	errDeadline   = fmt.Errorf("firebreak: the deadline passed: %w", context.Canceled)
+)
+
+// errRefused is what a refusal is for handle_errors.
+var errRefused = errors.New("firebreak: refused")

@@ -1,0 +1,239 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"html"
+	"mime"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// maxBodyFile is how large a file with a refusal's body may be.
+const maxBodyFile = 1 << 20
+
+// refusalWriter writes refusals. All but what differs by request is rendered
+// beforehand.
+type refusalWriter struct {
+	exposeStore, exposeZone bool
+	rendered                [formats]map[*refusalKind]rendered
+	own                     []ownBody
+}
+
+// rendered is a body, cut where the seconds to wait belong.
+type rendered struct {
+	before, after []byte
+}
+
+// ownBody is a RefusalBody made ready.
+type ownBody struct {
+	zone, contentType string
+	format            mediaFormat
+	template          string
+	escape            func(string) string
+}
+
+func newRefusalWriter(bodies []RefusalBody, expose []string) (*refusalWriter, error) {
+	rw := &refusalWriter{
+		exposeStore: slices.Contains(expose, exposeStore),
+		exposeZone:  slices.Contains(expose, exposeZone),
+	}
+	for format := range rw.rendered {
+		rw.rendered[format] = make(map[*refusalKind]rendered, len(refusalKinds))
+		for i := range refusalKinds {
+			kind := &refusalKinds[i]
+			rw.rendered[format][kind] = render(mediaFormat(format), kind)
+		}
+	}
+	for i := range bodies {
+		body, err := bodies[i].load()
+		if err != nil {
+			return nil, fmt.Errorf("refusal body %d: %w", i+1, err)
+		}
+		rw.own = append(rw.own, body)
+	}
+	return rw, nil
+}
+
+// secondsMark stands for the seconds while a body is rendered.
+const secondsMark = "\x00"
+
+func render(format mediaFormat, kind *refusalKind) rendered {
+	var text string
+	switch format {
+	case formatProblem:
+		text = renderProblem(kind)
+	case formatHTML:
+		text = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">" +
+			"<title>" + kind.title + "</title><style>body{font:1.1em/1.5 sans-serif;max-width:32em;margin:15vh auto;padding:0 1em;color:#222}</style></head>\n" +
+			"<body><h1>" + kind.title + "</h1>\n<p>" + kind.message + "</p>\n"
+		if kind.retry {
+			text += "<p>A new try makes sense in " + secondsMark + " s.</p>\n"
+		}
+		text += "</body></html>\n"
+	case formatText:
+		text = kind.message
+		if kind.retry {
+			text += " (in " + secondsMark + " s)"
+		}
+		text += "\n"
+	}
+	before, after, _ := strings.Cut(text, secondsMark)
+	return rendered{before: []byte(before), after: []byte(after)}
+}
+
+// renderProblem is an RFC 9457 problem, without its closing brace.
+func renderProblem(kind *refusalKind) string {
+	text := `{"type":"about:blank","title":"` + kind.title + `","status":` + strconv.Itoa(kind.status) +
+		`,"detail":"` + kind.message + `","refusal":"` + string(kind.reason) + `"`
+	if kind.retry {
+		text += `,"retry_after":` + secondsMark
+	}
+	return text
+}
+
+// respond writes a refusal.
+func (rw *refusalWriter) respond(w http.ResponseWriter, r *http.Request, kind *refusalKind, seconds int, a *admission) {
+	header, format := w.Header(), formatFor(r.Header)
+	refusalHeader(header, r.Header, kind, seconds)
+	if format == formatGRPC {
+		header["Content-Type"] = []string{contentTypes[format]}
+		header["Grpc-Status"] = []string{kind.grpc}
+		header["Grpc-Message"] = []string{kind.message}
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	contentType, body := contentTypes[format], []byte(nil)
+	if own := rw.ownFor(a.zone, format); own != nil {
+		contentType, body = own.contentType, rw.fill(own, r, kind, seconds)
+	} else {
+		body = rw.body(format, kind, seconds, a)
+	}
+	header["Content-Type"] = []string{contentType}
+	header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	header["X-Content-Type-Options"] = []string{"nosniff"}
+	w.WriteHeader(kind.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+// body is a body of firebreak's own.
+func (rw *refusalWriter) body(format mediaFormat, kind *refusalKind, seconds int, a *admission) []byte {
+	parts := rw.rendered[format][kind]
+	body := make([]byte, 0, len(parts.before)+len(parts.after)+64)
+	body = append(body, parts.before...)
+	if kind.retry {
+		body = strconv.AppendInt(body, int64(seconds), 10)
+	}
+	body = append(body, parts.after...)
+	if format != formatProblem {
+		return body
+	}
+	if rw.exposeZone && a.known {
+		body = append(append(body, `,"zone":`...), quoteJSON(a.zone)...)
+	}
+	if rw.exposeStore && a.known {
+		body = append(append(body, `,"store":`...), quoteJSON(a.store)...)
+	}
+	return append(body, "}\n"...)
+}
+
+// ownFor is the own body for a zone that fits the format best: one of the
+// format, else none.
+func (rw *refusalWriter) ownFor(zone string, format mediaFormat) *ownBody {
+	var forAll *ownBody
+	for i := range rw.own {
+		switch own := &rw.own[i]; {
+		case own.format != format:
+		case own.zone == zone:
+			return own
+		case own.zone == config.AllZones && forAll == nil:
+			forAll = own
+		}
+	}
+	return forAll
+}
+
+// placeholder matches {http.firebreak.zone} and the like, but not the braces
+// of JSON and CSS.
+var placeholder = regexp.MustCompile(`\{[a-z][a-zA-Z0-9_]*(?:\.[a-zA-Z0-9_-]+)+\}`)
+
+// fill fills the placeholders of an own body. Unknown ones are left alone.
+func (rw *refusalWriter) fill(own *ownBody, r *http.Request, kind *refusalKind, seconds int) []byte {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok || !strings.Contains(own.template, "{") {
+		return []byte(own.template)
+	}
+	setRefusalPlaceholders(r.Context(), kind, seconds)
+	return placeholder.ReplaceAllFunc([]byte(own.template), func(match []byte) []byte {
+		name := string(match[1 : len(match)-1])
+		if name == placeholderStore && !rw.exposeStore || name == placeholderZone && !rw.exposeZone {
+			return nil
+		}
+		value, known := repl.GetString(name)
+		if !known {
+			return match
+		}
+		return []byte(own.escape(value))
+	})
+}
+
+// load reads the body and finds out what it is.
+func (b *RefusalBody) load() (ownBody, error) {
+	own := ownBody{zone: b.Zone, contentType: b.ContentType, template: b.Body}
+	if own.zone == "" {
+		own.zone = config.AllZones
+	}
+	media, _, err := mime.ParseMediaType(b.ContentType)
+	if err != nil {
+		return own, fmt.Errorf("content_type %q: %w", b.ContentType, err)
+	}
+	switch media {
+	case "application/json", "application/problem+json":
+		own.format, own.escape = formatProblem, escapeJSON
+	case "text/html":
+		own.format, own.escape = formatHTML, html.EscapeString
+	case "text/plain":
+		own.format, own.escape = formatText, func(s string) string { return s }
+	default:
+		return own, fmt.Errorf("content_type %q: it must be application/json, application/problem+json, text/html or text/plain", b.ContentType)
+	}
+	if (b.Body == "") == (b.File == "") {
+		return own, fmt.Errorf("give either body or file")
+	}
+	if b.File != "" {
+		data, err := os.ReadFile(b.File)
+		if err != nil {
+			return own, fmt.Errorf("reading file: %w", err)
+		}
+		if len(data) > maxBodyFile {
+			return own, fmt.Errorf("file %s is larger than 1 MiB", b.File)
+		}
+		own.template = string(data)
+	}
+	return own, nil
+}
+
+// quoteJSON is s as a JSON string.
+func quoteJSON(s string) []byte {
+	quoted, err := json.Marshal(s)
+	if err != nil {
+		return []byte(`""`)
+	}
+	return quoted
+}
+
+// escapeJSON is s as it stands between the quotes of a JSON string.
+func escapeJSON(s string) string {
+	quoted := quoteJSON(s)
+	return string(quoted[1 : len(quoted)-1])
+}

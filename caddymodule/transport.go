@@ -1,0 +1,206 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
+)
+
+func init() {
+	caddy.RegisterModule(Transport{})
+}
+
+// fastcgiPatience bounds how long a FastCGI connection may be silent, unless
+// read_timeout says otherwise: Caddy's FastCGI transport cannot be interrupted
+// from outside, and must not wait for a dead worker for ever.
+const fastcgiPatience = time.Hour
+
+// Transport is a transport of reverse_proxy that sees when a worker is really
+// free: it keeps waiting for the answer after the client was answered. It
+// wraps one of Caddy's own transports, whose options it takes.
+//
+// Behind a fastcgi transport a connection cannot be closed before its answer
+// has begun: at abandon_after the slot ends, but the connection stays open
+// until its read_timeout (default here: 1h), and on_timeout cancel ends a slot
+// only when the worker has answered.
+type Transport struct {
+	// The transport that does the work, a module of the namespace
+	// http.reverse_proxy.transport. Default: http.
+	ViaRaw json.RawMessage `json:"via,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	via   http.RoundTripper
+	name  string // of via, as long as the Caddyfile is read
+	blind bool   // via does not watch a request's context
+}
+
+// CaddyModule returns the Caddy module information.
+func (Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport.firebreak",
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+// Provision loads the transport that does the work.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	if t.ViaRaw == nil {
+		t.ViaRaw = caddyconfig.JSONModuleObject(new(reverseproxy.HTTPTransport), "protocol", "http", nil)
+	}
+	module, err := ctx.LoadModule(t, "ViaRaw")
+	if err != nil {
+		return fmt.Errorf("loading the transport to go via: %w", err)
+	}
+	switch via := module.(type) {
+	case *Transport:
+		return errors.New("transport firebreak cannot go via itself: name http or fastcgi")
+	case *fastcgi.Transport:
+		t.blind = true
+		if via.ReadTimeout == 0 {
+			via.ReadTimeout = caddy.Duration(fastcgiPatience)
+		}
+		t.via = via
+	case http.RoundTripper:
+		t.via = via
+	default:
+		return fmt.Errorf("%T is no transport", module)
+	}
+	return nil
+}
+
+// RoundTrip sends a request to the API server. Requests that no firebreak
+// handler admitted, such as health checks, pass as if it were not there.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	f := flightOf(r.Context())
+	if f == nil {
+		return t.via.RoundTrip(r)
+	}
+	trip, own := f.depart(r, t.blind)
+	if trip == nil {
+		return nil, errDeadline
+	}
+	return trip.arrive(t.via.RoundTrip(own))
+}
+
+// UnmarshalCaddyfile reads the transport, with the options of the one it goes
+// via:
+//
+//	transport firebreak [http|fastcgi] {
+//	    <options of that transport>
+//	}
+func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // firebreak
+	t.name = "http"
+	if d.NextArg() {
+		t.name = d.Val()
+	}
+	if t.name != "http" && t.name != "fastcgi" {
+		return d.Errf("transport firebreak goes via 'http' or 'fastcgi', not '%s'", t.name)
+	}
+	if d.CountRemainingArgs() > 0 {
+		return d.Err("transport firebreak takes one argument: http or fastcgi")
+	}
+	module, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.transport."+t.name)
+	if err != nil {
+		return err
+	}
+	var ok bool
+	if t.via, ok = module.(http.RoundTripper); !ok {
+		return d.Errf("'%s' is no transport", t.name)
+	}
+	t.encode()
+	return nil
+}
+
+// encode makes JSON of via, which Caddy's Caddyfile parser may have changed.
+func (t *Transport) encode() {
+	t.ViaRaw = caddyconfig.JSONModuleObject(t.via, "protocol", t.name, nil)
+}
+
+// The following is asked of transports by reverse_proxy. Where the transport
+// that does the work has nothing to say, the answer is what reverse_proxy
+// takes for granted of transports that do not know the question.
+
+// TLSEnabled says whether the API server is spoken to by TLS.
+func (t *Transport) TLSEnabled() bool {
+	via, ok := t.via.(reverseproxy.TLSTransport)
+	return ok && via.TLSEnabled()
+}
+
+// EnableTLS makes the transport use TLS.
+func (t *Transport) EnableTLS(base *reverseproxy.TLSConfig) error {
+	via, ok := t.via.(reverseproxy.TLSTransport)
+	if !ok {
+		return fmt.Errorf("transport firebreak %s does not support TLS", t.name)
+	}
+	defer t.encode()
+	return via.EnableTLS(base)
+}
+
+// EnableH2C makes the transport use HTTP/2 without TLS.
+func (t *Transport) EnableH2C() error {
+	via, ok := t.via.(reverseproxy.H2CTransport)
+	if !ok {
+		return fmt.Errorf("transport firebreak %s does not support h2c", t.name)
+	}
+	defer t.encode()
+	return via.EnableH2C()
+}
+
+// ProxyProtocolEnabled says whether the PROXY protocol is spoken.
+func (t *Transport) ProxyProtocolEnabled() bool {
+	via, ok := t.via.(reverseproxy.ProxyProtocolTransport)
+	return ok && via.ProxyProtocolEnabled()
+}
+
+// OverrideHealthCheckScheme sets the scheme of a health check.
+func (t *Transport) OverrideHealthCheckScheme(base *url.URL, port string) {
+	if via, ok := t.via.(reverseproxy.HealthCheckSchemeOverriderTransport); ok {
+		via.OverrideHealthCheckScheme(base, port)
+	}
+}
+
+// DefaultBufferSizes are the request's and the response's buffers.
+func (t *Transport) DefaultBufferSizes() (request, response int64) {
+	if via, ok := t.via.(reverseproxy.BufferedTransport); ok {
+		return via.DefaultBufferSizes()
+	}
+	return 0, 0
+}
+
+// RequiresContentLength says whether bodies need an announced length.
+func (t *Transport) RequiresContentLength() bool {
+	via, ok := t.via.(reverseproxy.ContentLengthRequiredTransport)
+	return ok && via.RequiresContentLength()
+}
+
+// RequestHeaderOps are changes to every request.
+func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
+	if via, ok := t.via.(reverseproxy.RequestHeaderOpsTransport); ok {
+		return via.RequestHeaderOps()
+	}
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner                                = (*Transport)(nil)
+	_ caddyfile.Unmarshaler                            = (*Transport)(nil)
+	_ http.RoundTripper                                = (*Transport)(nil)
+	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
+	_ reverseproxy.H2CTransport                        = (*Transport)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
+	_ reverseproxy.BufferedTransport                   = (*Transport)(nil)
+	_ reverseproxy.ContentLengthRequiredTransport      = (*Transport)(nil)
+	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
+)

@@ -1,0 +1,245 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+)
+
+// A body that nobody wants any more is read to its end, because the end of the
+// response is the end of the worker's work; but not without bounds.
+const (
+	drainBytes = 1 << 20
+	drainTime  = 10 * time.Second
+)
+
+// Causes that end a round trip early. What reverse_proxy is told is always
+// errDeadline: it must neither try another upstream nor count a failure.
+var (
+	errCutShort  = fmt.Errorf("firebreak: the request was not sent in full: %w", context.Canceled)
+	errAbandoned = fmt.Errorf("firebreak: the worker was given up: %w", context.Canceled)
+)
+
+// trip is one round trip of a flight: one worker at work. It runs on a context
+// that neither the client nor the deadline cancels, and lasts until the worker
+// is known to be free: the response was read to its end, or the connection is
+// closed.
+type trip struct {
+	f      *flight
+	cancel context.CancelCauseFunc
+	ctx    context.Context
+	blind  bool // the inner transport does not watch its context
+	upload io.ReadCloser
+	sent   atomic.Bool // the request, to its end
+
+	ended   bool        // guarded by f.mu
+	abandon *time.Timer // guarded by f.mu
+
+	late     breaker.Outcome // what the response says of its worker
+	body     io.ReadCloser   // the response's
+	bodyOnce sync.Once       // closes body
+}
+
+// depart begins a round trip, or returns nil if its client is gone already.
+func (f *flight) depart(r *http.Request, blind bool) (*trip, *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.tracked {
+		f.tracked = true
+		f.slot.Track()
+	}
+	if f.cut {
+		return nil, nil
+	}
+	t := &trip{f: f, blind: blind}
+	t.ctx, t.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	own := r.WithContext(t.ctx)
+	if r.Body == nil || r.Body == http.NoBody {
+		t.sent.Store(true)
+	} else {
+		t.upload = r.Body
+		own.Body = (*tripUpload)(t)
+	}
+	f.trips = append(f.trips, t)
+	return t, own
+}
+
+// arrive takes what the round trip gave. It returns what the caller gets.
+func (t *trip) arrive(res *http.Response, err error) (*http.Response, error) {
+	if err == nil && t.f.slot.Policy().Fails(res.StatusCode) {
+		t.late = breaker.Failure
+	}
+	switch {
+	case err != nil:
+		late := t.f.left.Load()
+		t.end(t.failure(err))
+		if late {
+			return nil, errDeadline
+		}
+		return nil, err
+	case t.f.left.Load():
+		t.drain(res.Body)
+		return nil, errDeadline
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		// Both directions belong to reverse_proxy now, which closes them before
+		// it returns.
+		t.end(t.late)
+		return res, nil
+	case res.Body == nil || res.Body == http.NoBody:
+		t.end(t.late)
+		return res, nil
+	}
+	t.body = res.Body
+	res.Body = (*tripBody)(t)
+	return res, nil
+}
+
+// failure is the outcome of a round trip that gave no response.
+func (t *trip) failure(err error) breaker.Outcome {
+	switch cause := context.Cause(t.ctx); {
+	case errors.Is(cause, errAbandoned):
+		return breaker.Abandoned
+	case cause != nil:
+		return breaker.Gone
+	case isDialError(err):
+		return breaker.NoUpstream
+	case t.f.left.Load() && !t.sent.Load():
+		return breaker.Gone // the rest of the request was withheld
+	}
+	return breaker.Broken
+}
+
+// end is the moment the worker is free. A second one changes nothing.
+func (t *trip) end(o breaker.Outcome) {
+	t.f.mu.Lock()
+	defer t.f.mu.Unlock()
+	t.endLocked(o)
+}
+
+func (t *trip) endLocked(o breaker.Outcome) {
+	if t.ended {
+		return
+	}
+	t.ended = true
+	if t.abandon != nil {
+		t.abandon.Stop()
+	}
+	f := t.f
+	f.trips = slices.DeleteFunc(f.trips, func(other *trip) bool { return other == t })
+	if f.cut || o != breaker.OK && f.status != 0 {
+		f.outcome = o
+	}
+	f.settleEnd()
+}
+
+// detach leaves the round trip to itself: its client is done with. Callers
+// hold the flight's mu.
+func (t *trip) detach(why leaving) {
+	policy := t.f.slot.Policy()
+	switch {
+	case !t.sent.Load():
+		// Its worker cannot even begin; it sees the broken request.
+		t.interrupt(errCutShort)
+	case t.f.stream && why == clientLeft:
+		t.interrupt(errClientLeft)
+	case policy.CancelOnTimeout:
+		t.interrupt(errDeadline)
+	default:
+		t.abandon = time.AfterFunc(policy.AbandonAfter, t.giveUp)
+	}
+}
+
+// giveUp takes the worker for dead.
+func (t *trip) giveUp() {
+	t.interrupt(errAbandoned)
+	t.end(breaker.Abandoned)
+}
+
+// interrupt closes the connection to the worker, as far as possible: a blind
+// transport gives no hold before there is a response.
+func (t *trip) interrupt(cause error) { t.cancel(cause) }
+
+// drain reads what is left of a response nobody waits for, and ends the trip.
+func (t *trip) drain(body io.ReadCloser) {
+	limit := time.AfterFunc(drainTime, func() {
+		t.cancel(errDeadline)
+		if t.blind {
+			body.Close()
+		}
+	})
+	defer limit.Stop()
+	_, err := io.CopyN(io.Discard, body, drainBytes)
+	if err != nil && err != io.EOF && context.Cause(t.ctx) == nil {
+		t.late = breaker.Broken
+	}
+	body.Close()
+	t.end(t.late)
+	t.cancel(nil)
+}
+
+// tripUpload is a trip seen as the request body it sends.
+type tripUpload trip
+
+// Read reads the request's body.
+func (u *tripUpload) Read(p []byte) (int, error) {
+	n, err := u.upload.Read(p)
+	if err == io.EOF {
+		u.sent.Store(true)
+	}
+	return n, err
+}
+
+// Close closes the request's body.
+func (u *tripUpload) Close() error { return u.upload.Close() }
+
+// tripBody is a trip seen as the response body it receives.
+type tripBody trip
+
+// Read reads from the worker; at the end of the body the worker is free.
+func (b *tripBody) Read(p []byte) (int, error) {
+	t := (*trip)(b)
+	n, err := t.body.Read(p)
+	t.f.hear()
+	switch {
+	case err == nil:
+	case err == io.EOF:
+		t.end(t.late)
+	case context.Cause(t.ctx) != nil:
+		t.end(t.failure(err))
+	default:
+		t.end(breaker.Broken)
+	}
+	return n, err
+}
+
+// Close gives the response up. If its end was not seen, the worker may still
+// be busy with it: the rest is read in the background.
+func (b *tripBody) Close() error {
+	t := (*trip)(b)
+	t.f.mu.Lock()
+	ended, stream := t.ended, t.f.stream
+	t.f.mu.Unlock()
+	var err error
+	t.bodyOnce.Do(func() {
+		switch {
+		case ended:
+			err = t.body.Close()
+			t.cancel(nil)
+		case stream:
+			t.cancel(errClientLeft)
+			err = t.body.Close()
+			t.end(breaker.Gone)
+		default:
+			go t.drain(t.body)
+		}
+	})
+	return err
+}

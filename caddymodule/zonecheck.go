@@ -1,0 +1,134 @@
+package caddymodule
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// maxCheckAnswer is how much of an answer is searched for what is expected.
+const maxCheckAnswer = 64 << 10
+
+// checkZone asks a zone's database how it is. It costs no worker of the pool
+// and takes no longer than the check's timeout. Each call opens a connection
+// of its own: one that was opened before the trouble proves nothing.
+func checkZone(ctx context.Context, zone string, c *config.Check) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(time.Duration(c.Timeout), time.Second))
+	defer cancel()
+	err := fmt.Errorf("unknown protocol %q", c.Protocol)
+	switch c.Protocol {
+	case "tcp":
+		err = checkTCP(ctx, c)
+	case "http":
+		err = checkHTTP(ctx, c)
+	case "postgres":
+		err = checkPostgres(ctx, c)
+	}
+	if err != nil {
+		return fmt.Errorf("check %s of zone %s: %w", c.Protocol, zone, err)
+	}
+	return nil
+}
+
+func checkTCP(ctx context.Context, c *config.Check) error {
+	send, err := c.SendBytes()
+	if err != nil {
+		return err
+	}
+	expect, err := c.ExpectBytes()
+	if err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.Address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// Closing is what ends a read or write when ctx ends early.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if _, err := conn.Write(send); err != nil {
+		return answerError(ctx, err)
+	}
+	return answerError(ctx, readUntil(conn, expect))
+}
+
+// readUntil reads until the answer holds what is expected, or anything at all
+// if nothing is.
+func readUntil(r io.Reader, expect []byte) error {
+	var answer []byte
+	chunk := make([]byte, 4096)
+	for len(answer) < maxCheckAnswer {
+		n, err := r.Read(chunk)
+		answer = append(answer, chunk[:n]...)
+		if len(answer) > 0 && bytes.Contains(answer, expect) {
+			return nil
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("answered %q, expected %q", clipAnswer(answer), expect)
+}
+
+// checkClient keeps no connections and follows no proxy settings: the question
+// is about the database's own endpoint.
+var checkClient = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func checkHTTP(ctx context.Context, c *config.Check) error {
+	expect, err := c.ExpectBytes()
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Address, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := checkClient.Do(req)
+	if err != nil {
+		return answerError(ctx, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 400 {
+		return fmt.Errorf("answered %s", resp.Status)
+	}
+	if len(expect) == 0 {
+		return nil
+	}
+	return answerError(ctx, readUntil(resp.Body, expect))
+}
+
+func checkPostgres(ctx context.Context, c *config.Check) error {
+	conn, err := pgconn.Connect(ctx, c.Address)
+	if err != nil {
+		return answerError(ctx, err)
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "SELECT 1").ReadAll()
+	return answerError(ctx, err)
+}
+
+// answerError says "no answer in time" for whatever a deadline looks like.
+func answerError(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return errors.New("no answer in time")
+	}
+	return err
+}
+
+func clipAnswer(answer []byte) []byte { return answer[:min(len(answer), 60)] }

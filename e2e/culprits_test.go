@@ -1,0 +1,216 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/examples/outage/load"
+)
+
+// damage is a fault of single stores: some rows of one zone are locked, and
+// every request for them hangs. Half of the traffic goes to that zone, so that
+// the quiet stores are heard of too.
+type damage struct {
+	pool     *pool
+	proxy    *proxy
+	culprits map[string]bool
+	names    []string
+	w        *watch
+	tr       *traffic
+	broke    time.Time
+	brokeAt  time.Duration
+	release  func()
+}
+
+const sickZone = 3
+
+// breakStores locks the rows of the stores with these ranks: 0 is the busiest.
+func breakStores(t *testing.T, pool *pool, p *proxy, ranks []int, d time.Duration) *damage {
+	t.Helper()
+	m := &damage{pool: pool, proxy: p, culprits: map[string]bool{}}
+	for _, r := range ranks {
+		m.names = append(m.names, storeName(sickZone, r))
+		m.culprits[storeName(sickZone, r)] = true
+	}
+	plan := everyday(p, "/search", d)
+	plan.Pick = shoppers{proxy: p.addr, path: "/search", sick: sickZone, share: 0.5}.pick()
+	m.w = p.watch(t)
+	m.tr = drive(t, plan)
+	m.tr.sleepUntil(5 * time.Second)
+	m.broke, m.brokeAt = time.Now(), m.tr.now()
+	m.release = world.databases[sickZone].lockRows(t, m.names...)
+	return m
+}
+
+// quarantined lists the culprits that have been in quarantine so far.
+func (m *damage) quarantined() []string {
+	seen := m.w.quarantines(zoneName(sickZone), m.broke)
+	return slices.DeleteFunc(slices.Clone(m.names), func(name string) bool {
+		_, was := seen[name]
+		return !was
+	})
+}
+
+// named lists the culprits that firebreak names right now.
+func (m *damage) named(t *testing.T) []string {
+	t.Helper()
+	var answer []struct {
+		Store string `json:"store"`
+	}
+	m.proxy.get(t, "/firebreak/culprits?zone="+zoneName(sickZone), &answer)
+	var names []string
+	for _, c := range answer {
+		names = append(names, c.Store)
+	}
+	return names
+}
+
+// checkVerdicts compares who was put in quarantine with who deserved it.
+func (m *damage) checkVerdicts(t *testing.T, limit time.Duration) {
+	t.Helper()
+	seen := m.w.quarantines(zoneName(sickZone), m.broke)
+	last, innocents, longest := time.Duration(0), 0, time.Duration(0)
+	for store, q := range seen {
+		if m.culprits[store] {
+			last = max(last, q.first)
+			continue
+		}
+		innocents++
+		longest = max(longest, q.longest)
+		if q.longest > 2*time.Second {
+			t.Errorf("innocent store %s was in quarantine for %s", store, q.longest)
+		}
+	}
+	found := m.quarantined()
+	figure(t, "%d of %d culprits in quarantine, the last after %.1f s; %d innocents ever in quarantine, the longest for %.2f s",
+		len(found), len(m.names), last.Seconds(), innocents, longest.Seconds())
+	for _, name := range m.names {
+		if !slices.Contains(found, name) {
+			t.Errorf("culprit %s was never in quarantine", name)
+		}
+	}
+	if last > limit {
+		t.Errorf("the last culprit was found after %s, want %s", last, limit)
+	}
+}
+
+// checkPool reads at the pool how much the damage cost.
+func (m *damage) checkPool(t *testing.T, until time.Time) {
+	t.Helper()
+	samples := m.pool.busy.between(m.broke, until)
+	figure(t, "workers occupied at worst: %d by the zone, %d in all", worst(samples, zoneName(sickZone)), worstTotal(samples))
+	if n := worst(samples, zoneName(sickZone)); n > maxInflight+probeSlots {
+		t.Errorf("the zone occupied %d workers, want at most %d", n, maxInflight+probeSlots)
+	}
+}
+
+// TestCulprits: a few stores hang, hot ones and cold ones.
+func TestCulprits(t *testing.T) {
+	for _, ranks := range [][]int{{0}, {1, 20, 60}, {0, 2, 5, 20, 40, 60}} {
+		t.Run(fmt.Sprintf("k=%d", len(ranks)), func(t *testing.T) { playCulprits(t, ranks) })
+	}
+}
+
+func playCulprits(t *testing.T, ranks []int) {
+	pool := gunicorn(t)
+	p := startProxy(t, gunicornSite(pool, ""))
+	warm(t, p, "/search")
+	const fault = 15 * time.Second
+	m := breakStores(t, pool, p, ranks, 40*time.Second)
+	m.tr.sleepUntil(m.brokeAt + fault)
+	for _, name := range m.names {
+		if named := m.named(t); !slices.Contains(named, name) {
+			t.Errorf("culprit %s is not named among %v", name, named)
+		}
+	}
+	healedAt, back := m.tr.now(), m.promised(t)
+	m.checkPool(t, time.Now())
+	m.release()
+	m.tr.sleepUntil(min(back+5*time.Second, 40*time.Second))
+	m.tr.stop()
+	rs := load.Filter(m.tr.wait(t), func(r load.Result) bool { return r.Err != load.ErrCanceled })
+
+	m.checkVerdicts(t, 10*time.Second)
+	own := inZone(rs, zoneName(sickZone))
+	innocents := ofStores(due(own, m.brokeAt, healedAt), m.culprits, false)
+	settled := due(innocents, m.brokeAt+time.Second, healedAt)
+	others := due(notInZones(rs, zoneName(sickZone)), m.brokeAt, healedAt)
+	figure(t, "innocents of the zone %.3f %% ok from the start, %.3f %% from 1 s on, of %d; other zones %.3f %%",
+		load.OKPercent(innocents), load.OKPercent(settled), len(innocents), load.OKPercent(others))
+	wantOK(t, "innocents from 1 s on", settled, 99.9)
+	wantOK(t, "other zones", others, 99.99)
+	culprits := due(ofStores(own, m.culprits, true), healedAt, time.Hour)
+	figure(t, "culprits back %.1f s after the heal, promised within %.1f s",
+		(max(lastBad(culprits), healedAt) - healedAt).Seconds(), (back - healedAt).Seconds())
+	wantOK(t, "culprits after their open time", due(culprits, back+time.Second, time.Hour), 100)
+}
+
+// promised is the offset at which the last culprit's open time ends.
+func (m *damage) promised(t *testing.T) time.Duration {
+	t.Helper()
+	last := m.tr.now()
+	for _, name := range m.names {
+		var s struct {
+			OpenUntil time.Time `json:"open_until"`
+		}
+		m.proxy.get(t, "/firebreak/stores/"+name, &s)
+		last = max(last, s.OpenUntil.Sub(m.tr.start))
+	}
+	return last
+}
+
+// TestManyCulprits: more damaged stores than the zone has slots. gunicorn kills
+// a worker that is stuck for 30 s, and firebreak learns one store at a time.
+func TestManyCulprits(t *testing.T) {
+	for _, k := range []int{10, 30} {
+		t.Run(fmt.Sprintf("k=%d", k), func(t *testing.T) {
+			var ranks []int
+			for i := range k {
+				ranks = append(ranks, (i*storesPerZone+storesPerZone/2)/k)
+			}
+			playManyCulprits(t, ranks)
+		})
+	}
+}
+
+func playManyCulprits(t *testing.T, ranks []int) {
+	pool := gunicorn(t, "WORKER_TIMEOUT=30")
+	p := startProxy(t, gunicornSite(pool, ""))
+	warm(t, p, "/search")
+	m := breakStores(t, pool, p, ranks, 4*time.Minute)
+	const least, most = 40 * time.Second, 2 * time.Minute
+	for m.tr.now() < m.brokeAt+most && (len(m.quarantined()) < len(ranks) || m.tr.now() < m.brokeAt+least) {
+		time.Sleep(500 * time.Millisecond)
+	}
+	until := m.tr.now()
+	m.checkPool(t, time.Now())
+	m.tr.stop()
+	m.release()
+	rs := due(m.tr.wait(t), m.brokeAt, until-timeout)
+
+	m.checkVerdicts(t, most)
+	innocents := ofStores(inZone(rs, zoneName(sickZone)), m.culprits, false)
+	proven := provenOnes(innocents)
+	others := notInZones(rs, zoneName(sickZone))
+	figure(t, "after %.0f s: proven stores %.3f %% ok of %d, all innocents of the zone %.3f %% of %d, other zones %.3f %%",
+		(until - m.brokeAt).Seconds(), load.OKPercent(proven), len(proven),
+		load.OKPercent(innocents), len(innocents), load.OKPercent(others))
+	wantOK(t, "proven stores", proven, 99)
+	wantOK(t, "other zones", others, 99.99)
+}
+
+// provenOnes keeps the requests of a store that come after its first success
+// during the fault.
+func provenOnes(rs []load.Result) []load.Result {
+	proven := map[string]time.Duration{}
+	for _, r := range rs {
+		if done := r.At + r.Latency; r.OK() && (proven[r.Store] == 0 || done < proven[r.Store]) {
+			proven[r.Store] = done
+		}
+	}
+	return load.Filter(rs, func(r load.Result) bool { return proven[r.Store] != 0 && r.At > proven[r.Store] })
+}

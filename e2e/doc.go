@@ -1,0 +1,19 @@
+// Package e2e tests firebreak with parts that other people wrote: gunicorn and
+// PHP-FPM pools of 32 synchronous workers in front of twelve PostgreSQL zones,
+// and curl, wrk and h2load as clients.
+//
+// The tests carry the build tag e2e:
+//
+//	go test -tags e2e -count=1 -timeout 40m -v ./e2e/
+//
+// A zone breaks when its postmaster and all its backends get SIGSTOP; a store
+// breaks when somebody else holds its row lock. How many workers are occupied
+// is never taken from firebreak: every worker keeps a file that says what it
+// works on, and the tests read these files.
+//
+// What a test found is printed in lines that start with FIGURE. A missing
+// program fails the tests with the line that installs it; nothing skips.
+//
+// FIREBREAK_BIN names the binary to test (default: ../bin/firebreak).
+// FIREBREAK_LONG=1 makes the long freeze last ten minutes.
+package e2e

@@ -1,0 +1,250 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/examples/outage/load"
+)
+
+// The limits of a zone with a pool of 32 and the settings of gunicornSite.
+const (
+	maxInflight = 8
+	probeSlots  = 2
+	timeout     = 2 * time.Second
+	slowAfter   = timeout / 2
+)
+
+// outage is one zone that freezes under everyday traffic and heals.
+type outage struct {
+	pool    *pool
+	proxy   *proxy
+	plan    load.Plan     // its Duration is set by play
+	calm    time.Duration // before the freeze
+	freeze  time.Duration
+	heal    time.Duration // watched after the heal
+	whole   time.Duration // the zone must be well so long after the heal
+	opensIn time.Duration
+}
+
+// findings is what an outage showed.
+type findings struct {
+	sick           string
+	before, during []load.Result // of the other zones
+	all            []load.Result
+	opened         time.Duration
+	worst          int // workers occupied by the sick zone
+	worstTotal     int
+	third          time.Duration // from the freeze to the first request of a third store of the zone
+	lastBad        time.Duration // after the heal, of the sick zone
+	healed         []load.Result // of the sick zone, due later than whole after the heal
+}
+
+func (o outage) play(t *testing.T) findings {
+	t.Helper()
+	sick := world.databases[3]
+	o.plan.Duration = o.calm + o.freeze + o.heal
+	w := o.proxy.watch(t)
+	tr := drive(t, o.plan)
+	tr.sleepUntil(o.calm)
+	froze, frozeAt := time.Now(), tr.now()
+	sick.freeze()
+	tr.sleepUntil(o.calm + o.freeze)
+	samples := o.pool.busy.between(froze, time.Now())
+	healedAt := tr.now()
+	sick.heal()
+	rs := tr.wait(t)
+	opened, ok := w.opened(sick.zone, froze)
+	if !ok {
+		t.Errorf("the zone never opened: %+v", o.proxy.zone(t, sick.zone))
+	}
+	others, own := notInZones(rs, sick.zone), inZone(rs, sick.zone)
+	return findings{
+		sick: sick.zone, all: rs, opened: opened,
+		before:     due(others, time.Second, frozeAt),
+		during:     due(others, frozeAt, healedAt),
+		worst:      worst(samples, sick.zone),
+		worstTotal: worstTotal(samples),
+		third:      thirdStore(due(own, frozeAt, time.Hour)) - frozeAt,
+		lastBad:    max(0, lastBad(due(own, healedAt, time.Hour))-healedAt),
+		healed:     due(own, healedAt+o.whole, time.Hour),
+	}
+}
+
+// thirdStore is when the third store of a zone was heard of: fewer than three
+// say nothing about a zone.
+func thirdStore(rs []load.Result) time.Duration {
+	seen := map[string]bool{}
+	for _, r := range rs {
+		if seen[r.Store] = true; len(seen) == 3 {
+			return r.At
+		}
+	}
+	return 0
+}
+
+func (o outage) check(t *testing.T, f findings) {
+	t.Helper()
+	p99Before, p99During := load.Percentile(f.before, 99), load.Percentile(f.during, 99)
+	figure(t, "other zones %.3f %% ok of %d; p99 %s before, %s during (p50 %s, %s)",
+		load.OKPercent(f.during), len(f.during), ms(p99Before), ms(p99During),
+		ms(load.Percentile(f.before, 50)), ms(load.Percentile(f.during, 50)))
+	figure(t, "zone open after %.2f s (a third store asked after %.2f s); workers occupied at worst: %d by the frozen zone, %d in all",
+		f.opened.Seconds(), f.third.Seconds(), f.worst, f.worstTotal)
+	figure(t, "last bad answer %.2f s after the heal; from %s on %.2f %% ok of %d",
+		f.lastBad.Seconds(), o.whole, load.OKPercent(f.healed), len(f.healed))
+	wantOK(t, "other zones during the freeze", f.during, 99.99)
+	// The absolute allowance is for what else runs on this machine.
+	if limit := max(p99Before*11/10, p99Before+5*time.Millisecond); p99During > limit {
+		t.Errorf("p99 of the other zones is %s during the freeze, %s before", ms(p99During), ms(p99Before))
+	}
+	if f.opened > o.opensIn {
+		t.Errorf("the zone opened after %s, want %s", f.opened, o.opensIn)
+	}
+	if limit := maxInflight + probeSlots; f.worst > limit {
+		t.Errorf("the frozen zone occupied %d workers, want at most %d", f.worst, limit)
+	}
+	wantOK(t, "the zone after the heal", f.healed, 99)
+}
+
+// TestFreeze: the main job.
+func TestFreeze(t *testing.T) {
+	pool := gunicorn(t)
+	p := startProxy(t, gunicornSite(pool, ""))
+	warm(t, p, "/search")
+	o := outage{
+		pool: pool, proxy: p, plan: everyday(p, "/search", 0),
+		calm: 10 * time.Second, freeze: 40 * time.Second, heal: 10 * time.Second,
+		whole: 2 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
+	}
+	o.check(t, o.play(t))
+}
+
+// fpmSite serves examples/php-fpm with the given last directive.
+func fpmSite(t *testing.T, zoneOptions, handler string) site {
+	t.Helper()
+	return site{pool: workers, zone: zoneOptions, handlers: fmt.Sprintf("\n\troot %s%s\n\t%s", phpRoot(t), guard, handler)}
+}
+
+// phpRoot is where search.php lies.
+func phpRoot(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs(filepath.Join("..", "examples", "php-fpm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// TestFreezeFPMTransport: PHP-FPM behind firebreak's own transport, which sees
+// every worker come back.
+func TestFreezeFPMTransport(t *testing.T) {
+	pool := fpm(t, 0)
+	p := startProxy(t, fpmSite(t, "", fmt.Sprintf(`reverse_proxy %s {
+		transport firebreak fastcgi {
+			root %s
+			split .php
+		}
+	}`, pool.addr, phpRoot(t))))
+	warm(t, p, "/search.php")
+	o := outage{
+		pool: pool, proxy: p, plan: everyday(p, "/search.php", 0),
+		calm: 6 * time.Second, freeze: 20 * time.Second, heal: 8 * time.Second,
+		whole: 2 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
+	}
+	o.check(t, o.play(t))
+}
+
+// TestFreezePHPFastCGI: Caddy's own php_fastcgi, which neither returns at the
+// deadline nor tells when a worker is free. PHP-FPM kills what runs for 15 to
+// 20 s, so firebreak counts a hung worker for 20 s.
+func TestFreezePHPFastCGI(t *testing.T) {
+	pool := fpm(t, 15*time.Second)
+	options := "hung_hold 20s\n\t\t\topen_time_max 5s"
+	p := startProxy(t, fpmSite(t, options, "php_fastcgi "+pool.addr))
+	warm(t, p, "/search.php")
+	o := outage{
+		pool: pool, proxy: p, plan: everyday(p, "/search.php", 0),
+		calm: 6 * time.Second, freeze: 30 * time.Second, heal: 14 * time.Second,
+		// Nobody sees the stuck requests come back: the open time (5 s, give or
+		// take a fifth) has to pass.
+		whole: 8 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
+	}
+	f := o.play(t)
+	o.check(t, f)
+	stuck := load.Filter(inZone(f.all, f.sick), func(r load.Result) bool { return r.Latency > timeout+500*time.Millisecond })
+	if len(stuck) > 0 {
+		t.Errorf("%d clients waited longer than the deadline, the first %s", len(stuck), stuck[0].Latency)
+	}
+}
+
+// TestThreeZones: three zones freeze one after the other and stay frozen.
+func TestThreeZones(t *testing.T) {
+	pool := gunicorn(t)
+	p := startProxy(t, gunicornSite(pool, ""))
+	warm(t, p, "/search")
+	sick := []*database{world.databases[0], world.databases[5], world.databases[9]}
+	began := time.Now()
+	tr := drive(t, everyday(p, "/search", 34*time.Second))
+	for i, d := range sick {
+		tr.sleepUntil(time.Duration(3+8*i) * time.Second)
+		d.freeze()
+	}
+	tr.sleepUntil(27 * time.Second)
+	samples := pool.busy.between(began, time.Now())
+	for _, d := range sick {
+		d.heal()
+	}
+	rs := tr.wait(t)
+	others := notInZones(rs, sick[0].zone, sick[1].zone, sick[2].zone)
+	figure(t, "three zones frozen: the other nine %.3f %% ok of %d, p99 %s; workers at worst %d, %d, %d by zone, %d in all",
+		load.OKPercent(others), len(others), ms(load.Percentile(others, 99)),
+		worst(samples, sick[0].zone), worst(samples, sick[1].zone), worst(samples, sick[2].zone), worstTotal(samples))
+	wantOK(t, "the other nine zones", others, 99.99)
+	for _, d := range sick {
+		wantOK(t, d.zone+" 3 s after the heal", due(inZone(rs, d.zone), 30*time.Second, time.Hour), 99)
+		if n := worst(samples, d.zone); n > maxInflight+probeSlots {
+			t.Errorf("%s occupied %d workers, want at most %d", d.zone, n, maxInflight+probeSlots)
+		}
+	}
+}
+
+// TestImpatient: clients that leave after a quarter of the deadline must not
+// hide the outage.
+func TestImpatient(t *testing.T) {
+	pool := gunicorn(t)
+	p := startProxy(t, gunicornSite(pool, ""))
+	warm(t, p, "/search")
+	o := outage{
+		pool: pool, proxy: p, plan: everyday(p, "/search", 0),
+		calm: 3 * time.Second, freeze: 12 * time.Second, heal: 6 * time.Second,
+		whole: 2 * time.Second, opensIn: 3 * time.Second,
+	}
+	o.plan.Timeout = 500 * time.Millisecond
+	o.check(t, o.play(t))
+}
+
+// TestLongFreeze: retrying, impatient clients for a long time. Nothing may
+// leak: the worst occupation is that of a short freeze.
+func TestLongFreeze(t *testing.T) {
+	freeze := 25 * time.Second
+	if os.Getenv("FIREBREAK_LONG") != "" {
+		freeze = 10 * time.Minute
+	}
+	pool := gunicorn(t)
+	p := startProxy(t, gunicornSite(pool, "abandon_after 15m"))
+	warm(t, p, "/search")
+	o := outage{
+		pool: pool, proxy: p, plan: everyday(p, "/search", 0),
+		calm: 5 * time.Second, freeze: freeze, heal: 8 * time.Second,
+		whole: 2 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
+	}
+	o.plan.Timeout = time.Second
+	o.plan.Retries = 2
+	o.check(t, o.play(t))
+}

@@ -1,0 +1,132 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// pool is an API server with 32 synchronous workers.
+type pool struct {
+	addr  string
+	busy  *occupancy
+	build func() *exec.Cmd
+	alive func() bool
+	cmd   *exec.Cmd
+}
+
+// start runs the server and waits until it answers.
+func (p *pool) start(t *testing.T) {
+	t.Helper()
+	p.cmd = p.build()
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the API server at "+p.addr+" answers", p.alive)
+}
+
+// kill ends master and workers at once, as the kernel does when memory is short.
+func (p *pool) kill() {
+	killGroup(p.cmd)
+	p.cmd = nil
+}
+
+// startPool starts p, and stops it and heals all zones when the test ends.
+func startPool(t *testing.T, p *pool, busyDir string) *pool {
+	t.Helper()
+	p.busy = watchOccupancy(t, busyDir)
+	t.Cleanup(func() {
+		for _, d := range world.databases {
+			d.heal()
+		}
+		p.kill()
+	})
+	p.start(t)
+	return p
+}
+
+// allBooted waits until every worker has announced itself.
+func allBooted(t *testing.T, dir string) {
+	t.Helper()
+	eventually(t, time.Minute, "all workers are up", func() bool {
+		entries, _ := os.ReadDir(dir)
+		return len(entries) >= workers
+	})
+}
+
+// busyDirectory is where the workers of one pool say what they work on.
+func busyDirectory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(world.dir, "busy-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// gunicorn starts examples/gunicorn. Extra settings are "NAME=value".
+func gunicorn(t *testing.T, settings ...string) *pool {
+	t.Helper()
+	addr, dir := freeAddr(t), busyDirectory(t)
+	env := append(os.Environ(),
+		"LISTEN="+addr, "BUSY_DIR="+dir, "STORES="+world.storesCSV, "ZONES="+world.zonesCSV,
+		fmt.Sprintf("WORKERS=%d", workers), "WORKER_TIMEOUT=0", "CONNECT_EARLY=1", "PYTHONDONTWRITEBYTECODE=1")
+	build := func() *exec.Cmd {
+		cmd := exec.Command("gunicorn", "--config", "gunicorn.conf.py", "--log-level", "warning", "app:application")
+		cmd.Dir = filepath.Join("..", "examples", "gunicorn")
+		cmd.Env = append(env, settings...)
+		logTo(t, cmd, "gunicorn.log")
+		if err := as(cmd, "root"); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	alive := func() bool {
+		resp, err := http.Get("http://" + addr + "/internal/alive")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}
+	p := startPool(t, &pool{addr: addr, build: build, alive: alive}, dir)
+	allBooted(t, dir)
+	return p
+}
+
+func phpFPM() string {
+	found, _ := filepath.Glob("/usr/sbin/php-fpm*")
+	if len(found) == 0 {
+		return "php-fpm"
+	}
+	return found[len(found)-1]
+}
+
+// fpm starts examples/php-fpm; terminate is its request_terminate_timeout.
+func fpm(t *testing.T, terminate time.Duration) *pool {
+	t.Helper()
+	addr, dir := freeAddr(t), busyDirectory(t)
+	build := func() *exec.Cmd {
+		cmd := exec.Command(phpFPM(), "--nodaemonize", "--allow-to-run-as-root",
+			"--fpm-config", filepath.Join("..", "examples", "php-fpm", "pool.conf"))
+		cmd.Env = append(os.Environ(),
+			"FPM_LISTEN="+addr, "BUSY_DIR="+dir, "STORES="+world.storesCSV, "ZONES="+world.zonesCSV,
+			fmt.Sprintf("FPM_TERMINATE=%d", int(terminate.Seconds())))
+		logTo(t, cmd, "php-fpm.log")
+		if err := as(cmd, "root"); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	return startPool(t, &pool{addr: addr, build: build, alive: func() bool { return listens(addr) }}, dir)
+}

@@ -1,0 +1,215 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// proxy is a running firebreak (or Caddy as it comes).
+type proxy struct {
+	addr    string // where clients ask
+	admin   string
+	guarded bool // with the firebreak app
+	cmd     *exec.Cmd
+}
+
+// site is what a test's Caddyfile holds beside addresses.
+type site struct {
+	pool     int    // workers; 0: the firebreak app is left out
+	zone     string // more options of "zone *"
+	handlers string // directives of the site
+	servers  string // the global option "servers"
+}
+
+// gunicornSite is the Caddyfile a README would show for gunicorn.
+func gunicornSite(p *pool, zoneOptions string) site {
+	return site{pool: workers, zone: zoneOptions, handlers: guard + fmt.Sprintf(`
+	reverse_proxy %s {
+		transport firebreak
+	}`, p.addr)}
+}
+
+const guard = `
+	firebreak {
+		key query key
+		key json key
+	}`
+
+func (s site) caddyfile(addr, admin string) string {
+	var b strings.Builder
+	// The tests ask the admin API forty times a second: not worth a log line.
+	fmt.Fprintf(&b, `{
+	admin %s
+	auto_https off
+	persist_config off
+	log default {
+		exclude admin.api
+	}
+%s
+`, admin, s.servers)
+	if s.pool > 0 {
+		fmt.Fprintf(&b, `	firebreak {
+		workers %d
+		directory file %s
+		zone * {
+			timeout 2s
+			max_inflight 25%%
+			%s
+		}
+	}
+`, s.pool, world.storesCSV, s.zone)
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	fmt.Fprintf(&b, "}\n\nhttp://:%s {\n\tbind 127.0.0.1%s\n}\n", port, s.handlers)
+	return b.String()
+}
+
+// binary is the firebreak under test.
+func binary() (string, error) {
+	path := os.Getenv("FIREBREAK_BIN")
+	if path == "" {
+		path = filepath.Join("..", "bin", "firebreak")
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no firebreak to test: run make build, or set FIREBREAK_BIN (%w)", err)
+	}
+	return filepath.Abs(path)
+}
+
+// startProxy runs the binary with the site and waits until it listens.
+func startProxy(t *testing.T, s site) *proxy {
+	t.Helper()
+	p := &proxy{addr: freeAddr(t), admin: freeAddr(t), guarded: s.pool > 0}
+	home := t.TempDir()
+	config := filepath.Join(home, "Caddyfile")
+	if err := os.WriteFile(config, []byte(s.caddyfile(p.addr, p.admin)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd = exec.Command(world.firebreak, "run", "--config", config, "--adapter", "caddyfile")
+	p.cmd.Env = append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
+	logs := logTo(t, p.cmd, "firebreak.log")
+	if err := as(p.cmd, "root"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { killGroup(p.cmd) })
+	eventually(t, 20*time.Second, "the proxy listens; its log: "+tail(logs, 5), func() bool {
+		return listens(p.addr) && listens(p.admin)
+	})
+	return p
+}
+
+func listens(addr string) bool {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// reload loads a new Caddyfile through the admin API.
+func (p *proxy) reload(t *testing.T, s site) {
+	t.Helper()
+	body := s.caddyfile(p.addr, p.admin)
+	resp, err := http.Post("http://"+p.admin+"/load", "text/caddyfile", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(resp.Body)
+		t.Fatalf("reload: %s: %s", resp.Status, text)
+	}
+}
+
+// poolStatus is what the tests read of GET /firebreak/status.
+type poolStatus struct {
+	Workers     int          `json:"workers"`
+	Occupied    int          `json:"occupied"`
+	Hung        int          `json:"hung"`
+	PoolSuspect bool         `json:"pool_suspect"`
+	Zones       []zoneStatus `json:"zones"`
+}
+
+// zoneStatus is what the tests read of GET /firebreak/zones/{zone}.
+type zoneStatus struct {
+	Zone        string    `json:"zone"`
+	State       string    `json:"state"`
+	OpenedAt    time.Time `json:"opened_at"`
+	Turn        int       `json:"turn"`
+	Live        int       `json:"live"`
+	Hung        int       `json:"hung"`
+	MaxInflight int       `json:"max_inflight"`
+	ProbeSlots  int       `json:"probe_slots"`
+	Evidence    string    `json:"evidence"`
+	Quarantined []string  `json:"quarantined"`
+	Culprits    []struct {
+		Store string `json:"store"`
+		State string `json:"state"`
+	} `json:"culprits"`
+}
+
+func (p *proxy) status(t *testing.T) (s poolStatus) {
+	t.Helper()
+	p.get(t, "/firebreak/status", &s)
+	return s
+}
+
+// calm tells whether firebreak sees nothing wrong anywhere.
+func (p *proxy) calm(t *testing.T) bool {
+	t.Helper()
+	if !p.guarded {
+		return true
+	}
+	s := p.status(t)
+	return !s.PoolSuspect && !slices.ContainsFunc(s.Zones, func(z zoneStatus) bool {
+		return z.State != "calm" || len(z.Quarantined) > 0
+	})
+}
+
+func (p *proxy) zone(t *testing.T, name string) (z zoneStatus) {
+	t.Helper()
+	p.get(t, "/firebreak/zones/"+name, &z)
+	return z
+}
+
+// adminClient does not wait for ever for a proxy that hangs.
+var adminClient = &http.Client{Timeout: 5 * time.Second}
+
+func (p *proxy) get(t *testing.T, path string, into any) {
+	t.Helper()
+	body := p.page(t, path)
+	if err := json.Unmarshal(body, into); err != nil {
+		t.Fatalf("GET %s: %v: %s", path, err, body)
+	}
+}
+
+func (p *proxy) page(t *testing.T, path string) []byte {
+	t.Helper()
+	resp, err := adminClient.Get("http://" + p.admin + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: %s, %v: %s", path, resp.Status, err, body.Bytes())
+	}
+	return body.Bytes()
+}
