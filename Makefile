@@ -28,8 +28,10 @@ outage: build ## play a fault through plain Caddy and through firebreak (SCENARI
 	$(GO) run ./examples/outage scenario -firebreak $(BIN) $(SCENARIO)
 
 .PHONY: test
+# The race detector needs a C compiler.
+RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
 test: ## unit, property and in-process tests, with the race detector
-	$(GO) test -race -count=1 -timeout 15m ./...
+	$(GO) test $(RACE) -count=1 -timeout 15m ./...
 
 .PHONY: e2e
 e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, wrk, h2load (Debian packages; see CONTRIBUTING.md)
@@ -38,6 +40,7 @@ e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, wrk, h2load (Debian pac
 .PHONY: bench
 bench: build ## print the figures that docs/budgets.md promises
 	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing ./caddymodule
+	$(GO) run ./examples/budget -firebreak $(BIN)
 
 .PHONY: fuzz
 FUZZTIME ?= 30s

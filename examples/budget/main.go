@@ -1,0 +1,158 @@
+// Command budget measures what firebreak costs: proxied requests and refusals
+// per second as a ratio against the same Caddy without firebreak, interleaved
+// in the same run, and start time and memory with a million stores.
+//
+//	go run ./examples/budget -firebreak bin/firebreak
+//
+// The load stays on loopback and ends by itself after rounds x 4 x each.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+func main() {
+	binary := flag.String("firebreak", "bin/firebreak", "the binary to measure")
+	rounds := flag.Int("rounds", 9, "rounds; the median counts")
+	each := flag.Duration("each", time.Second, "how long to load each site in a round")
+	conns := flag.Int("connections", 32, "connections")
+	stores := flag.Int("stores", 1_000_000, "stores of the start-up measurement; 0 leaves it out")
+	flag.Parse()
+	if err := run(*binary, *rounds, *conns, *stores, *each); err != nil {
+		fmt.Fprintln(os.Stderr, "budget:", err)
+		os.Exit(1)
+	}
+}
+
+func run(binary string, rounds, conns, stores int, each time.Duration) error {
+	if _, err := os.Stat(binary); err != nil {
+		return fmt.Errorf("%w: build it first: make build", err)
+	}
+	dir, err := os.MkdirTemp("", "budget")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := throughput(binary, dir, rounds, conns, each); err != nil {
+		return err
+	}
+	if stores == 0 {
+		return nil
+	}
+	return startUp(binary, dir, stores)
+}
+
+// pair is two sites that differ in one thing.
+type pair struct {
+	name          string
+	plain, guards string // addresses
+	request       string
+	budget        float64
+	ratios        []float64
+}
+
+func throughput(binary, dir string, rounds, conns int, each time.Duration) error {
+	api, err := startAPI()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	ports, err := freePorts(5)
+	if err != nil {
+		return err
+	}
+	proxy, err := startProxy(binary, dir, config(ports, api.Addr))
+	if err != nil {
+		return err
+	}
+	defer proxy.stop()
+	addr := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
+	if err := waitFor(addr(1)); err != nil {
+		return errors.Join(err, proxy.stop())
+	}
+	if err := openZone(addr(4)); err != nil {
+		return err
+	}
+	pairs := []*pair{
+		{name: "proxied requests, against reverse_proxy", plain: addr(1), guards: addr(2), request: get("/?key=s1"), budget: 0.95},
+		{name: "refusals, against respond", plain: addr(3), guards: addr(4), request: get("/?key=s3"), budget: 0.90},
+	}
+	fmt.Printf("%d rounds of %s each, interleaved, %d connections\n", rounds, each, conns)
+	for round := range rounds {
+		for _, p := range pairs {
+			first, second := p.plain, p.guards
+			if round%2 == 1 {
+				first, second = second, first
+			}
+			a, err := perSecond(first, p.request, conns, each)
+			if err != nil {
+				return err
+			}
+			b, err := perSecond(second, p.request, conns, each)
+			if err != nil {
+				return err
+			}
+			if round%2 == 1 {
+				a, b = b, a
+			}
+			p.ratios = append(p.ratios, b/a)
+			fmt.Printf("  round %d: %-40s %8.0f/s plain %8.0f/s guarded  %.3f\n", round+1, p.name, a, b, b/a)
+		}
+	}
+	for _, p := range pairs {
+		slices.Sort(p.ratios)
+		fmt.Printf("FIGURE %s: median %.3f of plain Caddy (budget %.2f; %.3f to %.3f)\n",
+			p.name, p.ratios[len(p.ratios)/2], p.budget, p.ratios[0], p.ratios[len(p.ratios)-1])
+	}
+	return nil
+}
+
+// config has four sites: proxied plainly and guarded, answered and refused.
+func config(ports []int, api string) string {
+	return fmt.Sprintf(`{
+	admin localhost:%d
+	auto_https off
+	persist_config off
+	firebreak {
+		workers 512
+		directory inline {
+			zone z1 {
+				stores s1
+			}
+			zone z2 {
+				stores s2 s3 s4 s5
+			}
+		}
+		zone * {
+			open_time 1h
+			open_time_max 1h
+		}
+	}
+}
+http://127.0.0.1:%d {
+	reverse_proxy %s
+}
+http://127.0.0.1:%d {
+	firebreak {
+		key query key
+	}
+	reverse_proxy %s {
+		transport firebreak
+	}
+}
+http://127.0.0.1:%d {
+	respond "zone is away" 503
+}
+http://127.0.0.1:%d {
+	firebreak {
+		key query key
+	}
+	respond 500
+}
+`, ports[0], ports[1], api, ports[2], api, ports[3], ports[4])
+}
