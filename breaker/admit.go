@@ -70,14 +70,14 @@ func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *w
 		v = verdict{wait: true}
 	}
 	if v.wait && z.policy.MaxWait > 0 {
-		if w := z.enqueue(r, hash, now); w != nil {
+		if w := z.enqueue(r, hash); w != nil {
 			return nil, nil, w
 		}
 	}
 	if v.wait {
 		v = z.busy()
 	}
-	return nil, z.refuse(v, now), nil
+	return nil, z.refuse(v), nil
 }
 
 // hasRoom says that a calm zone takes anybody: at most half of its slots are
@@ -103,7 +103,7 @@ func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
 		probe = true
 	}
 	if z.state == HalfOpen {
-		return z.decideTriage(now)
+		return z.decideTriage()
 	}
 	return z.decideCapacity(r, hash, now, probe)
 }
@@ -142,7 +142,7 @@ func (z *zone) retriesOut() (n int) {
 }
 
 // decideTriage lets as many requests in as the window has room for.
-func (z *zone) decideTriage(now int64) verdict {
+func (z *zone) decideTriage() verdict {
 	taken, limit := z.live+z.hung-z.explained, z.limit()
 	switch {
 	case z.probing >= z.window || z.machine.full():
@@ -273,7 +273,7 @@ func (z *zone) takePermits(s *Slot) {
 	}
 }
 
-func (z *zone) refuse(v verdict, now int64) *Refusal {
+func (z *zone) refuse(v verdict) *Refusal {
 	if z.refusals == nil {
 		z.refusals = make(map[Reason]uint64)
 	}

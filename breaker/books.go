@@ -103,8 +103,6 @@ type books struct {
 	limit int
 }
 
-func (b *books) empty() bool { return b.rest == nil }
-
 // get is the store's record, or nil.
 func (b *books) get(store string) *record {
 	if b.rest == nil {

@@ -20,7 +20,9 @@ func (z *zone) settle(s *Slot, o Outcome, now int64) {
 		z.good(s, o, now)
 	case o == NoUpstream:
 		z.g.upstreamAway(z, now)
-	case o.bad() && !(o == Broken && z.g.away(now)) && !z.g.silent(now):
+	case o == Broken && z.g.away(now), z.g.silent(now):
+		// Nobody's fault that can be named.
+	case o.bad():
 		z.badOutcome(s, o, now)
 	}
 	z.neutral(s) // whatever it was to find out and did not
@@ -155,6 +157,7 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 		s.phase = ended
 		z.streams--
 		return
+	case live, hung:
 	}
 	wasHung, late := s.phase == hung, s.settled
 	z.remove(s)

@@ -77,7 +77,7 @@ const queueRoom = 16
 // enqueue lets the request wait. The queue is bounded: when it is full the
 // longest line loses its last waiter, so that the store that floods the zone
 // is the one that pays. It returns nil if that is this request's own line.
-func (z *zone) enqueue(r *Request, hash uint64, now int64) *waiter {
+func (z *zone) enqueue(r *Request, hash uint64) *waiter {
 	if z.waiters.len() >= max(64, queueRoom*z.policy.MaxInflight) {
 		store, n := z.waiters.longest()
 		if store == r.Store || n <= 1 {
@@ -87,7 +87,7 @@ func (z *zone) enqueue(r *Request, hash uint64, now int64) *waiter {
 		last := line[n-1]
 		z.waiters.take(store, n-1, false)
 		z.g.queue.waiting.Add(-1)
-		last.result <- admission{refusal: z.refuse(z.busy(), now)}
+		last.result <- admission{refusal: z.refuse(z.busy())}
 	}
 	w := &waiter{request: *r, hash: hash, result: make(chan admission, 1)}
 	z.waiters.push(w)
@@ -116,12 +116,11 @@ func (w *waiter) wait(ctx context.Context, g *Guard, z *zone) (*Slot, *Refusal) 
 
 // giveUp takes the waiter out of the queue, unless it was served meanwhile.
 func (z *zone) giveUp(w *waiter, v verdict) (*Slot, *Refusal) {
-	now := z.g.now()
 	z.mu.Lock()
 	if i := slices.Index(z.waiters.lines[w.request.Store], w); i >= 0 {
 		z.waiters.take(w.request.Store, i, false)
 		z.g.queue.waiting.Add(-1)
-		refusal := z.refuse(v, now)
+		refusal := z.refuse(v)
 		z.mu.Unlock()
 		return nil, refusal
 	}
@@ -152,7 +151,7 @@ func (z *zone) serve(now int64) (admitted bool) {
 				z.served(w, admission{slot: s})
 				return true
 			}
-			z.served(w, admission{refusal: z.refuse(v, now)})
+			z.served(w, admission{refusal: z.refuse(v)})
 		}
 	}
 	return false

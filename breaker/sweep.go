@@ -103,7 +103,8 @@ func (z *zone) sweep(now int64) {
 
 // sweepSlots reports for owners that do not, and counts the aging requests.
 func (z *zone) sweepSlots(now int64) (aging int) {
-	for s, next := z.slots.head, (*Slot)(nil); s != nil; s = next {
+	var next *Slot
+	for s := z.slots.head; s != nil; s = next {
 		next = s.next
 		age := now - s.start
 		if s.aging(now) {

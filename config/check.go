@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,9 +42,15 @@ func (z *Zone) check(workers int, maxInflight, maxHung Amount) error {
 		name  string
 		value Duration
 	}{
-		{"timeout", z.Timeout}, {"slow_after", z.SlowAfter}, {"body_idle", z.BodyIdle}, {"window", z.Window},
-		{"max_wait", deref(z.MaxWait, 0)}, {"open_time", z.OpenTime}, {"open_time_max", z.OpenTimeMax},
-		{"abandon_after", z.AbandonAfter}, {"hung_hold", z.HungHold},
+		{"timeout", z.Timeout},
+		{"slow_after", z.SlowAfter},
+		{"body_idle", z.BodyIdle},
+		{"window", z.Window},
+		{"max_wait", deref(z.MaxWait, 0)},
+		{"open_time", z.OpenTime},
+		{"open_time_max", z.OpenTimeMax},
+		{"abandon_after", z.AbandonAfter},
+		{"hung_hold", z.HungHold},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("%s is %s: it must not be negative", d.name, d.value)
@@ -144,39 +151,19 @@ func (c *Check) checkPostgres() error {
 	return nil
 }
 
-var unescape = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\\`, `\`)
-
 // SendBytes is what the check sends, its escapes resolved: \r \n \t \\ and \xNN.
 func (c *Check) SendBytes() ([]byte, error) { return Unescape(c.Send) }
 
 // ExpectBytes is what the answer must contain, its escapes resolved.
 func (c *Check) ExpectBytes() ([]byte, error) { return Unescape(c.Expect) }
 
-// Unescape resolves the escapes \r \n \t \\ and \xNN.
+// Unescape resolves the escapes of Go strings.
 func Unescape(s string) ([]byte, error) {
-	var out []byte
-	for s != "" {
-		if s[0] != '\\' {
-			out, s = append(out, s[0]), s[1:]
-			continue
-		}
-		if strings.HasPrefix(s, `\x`) {
-			var b byte
-			if len(s) < 4 {
-				return nil, fmt.Errorf("check: %q is cut short; write \\x and two hexadecimal digits", s)
-			}
-			if _, err := fmt.Sscanf(s[2:4], "%02x", &b); err != nil {
-				return nil, fmt.Errorf("check: %q is no hexadecimal number; write \\x and two hexadecimal digits", s[:4])
-			}
-			out, s = append(out, b), s[4:]
-			continue
-		}
-		if len(s) < 2 || !strings.Contains(`rnt\`, s[1:2]) {
-			return nil, fmt.Errorf(`check: unknown escape in %q; known are \r \n \t \\ and \xNN`, s)
-		}
-		out, s = append(out, unescape.Replace(s[:2])...), s[2:]
+	text, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
+	if err != nil {
+		return nil, fmt.Errorf(`check: unknown escape in %q; known are \r \n \t \\ and \xNN`, s)
 	}
-	return out, nil
+	return []byte(text), nil
 }
 
 func (c *Check) withDefaults() *Check {
