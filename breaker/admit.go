@@ -161,7 +161,7 @@ func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) ve
 	if z.live+z.hung >= z.halfOfWhatIsLeft() {
 		return verdict{wait: true}
 	}
-	if z.agingOrHung(now) >= z.policy.MaxHung && !r.Shared && !z.proven(r.Store, hash, now) {
+	if z.stuckOrHung(now) >= z.policy.MaxHung && !r.Shared && !z.proven(r.Store, hash, now) {
 		if probe {
 			return verdict{reason: ReasonQuarantine, after: busyRetry}
 		}

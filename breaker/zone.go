@@ -167,11 +167,16 @@ func (z *zone) oldestStuck(now, d int64) int64 {
 	return 0
 }
 
-// agingOrHung counts the hung slots, and those that will hang soon: were they
-// not counted, as many culprits again could get in until their deadline.
-func (z *zone) agingOrHung(now int64) (n int) {
+// stuckOrHung counts the hung slots and those that are likely to hang. Were
+// the latter not counted, as many culprits again could come in while the
+// explained slots of the first ones have made room.
+func (z *zone) stuckOrHung(now int64) (n int) {
+	age := int64(z.policy.SlowAfter)
+	if z.explained > 0 {
+		age = z.suspectAfter()
+	}
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.phase == hung || s.aging(now) {
+		if s.phase == hung || (s.stuck() && now-s.start >= age) {
 			n++
 		}
 	}

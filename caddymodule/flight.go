@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -11,7 +10,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
@@ -72,61 +70,12 @@ type flight struct {
 	returned bool
 }
 
-// flightKey finds the flight in a context.
-type flightKey struct{}
-
-// flightOf is the flight that a request belongs to, or nil.
-func flightOf(ctx context.Context) *flight {
-	f, _ := ctx.Value(flightKey{}).(*flight)
-	return f
-}
-
 // hear notes that the body makes progress.
 func (f *flight) hear() { f.heard.Store(int64(time.Since(f.began))) }
 
 // over says that the client is out of reach for the next handlers. Callers
 // hold mu.
 func (f *flight) over() bool { return f.cut || f.landed }
-
-// privateValues stand in, after the cut, for what a request shares with the
-// handlers before this one.
-type privateValues struct {
-	vars   map[string]any
-	fields *caddyhttp.ExtraLogFields
-}
-
-// Value finds the flight itself. Once it is cut, the variables and log fields
-// it gives are its own: the handlers before this one go on using the real
-// ones, and neither is made for two goroutines.
-func (f *flight) Value(key any) any {
-	switch key := key.(type) {
-	case flightKey:
-		return f
-	case caddy.CtxKey:
-		if f.left.Load() {
-			return f.privateValue(key)
-		}
-	}
-	return f.Context.Value(key)
-}
-
-func (f *flight) privateValue(key caddy.CtxKey) any {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch key {
-	case caddyhttp.VarsCtxKey:
-		if f.private.vars == nil {
-			f.private.vars = make(map[string]any)
-		}
-		return f.private.vars
-	case caddyhttp.ExtraLogFieldsCtxKey:
-		if f.private.fields == nil {
-			f.private.fields = new(caddyhttp.ExtraLogFields)
-		}
-		return f.private.fields
-	}
-	return f.Context.Value(key)
-}
 
 // wake is what the handler's goroutine waits for. It goes back to the pool
 // when the flight has landed in time: then nobody else holds it any more, and
@@ -351,62 +300,4 @@ func (f *flight) settleEnd() {
 	}
 	f.ended = true
 	f.slot.End(f.outcome)
-}
-
-// flightGate is the client's request body, until it is shut.
-type flightGate struct {
-	src     io.ReadCloser // nil: there is no body
-	mu      sync.Mutex    // held while reading
-	reading atomic.Bool
-	closed  atomic.Bool
-	eof     atomic.Bool
-}
-
-// waiting says that somebody waits for the client to send more.
-func (g *flightGate) waiting() bool { return g.reading.Load() && !g.eof.Load() }
-
-// shut makes sure that nobody reads the body any more. It reports whether the
-// body was not read to its end.
-func (g *flightGate) shut(w http.ResponseWriter) bool {
-	if g.src == nil {
-		return false
-	}
-	g.closed.Store(true)
-	if g.reading.Load() {
-		// The one way to end a read that waits for the client.
-		if http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) != nil { //nolint:bodyclose
-			return true
-		}
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return !g.eof.Load()
-}
-
-// flightBody is a flight seen as the request body of the next handlers.
-type flightBody flight
-
-// Read reads from the client, until the flight is cut.
-func (b *flightBody) Read(p []byte) (int, error) {
-	g := &b.body
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.reading.Store(true)
-	defer g.reading.Store(false)
-	if g.closed.Load() {
-		return 0, errDeadline
-	}
-	n, err := g.src.Read(p)
-	if err == io.EOF {
-		g.eof.Store(true)
-	}
-	return n, err
-}
-
-// Close closes the client's body, until the flight is cut.
-func (b *flightBody) Close() error {
-	if b.body.closed.Load() {
-		return nil
-	}
-	return b.body.src.Close()
 }

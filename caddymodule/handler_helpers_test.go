@@ -2,12 +2,14 @@ package caddymodule_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +35,8 @@ type testNext struct{}
 
 var nextFunc struct {
 	sync.Mutex
-	f func(http.ResponseWriter, *http.Request) error
+	f    func(http.ResponseWriter, *http.Request) error
+	wrap func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error // instead of f, if set
 }
 
 func (testNext) CaddyModule() caddy.ModuleInfo {
@@ -42,10 +45,13 @@ func (testNext) CaddyModule() caddy.ModuleInfo {
 
 func (*testNext) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { d.Next(); return nil }
 
-func (testNext) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+func (testNext) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	nextFunc.Lock()
-	f := nextFunc.f
+	f, wrap := nextFunc.f, nextFunc.wrap
 	nextFunc.Unlock()
+	if wrap != nil {
+		return wrap(w, r, next)
+	}
 	return f(w, r)
 }
 
@@ -85,6 +91,19 @@ func startGuarded(t *testing.T, zone, handler, site string) *sidecar {
 	return startSidecar(t, fmt.Sprintf(fastApp, zone), fmt.Sprintf(guarded, handler, site))
 }
 
+// setWrap sets a function of the test around the handlers after test_next.
+func setWrap(t *testing.T, wrap func(http.ResponseWriter, *http.Request, caddyhttp.Handler) error) {
+	t.Helper()
+	nextFunc.Lock()
+	defer nextFunc.Unlock()
+	nextFunc.wrap = wrap
+	t.Cleanup(func() {
+		nextFunc.Lock()
+		defer nextFunc.Unlock()
+		nextFunc.wrap = nil
+	})
+}
+
 // startNext is startGuarded with f as the next handler.
 func startNext(t *testing.T, zone, handler string, f func(http.ResponseWriter, *http.Request) error) *sidecar {
 	t.Helper()
@@ -113,6 +132,13 @@ const viaFirebreak = "transport firebreak"
 func (s *sidecar) get(t *testing.T, path string, header ...string) (*http.Response, string) {
 	t.Helper()
 	res, err := s.do(t.Context(), http.MethodGet, path, nil, header...)
+	for range 5 {
+		if !errors.Is(err, syscall.ECONNRESET) {
+			break
+		}
+		// A reload of Caddy resets what waits to be accepted.
+		res, err = s.do(t.Context(), http.MethodGet, path, nil, header...)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,3 +245,9 @@ func newGate(t *testing.T) *gate {
 
 func (g *gate) release() { g.once.Do(func() { close(g.open) }) }
 func (g *gate) wait()    { <-g.open }
+
+func loadJSON(t *testing.T, config string) error {
+	t.Helper()
+	t.Cleanup(func() { _ = caddy.Stop() })
+	return caddy.Load([]byte(config), true)
+}

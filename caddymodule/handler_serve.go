@@ -197,8 +197,8 @@ func (h *Handler) setDeadlineHeader(header http.Header, timeout time.Duration) {
 
 // errClientLeft ends what runs for a client that has left, and errDeadline
 // what runs past its deadline. reverse_proxy takes both for a client that
-// left, answers 499 at once and tries no other upstream; see transport_trip.go
-// for why the answer goes nowhere.
+// left, answers 499 at once and tries no other upstream. That answer goes
+// nowhere: by then the flight is cut.
 var (
 	errClientLeft = fmt.Errorf("firebreak: the client left: %w", context.Canceled)
 	errDeadline   = fmt.Errorf("firebreak: the deadline passed: %w", context.Canceled)

@@ -29,7 +29,7 @@ type damage struct {
 const sickZone = 3
 
 // breakStores locks the rows of the stores with these ranks: 0 is the busiest.
-func breakStores(t *testing.T, pool *pool, p *proxy, ranks []int, d time.Duration) *damage {
+func breakStores(t *testing.T, pool *pool, p *proxy, ranks []int, perSecond float64, d time.Duration) *damage {
 	t.Helper()
 	m := &damage{pool: pool, proxy: p, culprits: map[string]bool{}}
 	for _, r := range ranks {
@@ -37,6 +37,7 @@ func breakStores(t *testing.T, pool *pool, p *proxy, ranks []int, d time.Duratio
 		m.culprits[storeName(sickZone, r)] = true
 	}
 	plan := everyday(p, "/search", d)
+	plan.Rate = perSecond
 	plan.Pick = shoppers{proxy: p.addr, path: "/search", sick: sickZone, share: 0.5}.pick()
 	m.w = p.watch(t)
 	m.tr = drive(t, plan)
@@ -98,13 +99,21 @@ func (m *damage) checkVerdicts(t *testing.T, limit time.Duration) {
 	}
 }
 
-// checkPool reads at the pool how much the damage cost.
+// checkPool reads at the pool how much the damage cost. The limit is on the
+// workers that hang: the well stores of the zone go on working beside them. A
+// hung worker that is explained by a quarantine takes no room from them, so the
+// limit is the double that a zone may ever be lent.
 func (m *damage) checkPool(t *testing.T, until time.Time) {
 	t.Helper()
 	samples := m.pool.busy.between(m.broke, until)
-	figure(t, "workers occupied at worst: %d by the zone, %d in all", worst(samples, zoneName(sickZone)), worstTotal(samples))
-	if n := worst(samples, zoneName(sickZone)); n > maxInflight+probeSlots {
-		t.Errorf("the zone occupied %d workers, want at most %d", n, maxInflight+probeSlots)
+	stuck := worstOf(samples, m.names)
+	figure(t, "workers at worst: %d stuck on culprits, %d in the zone, %d in all",
+		stuck, worst(samples, zoneName(sickZone)), worstTotal(samples))
+	if limit := 2 * maxInflight; stuck > limit {
+		t.Errorf("%d workers hung, want at most %d", stuck, limit)
+	}
+	if all := worstTotal(samples); all >= workers {
+		t.Errorf("all %d workers were occupied", all)
 	}
 }
 
@@ -120,7 +129,7 @@ func playCulprits(t *testing.T, ranks []int) {
 	p := startProxy(t, gunicornSite(pool, ""))
 	warm(t, p, "/search")
 	const fault = 15 * time.Second
-	m := breakStores(t, pool, p, ranks, 40*time.Second)
+	m := breakStores(t, pool, p, ranks, rate, 40*time.Second)
 	m.tr.sleepUntil(m.brokeAt + fault)
 	for _, name := range m.names {
 		if named := m.named(t); !slices.Contains(named, name) {
@@ -146,7 +155,7 @@ func playCulprits(t *testing.T, ranks []int) {
 	culprits := due(ofStores(own, m.culprits, true), healedAt, time.Hour)
 	figure(t, "culprits back %.1f s after the heal, promised within %.1f s",
 		(max(lastBad(culprits), healedAt) - healedAt).Seconds(), (back - healedAt).Seconds())
-	wantOK(t, "culprits after their open time", due(culprits, back+time.Second, time.Hour), 100)
+	wantOK(t, "culprits after their open time", due(culprits, back+time.Second, time.Hour), 99)
 }
 
 // promised is the offset at which the last culprit's open time ends.
@@ -178,10 +187,12 @@ func TestManyCulprits(t *testing.T) {
 }
 
 func playManyCulprits(t *testing.T, ranks []int) {
-	pool := gunicorn(t, "WORKER_TIMEOUT=30")
+	// A new worker connects when it has to: ten of them that open 120
+	// connections at once would be a fault of their own.
+	pool := gunicorn(t, "WORKER_TIMEOUT=30", "CONNECT_EARLY=")
 	p := startProxy(t, gunicornSite(pool, ""))
 	warm(t, p, "/search")
-	m := breakStores(t, pool, p, ranks, 4*time.Minute)
+	m := breakStores(t, pool, p, ranks, rate/2, 4*time.Minute)
 	const least, most = 40 * time.Second, 2 * time.Minute
 	for m.tr.now() < m.brokeAt+most && (len(m.quarantined()) < len(ranks) || m.tr.now() < m.brokeAt+least) {
 		time.Sleep(500 * time.Millisecond)
@@ -199,6 +210,11 @@ func playManyCulprits(t *testing.T, ranks []int) {
 	figure(t, "after %.0f s: proven stores %.3f %% ok of %d, all innocents of the zone %.3f %% of %d, other zones %.3f %%",
 		(until - m.brokeAt).Seconds(), load.OKPercent(proven), len(proven),
 		load.OKPercent(innocents), len(innocents), load.OKPercent(others))
+	for from, to := m.brokeAt, m.brokeAt+3*time.Second; from < until; from, to = to, to+15*time.Second {
+		part := due(proven, from, to)
+		figure(t, "proven stores %.0f to %.0f s after the fault: %.3f %% ok of %d",
+			(from - m.brokeAt).Seconds(), (min(to, until) - m.brokeAt).Seconds(), load.OKPercent(part), len(part))
+	}
 	wantOK(t, "proven stores", proven, 99)
 	wantOK(t, "other zones", others, 99.99)
 }

@@ -22,11 +22,12 @@ type occupancy struct {
 	samples []sample
 }
 
-// sample is how many workers each zone occupied at one moment.
+// sample is how many workers each zone and each store occupied at one moment.
 type sample struct {
-	at    time.Time
-	total int
-	zones map[string]int
+	at     time.Time
+	total  int
+	zones  map[string]int
+	stores map[string]int
 }
 
 func watchOccupancy(t *testing.T, dir string) *occupancy {
@@ -53,16 +54,17 @@ func (o *occupancy) look(n int) {
 	if n%10 == 0 {
 		o.findWorkers()
 	}
-	s := sample{at: time.Now(), zones: map[string]int{}}
+	s := sample{at: time.Now(), zones: map[string]int{}, stores: map[string]int{}}
 	record := make([]byte, 64)
 	for pid, f := range o.files {
 		n, _ := f.ReadAt(record, 0)
-		zone, _, busy := strings.Cut(strings.TrimSpace(string(record[:n])), " ")
+		zone, store, busy := strings.Cut(strings.TrimSpace(string(record[:n])), " ")
 		if !busy || !runs(pid) {
 			continue // idle, or killed in the middle of its work
 		}
 		s.total++
 		s.zones[zone]++
+		s.stores[store]++
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -111,6 +113,19 @@ func worst(samples []sample, zone string) int {
 	most := 0
 	for _, s := range samples {
 		most = max(most, s.zones[zone])
+	}
+	return most
+}
+
+// worstOf is the largest number of workers that some stores occupied together.
+func worstOf(samples []sample, stores []string) int {
+	most := 0
+	for _, s := range samples {
+		sum := 0
+		for _, store := range stores {
+			sum += s.stores[store]
+		}
+		most = max(most, sum)
 	}
 	return most
 }

@@ -342,10 +342,12 @@ func TestNoGoroutineStays(t *testing.T) {
 	e := extractorWith(t, routing.ExtractorOptions{BodyPeekTimeout: 10 * time.Millisecond}, "json key")
 	for _, h2 := range []bool{false, true} {
 		before := runtime.NumGoroutine()
+		looked := make(chan struct{})
 		front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if _, err := e.Key(w, r); !errors.Is(err, routing.ErrBodyLate) {
 				t.Errorf("error = %v, want ErrBodyLate", err)
 			}
+			looked <- struct{}{}
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}))
 		front.EnableHTTP2 = h2
@@ -355,7 +357,8 @@ func TestNoGoroutineStays(t *testing.T) {
 			front.Start()
 		}
 		for range 10 {
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() { <-looked; cancel() }()
 			body, w := io.Pipe()
 			// The client waits for its body to end before it gives up.
 			context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })

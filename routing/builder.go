@@ -145,6 +145,10 @@ func (b *builder) insert(line, slot, hash uint32, name string, rec record) (reco
 	if b.arena.Len() > maxArena {
 		return record{}, errors.New("the table is full: store ids and keys take more than 4 GiB")
 	}
+	if b.arena.Cap()-b.arena.Len() < recordHead+len(name) {
+		// Doubling: append alone would copy a large arena many times more.
+		b.arena.Grow(b.arena.Cap())
+	}
 	rec.name = off + recordHead
 	b.arena.Write([]byte{
 		byte(rec.zone), byte(rec.zone >> 8), rec.nameLen, rec.storeLen,

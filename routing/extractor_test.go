@@ -127,6 +127,19 @@ func TestKeyInBody(t *testing.T) {
 	}
 }
 
+// TestKeyTwice: two handlers in a row look at the same body.
+func TestKeyTwice(t *testing.T) {
+	const body = `{"key":"s1"}`
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	for range 2 {
+		if got, err := extractor(t, "json key").Key(nil, r); got != "s1" || err != nil {
+			t.Errorf("Key = %q, %v, want s1", got, err)
+		}
+	}
+	checkBody(t, r, body)
+}
+
 func TestPackedBodyIsNotRead(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"key":"s1"}`))
 	r.Header.Set("Content-Type", "application/json")

@@ -96,7 +96,10 @@ func scanRow(text []byte) (row ndjsonRow, ok bool) {
 		default:
 			return row, false
 		}
-		if s.space(); !ok || !s.take(',') {
+		if !ok {
+			return row, false
+		}
+		if s.space(); !s.take(',') {
 			break
 		}
 	}

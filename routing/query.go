@@ -42,4 +42,11 @@ func sameParam(key, name string) bool {
 	return err == nil && key == name
 }
 
-func escaped(s string) bool { return strings.ContainsAny(s, "%+") }
+func escaped(s string) bool {
+	for i := range len(s) {
+		if s[i] == '%' || s[i] == '+' {
+			return true
+		}
+	}
+	return false
+}

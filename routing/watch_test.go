@@ -117,13 +117,23 @@ func TestWatchRenameOver(t *testing.T) {
 	}
 }
 
-// TestWatchInPlace writes contents of equal length at once after each other,
-// which a look at time and size may not tell apart.
+// putAlike writes a file in place so that its time, size and inode stay as they
+// are: only the announcement tells.
+func putAlike(t *testing.T, path, content string) {
+	t.Helper()
+	before, err := os.Stat(path)
+	must(t, err)
+	put(t, path, content)
+	must(t, os.Chtimes(path, time.Time{}, before.ModTime()))
+}
+
 func TestWatchInPlace(t *testing.T) {
 	w := watchFile(t, write(t, "s.csv", csvOf("s0")), 0)
-	for i := range 5 {
-		store := fmt.Sprintf("s%d", i+1)
-		put(t, w.path, csvOf(store))
+	put(t, w.path, csvOf("s1", "more"))
+	w.waitFor(t, "s1")
+	for i := range 3 {
+		store := fmt.Sprintf("s%d", i+2)
+		putAlike(t, w.path, csvOf(store, "more"))
 		w.waitFor(t, store)
 	}
 }
@@ -211,6 +221,9 @@ func TestWatchDirectoryMadeAnew(t *testing.T) {
 	must(t, os.Mkdir(dir, 0o700))
 	put(t, w.path, csvOf("new"))
 	w.waitFor(t, "new")
+	// The new directory is watched, not only polled.
+	putAlike(t, w.path, csvOf("wen"))
+	w.waitFor(t, "wen")
 }
 
 // TestWatchSeesChangeBeforeIt makes the change between OpenFile and Watch.
@@ -238,6 +251,41 @@ func TestWatchLeavesOtherFilesAlone(t *testing.T) {
 	}
 	must(t, os.Chmod(w.path, 0o400))
 	w.quiet(t)
+}
+
+// TestFileChangingDuringReload touches the file all the time it is read.
+func TestFileChangingDuringReload(t *testing.T) {
+	path := write(t, "s.csv", csvOf("old"))
+	f, err := routing.OpenFile(routing.FileOptions{Path: path})
+	must(t, err)
+	var large strings.Builder
+	large.WriteString("store,zone\n")
+	for i := range 50_000 {
+		fmt.Fprintf(&large, "s%d,z1\n", i)
+	}
+	put(t, path, large.String())
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for at := time.Now(); ; at = at.Add(time.Second) {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.Chtimes(path, at, at)
+			}
+		}
+	}()
+	err = f.Reload()
+	close(stop)
+	<-stopped
+	if !errors.Is(err, routing.ErrFileChanging) || f.Len() != 1 {
+		t.Errorf("error = %v, %d stores, want ErrFileChanging and the old table", err, f.Len())
+	}
+	must(t, f.Reload())
+	if f.Len() != 50_000 {
+		t.Errorf("%d stores once the file was left alone, want 50000", f.Len())
+	}
 }
 
 // TestLookupDuringReload: each lookup sees one version whole.
