@@ -168,14 +168,32 @@ func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) ve
 		return z.tryLane(r.Store, now)
 	}
 	if taken >= limit {
-		stuckSince := z.oldestStuck(now, z.suspectAfter())
-		if stuckSince != 0 && z.lastOK > stuckSince && !probe {
-			return z.tryLane(r.Store, now)
-		}
-		return verdict{wait: true}
+		return z.decideFull(r.Store, hash, now, probe)
 	}
 	if r.Shared || z.shareLeft(r.Store, taken, limit, now) {
 		return verdict{admit: true}
+	}
+	return verdict{wait: true}
+}
+
+// decideFull says who is let in although the zone's regular slots are taken.
+// Nobody, as long as nothing is stuck: the slots come free by themselves. If
+// something is, but others were answered since it got stuck, the zone is alive:
+// then a store without a stuck request may have a probe slot, and one that was
+// itself answered since may pass in the express lane as long as answers flow.
+// In a zone that froze neither holds.
+func (z *zone) decideFull(store string, hash uint64, now int64, probe bool) verdict {
+	stuckSince := z.oldestStuck(now, z.suspectAfter())
+	if stuckSince == 0 || z.lastOK <= stuckSince || probe {
+		return verdict{wait: true}
+	}
+	if v := z.tryLane(store, now); v.admit {
+		return v
+	}
+	if z.expresses < z.policy.ProbeSlots && now-z.lastOK < 2*z.suspectAfter() && z.okSince(store, hash, stuckSince) {
+		if _, suspect, _ := z.holds(store, now); !suspect {
+			return verdict{admit: true, lane: express}
+		}
 	}
 	return verdict{wait: true}
 }
@@ -190,20 +208,25 @@ func (z *zone) tryLane(store string, now int64) verdict {
 	return verdict{wait: true}
 }
 
-// shareLeft says that the store may hold one more slot.
+// shareLeft says that the store may hold one more slot. In a zone where
+// requests hang, a store with one that takes suspiciously long gets no other:
+// each culprit should cost one worker, not several.
 func (z *zone) shareLeft(store string, taken, limit int, now int64) bool {
-	hard := z.store.MaxInflight
-	if hard == 0 && taken < (limit+1)/2 {
+	hard, trouble := z.store.MaxInflight, z.hung > 0 || z.explained > 0
+	roomy := hard == 0 && taken < (limit+1)/2
+	if roomy && !trouble {
 		return true
 	}
 	mine, suspect, stores := z.holds(store, now)
-	if hard > 0 {
+	switch {
+	case hard > 0:
 		return mine < hard
-	}
-	if mine == 0 {
+	case mine == 0:
 		return true
+	case suspect:
+		return false
 	}
-	return !suspect && mine < max(1, limit/stores)
+	return roomy || mine < max(1, limit/stores)
 }
 
 // holds counts the slots of the store that take room, tells whether one of
@@ -246,9 +269,7 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	if z.state != Calm {
 		z.takePermits(s)
 	}
-	if s.lane == trial {
-		z.trials++
-	}
+	z.countLane(s.lane, 1)
 	z.live++
 	z.slots.push(s)
 	z.occupied.Add(1)

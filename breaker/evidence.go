@@ -194,9 +194,7 @@ func (z *zone) remove(s *Slot) {
 	if s.explained {
 		z.explained--
 	}
-	if s.lane == trial {
-		z.trials--
-	}
+	z.countLane(s.lane, -1)
 	z.slots.remove(s)
 	z.occupied.Add(-1)
 	z.g.occupied.Add(-1)

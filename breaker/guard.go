@@ -11,7 +11,7 @@ import (
 
 const (
 	// sweepEvery is how often requests in flight are looked at.
-	sweepEvery = 100 * time.Millisecond
+	sweepEvery = 25 * time.Millisecond
 
 	// lease is how long after a slot's time the guard waits for its owner to
 	// report before it does so itself.

@@ -21,6 +21,7 @@ type lane uint8
 const (
 	regular lane = iota
 	trial        // a probe slot, beyond max_inflight
+	express      // beyond the probe slots, for stores that were answered just now
 )
 
 // Slot is the occupation of one worker by one request, from admission until

@@ -59,7 +59,7 @@ func (g *Guard) listen(zones map[string]*zone, now int64) {
 	quiet := int64(g.policy.Load().Default.SlowAfter) * 8 / 10
 	if aging >= 2 && now-lastOK >= quiet {
 		g.silentAt.Store(now)
-		g.suspectPool(now, fmt.Sprintf("requests of %d zones have no answer and nobody at all was answered for %s: the API server, this machine or the network, not a zone", aging, brief(now-lastOK)))
+		g.suspectPool(now, fmt.Sprintf("requests of %d zones have no answer and nobody at all was answered for the last %s: the API server, this machine or the network, not a zone", aging, brief(quiet)))
 	}
 }
 

@@ -10,7 +10,7 @@ func (z *zone) trouble(now int64, why string) {
 	if z.state != Calm {
 		return
 	}
-	z.episodeSince, z.worst, z.turn, z.lent = now, z.live+z.hung, 0, 0
+	z.episodeSince, z.lastTrouble, z.worst, z.turn, z.lent = now, now, z.live+z.hung, 0, 0
 	z.transit(now, EventZoneTroubled, Troubled, why, 0)
 }
 

@@ -62,10 +62,10 @@ func (z *zone) caseForOpening(now int64) string {
 	stuckStores, stuckSlots, inFlight := z.stuckSinceLastOK(now)
 	switch {
 	case stuckStores >= z.policy.MinBadStores && stuckStores*2 >= inFlight:
-		return fmt.Sprintf("%d of %d stores in flight have no answer for over %s, and nobody was answered since %s ago",
-			stuckStores, inFlight, z.policy.SlowAfter, brief(now-z.lastOK))
+		return fmt.Sprintf("%d of %d stores in flight have no answer for over %s, and nobody was answered %s",
+			stuckStores, inFlight, z.policy.SlowAfter, z.unanswered(now))
 	case z.hung >= z.policy.MaxHung && stuckSlots*2 >= z.hung && (stuckStores > 1 || z.shared()):
-		return fmt.Sprintf("%d hung requests, the limit, and nobody was answered since %s ago", z.hung, brief(now-z.lastOK))
+		return fmt.Sprintf("%d hung requests, the limit, and nobody was answered %s", z.hung, z.unanswered(now))
 	}
 	bad := z.badStores(now)
 	if bad < z.policy.MinBadStores && len(z.slow) < z.policy.MinBadStores {
@@ -80,6 +80,14 @@ func (z *zone) caseForOpening(now int64) string {
 		return fmt.Sprintf("%d of %d stores seen within %s are slow", slow, seen, z.policy.Window)
 	}
 	return ""
+}
+
+// unanswered says in words since when nobody was answered.
+func (z *zone) unanswered(now int64) string {
+	if z.lastOK == 0 {
+		return "yet"
+	}
+	return "for " + brief(now-z.lastOK)
 }
 
 // stuckSinceLastOK counts the aging and hung requests that began after the

@@ -34,6 +34,7 @@ type zone struct {
 	hung      int
 	explained int // stuck slots that take no room from the innocent
 	trials    int // slots in the probe lane
+	expresses int // slots in the express lane
 	streams   int
 	lent      int   // probe slots lent beyond the policy's
 	lentAt    int64 // when the probe lane was found full, or the last one was lent
@@ -127,6 +128,16 @@ func (z *zone) halfOfWhatIsLeft() int {
 	}
 	elsewhere := int(z.g.hung.Load()) - z.hung
 	return max(1, (workers-elsewhere)/2)
+}
+
+func (z *zone) countLane(l lane, n int) {
+	switch l {
+	case trial:
+		z.trials += n
+	case express:
+		z.expresses += n
+	case regular:
+	}
 }
 
 // probeSlots is how many slots the probe lane has now.

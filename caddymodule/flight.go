@@ -60,6 +60,7 @@ type flight struct {
 	stream    bool
 	grpc      bool          // its verdict comes with the trailers
 	firstByte time.Duration // since began
+	late      int           // status of a response that came after the cut
 	trips     []*trip       // round trips whose worker is still busy
 	outcome   breaker.Outcome
 	private   privateValues
@@ -133,6 +134,7 @@ func (f *flight) land() {
 	defer f.mu.Unlock()
 	f.landed = true
 	if f.cut {
+		f.hearLate()
 		f.settleEnd()
 		return
 	}

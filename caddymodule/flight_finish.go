@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -47,6 +48,30 @@ func (f *flight) conclude() {
 		f.outcome = grpcOutcome(trailer(f.header, "Grpc-Status"), breaker.OK)
 	}
 	f.admission.outcome = f.outcome.String()
+}
+
+// hearLate takes in what next came to after the cut, if it came to anything: a
+// handler whose transport ignores the context, as Caddy's FastCGI transport
+// does, returns when the worker has answered or its connection has broken, and
+// that is the end that is otherwise only seen by firebreak's own transport. A
+// handler that merely noticed the cut says nothing about the worker. Callers
+// hold mu.
+func (f *flight) hearLate() {
+	if f.tracked {
+		return
+	}
+	switch {
+	case f.late != 0 && f.late != statusClientGone:
+		f.outcome = breaker.OK
+		if f.slot.Policy().Fails(f.late) {
+			f.outcome = breaker.Failure
+		}
+	case f.err != nil && !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded):
+		f.outcome = f.errorOutcome(f.err)
+	default:
+		return
+	}
+	f.slot.Track()
 }
 
 // observe takes the time to the first byte. Callers hold mu.

@@ -37,6 +37,9 @@ func (fw *flightWriter) WriteHeader(status int) {
 	defer f.mu.Unlock()
 	switch {
 	case f.over():
+		if f.status == 0 && status >= http.StatusOK {
+			f.late = status
+		}
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
 		f.inform(status)
 	case f.status != 0:

@@ -9,10 +9,9 @@ import (
 	"strings"
 )
 
-// Limits of the record layout. Slack keeps offset arithmetic from wrapping.
 const (
-	maxZones = math.MaxUint16 + 1
-	maxArena = math.MaxUint32 - 1024
+	maxZones  = math.MaxUint16 + 1
+	maxChunks = 1 << (32 - chunkBits)
 )
 
 // builder collects the names of a table under construction.
@@ -20,40 +19,44 @@ type builder struct {
 	seed      maphash.Seed
 	slots     []uint64
 	lines     []uint32 // source line by slot, to name both lines of a conflict
-	arena     strings.Builder
+	names     chunks
+	last      strings.Builder // what the last of names is a view of
 	zones     []string
 	zoneIndex map[string]uint16
 	stores    int
-	names     int
+	keys      int
 }
 
-const minSlots = 16
+const (
+	minSlots = 16
+	// firstRecord leaves room so that no place is 0: a slot of value 0 is
+	// empty.
+	firstRecord = 1
+)
 
 func newBuilder() *builder {
 	b := &builder{
+		names:     make(chunks, 1),
 		seed:      maphash.MakeSeed(),
 		slots:     make([]uint64, minSlots),
 		lines:     make([]uint32, minSlots),
 		zoneIndex: make(map[string]uint16),
 	}
-	// Offset 0 must not be a record: slot value 0 means empty.
-	b.arena.Write(make([]byte, recordHead))
+	b.last.Write(make([]byte, firstRecord))
 	return b
 }
 
 // table returns what was built. The builder must not be used afterwards.
 func (b *builder) table() *Table {
-	t := &Table{
-		seed:  b.seed,
-		slots: b.slots,
-		// The copy drops the room that append left over.
-		arena:  strings.Clone(b.arena.String()),
+	return &Table{
+		seed:   b.seed,
+		slots:  b.slots,
+		names:  b.names,
 		zones:  b.zones,
 		sorted: slices.Sorted(slices.Values(b.zones)),
 		stores: b.stores,
-		names:  b.names,
+		keys:   b.keys,
 	}
-	return t
 }
 
 // add enters a store, its zone and its keys; empty keys are skipped. Line is
@@ -102,11 +105,10 @@ func (b *builder) zone(name string) (uint16, error) {
 
 func (b *builder) addStore(line uint32, store string, zone uint16) (record, error) {
 	hash := hashName(b.seed, store)
-	old, slot, ok := find(b.slots, b.arena.String(), store, hash)
+	old, slot, ok := b.names.find(b.slots, store, hash)
 	switch {
 	case !ok:
 		rec := record{zone: zone, nameLen: uint8(len(store)), storeLen: uint8(len(store))}
-		rec.store = uint32(b.arena.Len() + recordHead)
 		b.stores++
 		return b.insert(line, slot, hash, store, rec)
 	case !old.isStore():
@@ -123,7 +125,7 @@ func (b *builder) addKey(line uint32, key string, store record) error {
 		return err
 	}
 	hash := hashName(b.seed, key)
-	old, slot, ok := find(b.slots, b.arena.String(), key, hash)
+	old, slot, ok := b.names.find(b.slots, key, hash)
 	switch {
 	case !ok:
 		rec := store
@@ -139,29 +141,44 @@ func (b *builder) addKey(line uint32, key string, store record) error {
 		key, b.storeOf(store), b.storeOf(old), b.where(slot))
 }
 
-// insert writes the record of a name and enters it at slot.
+// insert writes the record of a name and enters it at slot. A record without
+// the place of a store id is the store's own.
 func (b *builder) insert(line, slot, hash uint32, name string, rec record) (record, error) {
-	off := uint32(b.arena.Len())
-	if b.arena.Len() > maxArena {
-		return record{}, errors.New("the table is full: store ids and keys take more than 4 GiB")
+	at, err := b.room(recordHead + len(name))
+	if err != nil {
+		return record{}, err
 	}
-	if b.arena.Cap()-b.arena.Len() < recordHead+len(name) {
-		// Doubling: append alone would copy a large arena many times more.
-		b.arena.Grow(b.arena.Cap())
+	rec.name = at + recordHead
+	if rec.store == 0 {
+		rec.store = rec.name
 	}
-	rec.name = off + recordHead
-	b.arena.Write([]byte{
+	b.last.Write([]byte{
 		byte(rec.zone), byte(rec.zone >> 8), rec.nameLen, rec.storeLen,
 		byte(rec.store), byte(rec.store >> 8), byte(rec.store >> 16), byte(rec.store >> 24),
 	})
-	b.arena.WriteString(name)
-	b.slots[slot] = uint64(hash)<<32 | uint64(off)
+	b.last.WriteString(name)
+	b.names[len(b.names)-1] = b.last.String()
+	b.slots[slot] = uint64(hash)<<32 | uint64(at)
 	b.lines[slot] = line
-	b.names++
-	if b.names*4 > len(b.slots)*3 {
+	b.keys++
+	if b.keys*4 > len(b.slots)*3 {
 		b.grow()
 	}
 	return rec, nil
+}
+
+// room returns the place for a record of n bytes, in a new chunk if the last
+// one is full.
+func (b *builder) room(n int) (place, error) {
+	if b.last.Len()+n > chunkSize {
+		if len(b.names) == maxChunks {
+			return 0, errors.New("the table is full: store ids and keys take more than 4 GiB")
+		}
+		b.names = append(b.names, "")
+		b.last.Reset()
+		b.last.Grow(chunkSize)
+	}
+	return place((len(b.names)-1)<<chunkBits | b.last.Len()), nil
 }
 
 // grow doubles the slots. The hash kept in a slot is all that is needed to
@@ -183,9 +200,7 @@ func (b *builder) grow() {
 	b.slots, b.lines = slots, lines
 }
 
-func (b *builder) storeOf(rec record) string {
-	return b.arena.String()[rec.store : rec.store+uint32(rec.storeLen)]
-}
+func (b *builder) storeOf(rec record) string { return b.names.text(rec.store, rec.storeLen) }
 
 // where names the line that a name was first seen on.
 func (b *builder) where(slot uint32) string {

@@ -159,6 +159,42 @@ func TestOpenFileRefused(t *testing.T) {
 	}
 }
 
+// TestLoadLarge fills many chunks with names of all lengths, the keys of a
+// store far away from it.
+func TestLoadLarge(t *testing.T) {
+	const stores = 20_000
+	id := func(i int) string { return fmt.Sprintf("%d%s", i, strings.Repeat("s", i%120)) }
+	var csv strings.Builder
+	csv.WriteString("store,zone,key\n")
+	for i := range stores {
+		fmt.Fprintf(&csv, "%s,z%d,\n", id(i), i%700)
+	}
+	for i := range stores {
+		fmt.Fprintf(&csv, "%s,z%d,k%d\n", id(i), i%700, i)
+	}
+	f, err := routing.OpenFile(routing.FileOptions{Path: write(t, "a.csv", csv.String())})
+	must(t, err)
+	for i := range stores {
+		want := routing.Route{Store: id(i), Zone: fmt.Sprintf("z%d", i%700)}
+		for _, key := range []string{id(i), fmt.Sprintf("k%d", i)} {
+			if got, ok := f.Lookup(key); !ok || got != want {
+				t.Fatalf("Lookup(%q) = %v, %v, want %v", key, got, ok, want)
+			}
+		}
+	}
+	next := 0
+	f.EachStore("", func(store string) bool {
+		if store != id(next) {
+			t.Fatalf("store %d is listed as %q, want %q", next, store, id(next))
+		}
+		next++
+		return true
+	})
+	if next != stores || f.Len() != stores || len(f.Zones()) != 700 {
+		t.Errorf("%d stores listed, Len %d, %d zones", next, f.Len(), len(f.Zones()))
+	}
+}
+
 // FuzzLoad feeds anything to the loader: it must not panic, a refused file
 // must leave the old table, and a table must answer for what it lists.
 func FuzzLoad(f *testing.F) {

@@ -2,9 +2,8 @@ package routing
 
 // Route is where a store lives.
 //
-// Store and Zone of a route read from a [Table] or [File] share memory with
-// the whole table. Clone what outlives the request, or an old table stays in
-// memory after a reload.
+// The Store of a route read from a [Table] or [File] shares 64 KiB with other
+// stores. Clone what is kept for long, or the 64 KiB outlive a reload.
 type Route struct {
 	Store string
 	Zone  string

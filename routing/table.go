@@ -6,55 +6,72 @@ import (
 )
 
 // Table is an immutable directory in memory. It takes about 40 bytes for a
-// store with a 13-byte id, and holds no pointers but a handful, so that the
-// garbage collector does not walk a million stores.
+// store with a 13-byte id, and holds few pointers, so that the garbage
+// collector does not walk a million stores.
 //
 //	slots   open addressing, linear probing; 0 is empty
-//	        [ 32 bits of the name's hash | 32 bits offset of its record ]
-//	arena   one record per name, a name being a store id or a key
-//	        [ zone 2 | name length 1 | store length 1 | store offset 4 | name ]
+//	        [ 32 bits of the name's hash | 32 bits place of its record ]
+//	names   one record per name, a name being a store id or a key
+//	        [ zone 2 | name length 1 | store length 1 | place of store id 4 | name ]
 //
-// The store offset of a store's own record points at the name that follows
-// it; that of a key points into the record of its store.
+// A store's own record has the place of the name that follows it, that of a
+// key the place in the record of its store.
 type Table struct {
 	seed   maphash.Seed
 	slots  []uint64
-	arena  string
+	names  chunks
 	zones  []string // by the number used in records
 	sorted []string
 	stores int
-	names  int
+	keys   int
+}
+
+// chunks hold the records, each in one piece. They are small so that building
+// a table never copies much at once: the garbage collector cannot stop the
+// world during a copy, and everybody would wait for it. A string that was
+// handed out keeps one chunk in memory, not all.
+type chunks []string
+
+const (
+	chunkBits = 16
+	chunkSize = 1 << chunkBits
+)
+
+// place is the number of a chunk and an offset in it.
+type place uint32
+
+// text returns the n bytes at p.
+func (c chunks) text(p place, n uint8) string {
+	chunk, off := c[p>>chunkBits], int(p%chunkSize)
+	return chunk[off : off+int(n)]
 }
 
 const recordHead = 8
 
-// record is one decoded entry of the arena.
+// record is one decoded record.
 type record struct {
 	zone     uint16
-	store    uint32 // offset of the store id
+	store    place
 	storeLen uint8
-	name     uint32 // offset of the name
+	name     place
 	nameLen  uint8
 }
 
 func (r record) isStore() bool { return r.store == r.name }
 
-// end is the offset of the next record.
-func (r record) end() uint32 { return r.name + uint32(r.nameLen) }
-
-func readRecord(arena string, off uint32) record {
-	h := arena[off : off+recordHead]
+func (c chunks) record(p place) record {
+	h := c.text(p, recordHead)
 	return record{
 		zone:     uint16(h[0]) | uint16(h[1])<<8,
 		nameLen:  h[2],
 		storeLen: h[3],
-		store:    uint32(h[4]) | uint32(h[5])<<8 | uint32(h[6])<<16 | uint32(h[7])<<24,
-		name:     off + recordHead,
+		store:    place(h[4]) | place(h[5])<<8 | place(h[6])<<16 | place(h[7])<<24,
+		name:     p + recordHead,
 	}
 }
 
 // find returns the record of a name, or the slot where it would go.
-func find(slots []uint64, arena, name string, hash uint32) (rec record, slot uint32, ok bool) {
+func (c chunks) find(slots []uint64, name string, hash uint32) (rec record, slot uint32, ok bool) {
 	mask := uint32(len(slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
 		entry := slots[i]
@@ -64,8 +81,8 @@ func find(slots []uint64, arena, name string, hash uint32) (rec record, slot uin
 		if uint32(entry>>32) != hash {
 			continue
 		}
-		rec := readRecord(arena, uint32(entry))
-		if arena[rec.name:rec.end()] == name {
+		rec := c.record(place(entry))
+		if c.text(rec.name, rec.nameLen) == name {
 			return rec, i, true
 		}
 	}
@@ -80,14 +97,11 @@ func (t *Table) Lookup(key string) (Route, bool) {
 	if len(t.slots) == 0 {
 		return Route{}, false
 	}
-	rec, _, ok := find(t.slots, t.arena, key, hashName(t.seed, key))
+	rec, _, ok := t.names.find(t.slots, key, hashName(t.seed, key))
 	if !ok {
 		return Route{}, false
 	}
-	return Route{
-		Store: t.arena[rec.store : rec.store+uint32(rec.storeLen)],
-		Zone:  t.zones[rec.zone],
-	}, true
+	return Route{Store: t.names.text(rec.store, rec.storeLen), Zone: t.zones[rec.zone]}, true
 }
 
 // Zones implements [Directory].
@@ -97,7 +111,7 @@ func (t *Table) Zones() []string { return slices.Clone(t.sorted) }
 func (t *Table) Len() int { return t.stores }
 
 // Keys returns the number of names a lookup can find: store ids and keys.
-func (t *Table) Keys() int { return t.names }
+func (t *Table) Keys() int { return t.keys }
 
 // EachStore implements [Lister]. Stores come in the order of the source. The
 // strings share memory with the table.
@@ -106,14 +120,20 @@ func (t *Table) EachStore(zone string, yield func(store string) bool) {
 	if zone != "" && want < 0 {
 		return
 	}
-	for off := uint32(recordHead); off < uint32(len(t.arena)); {
-		rec := readRecord(t.arena, off)
-		off = rec.end()
-		if !rec.isStore() || zone != "" && int(rec.zone) != want {
-			continue
+	for i, chunk := range t.names {
+		off := 0
+		if i == 0 {
+			off = firstRecord
 		}
-		if !yield(t.arena[rec.name:rec.end()]) {
-			return
+		for off < len(chunk) {
+			rec := t.names.record(place(i<<chunkBits | off))
+			off += recordHead + int(rec.nameLen)
+			if !rec.isStore() || zone != "" && int(rec.zone) != want {
+				continue
+			}
+			if !yield(t.names.text(rec.name, rec.nameLen)) {
+				return
+			}
 		}
 	}
 }
