@@ -158,19 +158,29 @@ func (z *zone) decideTriage() verdict {
 // decideCapacity applies the limits of a zone that is closed.
 func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) verdict {
 	taken, limit := z.live+z.hung-z.explained, z.limit()
-	if z.live+z.hung >= z.halfOfWhatIsLeft() {
+	most := z.mostOccupied()
+	if z.live+z.hung >= most {
 		return verdict{wait: true}
 	}
-	if z.stuckOrHung(now) >= z.policy.MaxHung && !r.Shared && !z.proven(r.Store, hash, now) {
-		if probe {
-			return verdict{reason: ReasonQuarantine, after: busyRetry}
+	if !r.Shared && !z.proven(r.Store, hash, now) {
+		switch slots, stores := z.stuck(now); {
+		case slots >= max(1, most-limit/2):
+			// What is left belongs to those who are known to be well.
+			if probe {
+				return verdict{reason: ReasonQuarantine, after: busyRetry}
+			}
+			return verdict{wait: true}
+		case stores >= z.policy.MaxHung:
+			if probe {
+				return verdict{reason: ReasonQuarantine, after: busyRetry}
+			}
+			return z.tryLane(r.Store, now)
 		}
-		return z.tryLane(r.Store, now)
 	}
 	if taken >= limit {
 		return z.decideFull(r.Store, hash, now, probe)
 	}
-	if r.Shared || z.shareLeft(r.Store, taken, limit, now) {
+	if r.Shared || z.shareLeft(r.Store, hash, taken, limit, now) {
 		return verdict{admit: true}
 	}
 	return verdict{wait: true}
@@ -209,9 +219,9 @@ func (z *zone) tryLane(store string, now int64) verdict {
 }
 
 // shareLeft says that the store may hold one more slot. In a zone where
-// requests hang, a store with one that takes suspiciously long gets no other:
+// requests hang, a store that was not answered since then gets one at a time:
 // each culprit should cost one worker, not several.
-func (z *zone) shareLeft(store string, taken, limit int, now int64) bool {
+func (z *zone) shareLeft(store string, hash uint64, taken, limit int, now int64) bool {
 	hard, trouble := z.store.MaxInflight, z.hung > 0 || z.explained > 0
 	roomy := hard == 0 && taken < (limit+1)/2
 	if roomy && !trouble {
@@ -223,7 +233,7 @@ func (z *zone) shareLeft(store string, taken, limit int, now int64) bool {
 		return mine < hard
 	case mine == 0:
 		return true
-	case suspect:
+	case suspect, trouble && !z.proven(store, hash, now):
 		return false
 	}
 	return roomy || mine < max(1, limit/stores)

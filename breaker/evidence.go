@@ -193,8 +193,9 @@ func (z *zone) remove(s *Slot) {
 	}
 	if s.explained {
 		z.explained--
+	} else {
+		z.countLane(s.lane, -1)
 	}
-	z.countLane(s.lane, -1)
 	z.slots.remove(s)
 	z.occupied.Add(-1)
 	z.g.occupied.Add(-1)
@@ -236,8 +237,10 @@ func (z *zone) explain() {
 			s.explained = explained
 			if explained {
 				z.explained++
+				z.countLane(s.lane, -1)
 			} else {
 				z.explained--
+				z.countLane(s.lane, 1)
 			}
 		}
 	}

@@ -178,20 +178,32 @@ func (z *zone) oldestStuck(now, d int64) int64 {
 	return 0
 }
 
-// stuckOrHung counts the hung slots and those that are likely to hang. Were
-// the latter not counted, as many culprits again could come in while the
-// explained slots of the first ones have made room.
-func (z *zone) stuckOrHung(now int64) (n int) {
+// mostOccupied is how many workers the zone may occupy, whatever is explained:
+// half of what is left, and no more than twice its own limit.
+func (z *zone) mostOccupied() int {
+	return min(z.halfOfWhatIsLeft(), 2*z.policy.MaxInflight)
+}
+
+// stuck counts the hung slots and those that are likely to hang, and their
+// stores. Were the latter not counted, as many culprits again could come in
+// while the explained slots of the first ones have made room.
+func (z *zone) stuck(now int64) (slots, stores int) {
 	age := int64(z.policy.SlowAfter)
 	if z.explained > 0 {
 		age = z.suspectAfter()
 	}
+	var seen map[uint64]struct{}
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.phase == hung || (s.stuck() && now-s.start >= age) {
-			n++
+		if s.phase != hung && (!s.stuck() || now-s.start < age) {
+			continue
 		}
+		if seen == nil {
+			seen = make(map[uint64]struct{})
+		}
+		slots++
+		seen[s.hash] = struct{}{}
 	}
-	return n
+	return slots, len(seen)
 }
 
 // okSince says that the store is known to have had a success since t.
