@@ -21,7 +21,6 @@ type record struct {
 	last     Outcome // latest outcome that was not neutral
 	lastAt   int64
 	lastOK   int64
-	brokenAt int64 // when the latest run of broken connections began
 	badInRow int
 
 	hung     int   // hung slots now
@@ -58,7 +57,7 @@ func (r *record) note(o Outcome, now int64, window time.Duration) {
 	r.outcomes++
 	if o.good() {
 		b.good++
-		r.badInRow, r.lastOK, r.brokenAt = 0, now, 0
+		r.badInRow, r.lastOK = 0, now
 		return
 	}
 	b.bad++
@@ -82,14 +81,6 @@ func (r *record) counts(now int64, window time.Duration) (good, bad int) {
 		}
 	}
 	return good, bad
-}
-
-// forgive forgets a run of broken connections, since the API server was away.
-func (r *record) forgive(since int64) {
-	if r.last == Broken && r.lastAt >= since {
-		r.last, r.badInRow = OK, 0
-		r.buckets = [bucketCount]bucket{}
-	}
 }
 
 // pinned records hold live evidence and are never evicted.

@@ -19,9 +19,14 @@ func (z *zone) settle(s *Slot, o Outcome, now int64) {
 	case o.good():
 		z.good(s, o, now)
 	case o == NoUpstream:
-		z.g.upstreamAway(z, now)
-	case o == Broken && z.g.away(now), z.g.silent(now):
+		z.g.upstreamAway(now)
+	case z.g.silent(now):
 		// Nobody's fault that can be named.
+	case o == Broken && !s.storePass.held() && !s.zonePass.held():
+		z.broken = append(z.broken, broken{s, now})
+		z.eventful.Store(true)
+	case o == Broken && z.g.awaySince(now-int64(awayGrace)):
+		// The API server is away.
 	case o.bad():
 		z.badOutcome(s, o, now)
 	}
@@ -246,15 +251,31 @@ func (z *zone) explain() {
 	}
 }
 
-// upstreamAway notes that the API server could not be dialled. What broke
-// shortly before was its doing.
-func (g *Guard) upstreamAway(z *zone, now int64) {
+// upstreamAway notes that the API server could not be dialled.
+func (g *Guard) upstreamAway(now int64) {
 	g.noUpstream.Add(1)
 	g.awayAt.Store(now)
-	for rec := range z.bad {
-		rec.forgive(now - int64(awayGrace))
-		if !rec.last.bad() {
-			delete(z.bad, rec)
+}
+
+// broken is a connection that broke, on which the verdict is still out.
+type broken struct {
+	slot *Slot
+	at   int64
+}
+
+// brokenGrace is how long a broken connection waits for its verdict: an API
+// server that is killed breaks many at once, and shows only at the next dial
+// that it is away.
+const brokenGrace = 500 * time.Millisecond
+
+// judgeBroken takes in the connections that broke a while ago, unless the API
+// server turned out to be away.
+func (z *zone) judgeBroken(now int64) {
+	for len(z.broken) > 0 && now-z.broken[0].at >= int64(brokenGrace) {
+		b := z.broken[0]
+		z.broken = z.broken[1:]
+		if !z.g.awaySince(b.at-int64(awayGrace)) && !z.g.silent(now) {
+			z.badOutcome(b.slot, Broken, now)
 		}
 	}
 }

@@ -210,11 +210,11 @@ func (g *Guard) silent(now int64) bool {
 	return at != 0 && now-at < int64(g.policy.Load().Default.SlowAfter)
 }
 
-// away says that the API server could not be dialled a moment ago: what broke
-// around then is its doing.
-func (g *Guard) away(now int64) bool {
+// awaySince says that the API server could not be dialled at some time since
+// t: what broke around then is its doing.
+func (g *Guard) awaySince(t int64) bool {
 	at := g.awayAt.Load()
-	return at != 0 && now-at < int64(awayGrace)
+	return at != 0 && at >= t
 }
 
 const awayGrace = 2 * time.Second

@@ -395,3 +395,40 @@ func TestRestartOfTheAPIServerOpensNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestKillUnderFullLoad kills the API server while every zone has many requests
+// in flight: all of them break at once, before anybody can know that it is away.
+func TestKillUnderFullLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		for i := range 28 {
+			p.send(fmt.Sprintf("z%d", i%4+1), fmt.Sprintf("s%d", i))
+		}
+		time.Sleep(time.Millisecond)
+		p.crash()
+		time.Sleep(50 * time.Millisecond)
+		p.load(2*time.Second, 100, allZones)
+		for _, z := range p.guard.Zones() {
+			if z.State != breaker.Calm || z.QuarantinedCount > 0 {
+				t.Errorf("%s is %s, %d stores in quarantine: %s", z.Zone, z.State, z.QuarantinedCount, z.Evidence)
+			}
+		}
+	})
+}
+
+// TestBrokenConnectionsCount: with the API server there, a zone whose requests
+// kill their workers opens.
+func TestBrokenConnectionsCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		for _, store := range []string{"a", "b", "c"} {
+			admit(t, g, "z1", store).End(breaker.Broken)
+		}
+		time.Sleep(time.Second)
+		if got := state(g, "z1"); got != breaker.Open {
+			t.Errorf("three stores' connections broke and the zone is %s, want open", got)
+		}
+	})
+}

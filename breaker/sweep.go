@@ -80,6 +80,7 @@ func (z *zone) isAging(now int64) bool {
 
 // sweep does what time demands in one zone.
 func (z *zone) sweep(now int64) {
+	z.judgeBroken(now)
 	aging := z.sweepSlots(now)
 	if z.state == Calm && aging >= 2 && !z.g.silent(now) {
 		z.trouble(now, fmt.Sprintf("%d requests have no answer for over %s", aging, z.policy.SlowAfter))
@@ -88,7 +89,7 @@ func (z *zone) sweep(now int64) {
 		if z.badStores(now) == 0 && z.hung == 0 {
 			z.books.clear() // an isolated hiccup begins no episode
 		}
-		if z.slots.len == 0 && len(z.bad) == 0 {
+		if z.slots.len == 0 && len(z.bad) == 0 && len(z.broken) == 0 {
 			z.eventful.Store(false)
 		}
 		return

@@ -66,6 +66,7 @@ type zone struct {
 	idleSince    int64
 
 	books    books
+	broken   []broken             // connections that broke a moment ago
 	bad      map[*record]struct{} // records whose latest outcome is bad
 	slow     map[uint64]int64     // stores whose latest outcome was slow; only with slow_share
 	culprits []Culprit            // of the last episodes

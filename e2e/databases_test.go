@@ -54,7 +54,7 @@ func pgProgram(name string) string {
 }
 
 func (d *database) dsn() string {
-	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres", d.port, dbUser)
+	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres sslmode=disable gssencmode=disable", d.port, dbUser)
 }
 
 // startDatabases makes one cluster, copies it for every zone and starts all.
@@ -130,7 +130,7 @@ func (d *database) start(z int) error {
 	if err := as(d.server, dbUser); err != nil {
 		return err
 	}
-	if err := d.server.Start(); err != nil {
+	if err := startBehind(d.server); err != nil {
 		return fmt.Errorf("starting postgres: %w", err)
 	}
 	return d.fill(z)

@@ -100,12 +100,10 @@ func (o outage) check(t *testing.T, f findings) {
 		f.lastBad.Seconds(), o.whole, load.OKPercent(f.healed), len(f.healed))
 	wantOK(t, "other zones during the freeze", f.during, 99.99)
 	// The absolute allowance is for what else runs on this machine.
-	if limit := max(p99Before*11/10, p99Before+5*time.Millisecond); p99During > limit {
-		t.Errorf("p99 of the other zones is %s during the freeze, %s before", ms(p99During), ms(p99Before))
-	}
-	if f.opened > o.opensIn {
-		t.Errorf("the zone opened after %s, want %s", f.opened, o.opensIn)
-	}
+	limit := max(p99Before*11/10, p99Before+5*time.Millisecond)
+	promise(t, p99During <= limit, p99During <= time.Second,
+		"p99 of the other zones is %s during the freeze, %s before", ms(p99During), ms(p99Before))
+	promise(t, f.opened <= o.opensIn, f.opened <= 2*o.opensIn, "the zone opened after %s, want %s", f.opened, o.opensIn)
 	if limit := maxInflight + probeSlots; f.worst > limit {
 		t.Errorf("the frozen zone occupied %d workers, want at most %d", f.worst, limit)
 	}
@@ -188,7 +186,7 @@ func playPHPFastCGI(t *testing.T, perSecond float64, freeze time.Duration) {
 	o.check(t, f)
 	stuck := load.Filter(inZone(f.all, f.sick), func(r load.Result) bool { return r.Latency > timeout+500*time.Millisecond })
 	if len(stuck) > 0 {
-		t.Errorf("%d clients waited longer than the deadline, the first %s", len(stuck), stuck[0].Latency)
+		promise(t, false, false, "%d clients waited longer than the deadline, the first %s", len(stuck), stuck[0].Latency)
 	}
 }
 

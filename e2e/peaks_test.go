@@ -36,9 +36,8 @@ func TestSurge(t *testing.T) {
 		load.OKPercent(flood), len(flood), worst(samples, db.zone))
 	wantOK(t, "other stores of the zone", quiet, 99)
 	wantOK(t, "other zones", others, 99.99)
-	if open := w.everOpen(began); len(open) > 0 {
-		t.Errorf("zones opened though nothing hung: %v", open)
-	}
+	open := w.everOpen(began)
+	promise(t, len(open) == 0, false, "zones opened though nothing hung: %v", open)
 }
 
 // TestBursts: every page view sends six requests of one store at once, and the
@@ -58,8 +57,6 @@ func TestBursts(t *testing.T) {
 	refused := load.Filter(rs, func(r load.Result) bool { return r.Refusal != "" })
 	figure(t, "%d refused of %d; %.3f %% ok, p99 %s; %d workers at worst", len(refused), len(rs),
 		load.OKPercent(rs), ms(load.Percentile(rs, 99)), worstTotal(pool.busy.between(began, time.Now())))
-	if len(refused) > 0 {
-		t.Errorf("refused without a fault: %s", bad(refused))
-	}
+	promise(t, len(refused) == 0, len(refused)*100 < len(rs), "refused without a fault: %s", bad(refused))
 	wantOK(t, "all", rs, 99.99)
 }

@@ -18,6 +18,7 @@ type pool struct {
 	busy  *occupancy
 	build func() *exec.Cmd
 	alive func() bool
+	dir   string // where gunicorn's workers announce themselves
 	cmd   *exec.Cmd
 }
 
@@ -25,16 +26,29 @@ type pool struct {
 func (p *pool) start(t *testing.T) {
 	t.Helper()
 	p.cmd = p.build()
-	if err := p.cmd.Start(); err != nil {
+	if err := startBehind(p.cmd); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "the API server at "+p.addr+" answers", p.alive)
+}
+
+// booted waits until all workers of a server that was started again are up.
+func (p *pool) booted(t *testing.T) {
+	t.Helper()
+	if p.dir != "" {
+		allBooted(t, p.dir)
+	}
 }
 
 // kill ends master and workers at once, as the kernel does when memory is short.
 func (p *pool) kill() {
 	killGroup(p.cmd)
 	p.cmd = nil
+	if files, err := os.ReadDir(p.dir); err == nil {
+		for _, f := range files { // of workers that are no more
+			os.Remove(filepath.Join(p.dir, f.Name()))
+		}
+	}
 }
 
 // startPool starts p, and stops it and heals all zones when the test ends.
@@ -99,7 +113,7 @@ func gunicorn(t *testing.T, settings ...string) *pool {
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	}
-	p := startPool(t, &pool{addr: addr, build: build, alive: alive}, dir)
+	p := startPool(t, &pool{addr: addr, build: build, alive: alive, dir: dir}, dir)
 	allBooted(t, dir)
 	return p
 }

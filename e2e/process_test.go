@@ -45,7 +45,7 @@ func logTo(t *testing.T, cmd *exec.Cmd, name string) string {
 	t.Cleanup(func() {
 		f.Close()
 		if t.Failed() {
-			t.Logf("end of %s:\n%s", name, tail(path, 20))
+			t.Logf("end of %s:\n%s", name, tail(path, 60))
 		}
 	})
 	return path
@@ -55,6 +55,16 @@ func tail(path string, lines int) string {
 	text, _ := os.ReadFile(path)
 	all := strings.Split(string(text), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// startBehind starts a command whose processes give way to the proxy and the
+// load generator: on two cores a server that starts 32 workers would otherwise
+// hold up the clock of the test, and its clients would all come late at once.
+func startBehind(cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, 10)
 }
 
 // killGroup kills a command with all its children and waits for it.
