@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -148,7 +149,7 @@ func (b *appBlock) check() error {
 		if zone.Name == config.AllZones {
 			continue
 		}
-		pool.Zones = append(base[:len(base):len(base)], zone)
+		pool.Zones = append(slices.Clone(base), zone)
 		if _, err := pool.Policy(); err != nil {
 			return b.zoneAt[zone.Name].WrapErr(err)
 		}

@@ -71,16 +71,6 @@ func amountOption[T any](usage string, field func(*T) *config.Amount) option[T] 
 	}}
 }
 
-func textOption[T any](usage string, field func(*T) *string) option[T] {
-	return option[T]{usage: usage, min: 1, max: 1, set: func(to *T, args []string) error {
-		if args[0] == "" {
-			return errors.New("the value is empty; write for example: " + usage)
-		}
-		*field(to) = args[0]
-		return nil
-	}}
-}
-
 func wordOption[T any](usage string, field func(*T) *string, words ...string) option[T] {
 	slices.Sort(words)
 	return option[T]{usage: usage, min: 1, max: 1, set: func(to *T, args []string) error {

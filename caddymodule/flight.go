@@ -118,7 +118,7 @@ func (f *flight) run(next caddyhttp.Handler, r *http.Request) {
 	defer func() {
 		if v := recover(); v != nil {
 			f.panicked = v
-			if v != http.ErrAbortHandler {
+			if v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, not an error
 				f.h.log.Error("panic in a handler behind firebreak", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			}
 		}
@@ -226,6 +226,7 @@ func (f *flight) leave(r *http.Request, why leaving) error {
 		return nil
 	case stalled:
 		panic(http.ErrAbortHandler)
+	case stay, deadline, slowUpload:
 	}
 	if interrupted && r.ProtoMajor == 1 {
 		// Else net/http reads the rest of the body before it sends the answer.
@@ -265,11 +266,11 @@ func (f *flight) cutOff(why leaving) bool {
 // report tells the guard why the client is done with.
 func (f *flight) report(why leaving) {
 	a := f.admission
-	switch {
-	case why == slowUpload:
+	switch why {
+	case slowUpload:
 		f.slot.Track() // its worker sees the broken request
 		f.outcome, a.outcome = breaker.Gone, breaker.Gone.String()
-	case why == clientLeft:
+	case clientLeft:
 		f.slot.Leave()
 		f.outcome, a.outcome = breaker.Gone, breaker.Gone.String()
 		if time.Since(f.began) >= f.slot.Policy().SlowAfter {

@@ -29,7 +29,7 @@ func (g *flightGate) shut(w http.ResponseWriter) bool {
 	g.closed.Store(true)
 	if g.reading.Load() {
 		// The one way to end a read that waits for the client.
-		if http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) != nil { //nolint:bodyclose
+		if http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) != nil {
 			return true
 		}
 	}

@@ -52,6 +52,7 @@ func (f *flight) privateValue(key caddy.CtxKey) any {
 			f.private.fields = new(caddyhttp.ExtraLogFields)
 		}
 		return f.private.fields
+	default:
+		return f.Context.Value(key)
 	}
-	return f.Context.Value(key)
 }

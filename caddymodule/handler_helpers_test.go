@@ -122,7 +122,7 @@ func startProxy(t *testing.T, zone, proxy string, serve http.HandlerFunc) *sidec
 	}
 	upstream := &http.Server{Handler: serve}
 	t.Cleanup(func() { upstream.Close() }) // does not wait for those that hang
-	go upstream.Serve(listener)            //nolint:errcheck
+	go upstream.Serve(listener)
 	return startGuarded(t, zone, "", fmt.Sprintf("reverse_proxy %s {\n%s\n}", listener.Addr(), proxy))
 }
 

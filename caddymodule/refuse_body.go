@@ -85,6 +85,7 @@ func render(format mediaFormat, kind *refusalKind) rendered {
 			text += " (in " + secondsMark + " s)"
 		}
 		text += "\n"
+	case formatGRPC, formats: // no body
 	}
 	before, after, _ := strings.Cut(text, secondsMark)
 	return rendered{before: []byte(before), after: []byte(after)}
@@ -111,7 +112,8 @@ func (rw *refusalWriter) respond(w http.ResponseWriter, r *http.Request, kind *r
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	contentType, body := contentTypes[format], []byte(nil)
+	contentType := contentTypes[format]
+	var body []byte
 	if own := rw.ownFor(a.zone, format); own != nil {
 		contentType, body = own.contentType, rw.fill(own, r, kind, seconds)
 	} else {

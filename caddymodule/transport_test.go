@@ -340,7 +340,7 @@ func TestFastCGI(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer listener.Close()
-			go fcgi.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:errcheck
+			go fcgi.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/hang.php" {
 					stuck.wait()
 				}

@@ -177,7 +177,7 @@ func (t *trip) drain(body io.ReadCloser) {
 	})
 	defer limit.Stop()
 	_, err := io.CopyN(io.Discard, body, drainBytes)
-	if err != nil && err != io.EOF && context.Cause(t.ctx) == nil {
+	if err != nil && !errors.Is(err, io.EOF) && context.Cause(t.ctx) == nil {
 		t.late = breaker.Broken
 	}
 	body.Close()

@@ -149,7 +149,7 @@ func (fw *flightWriter) FlushError() error {
 	if err := f.ready(); err != nil {
 		return err
 	}
-	return http.NewResponseController(f.w).Flush() //nolint:bodyclose
+	return http.NewResponseController(f.w).Flush()
 }
 
 // Flush is FlushError, for those who know no better.
@@ -163,7 +163,7 @@ func (fw *flightWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if f.over() {
 		return nil, nil, errCut
 	}
-	conn, rw, err := http.NewResponseController(f.w).Hijack() //nolint:bodyclose
+	conn, rw, err := http.NewResponseController(f.w).Hijack()
 	if err == nil && f.status == 0 {
 		f.begin(http.StatusSwitchingProtocols)
 	}
@@ -192,7 +192,7 @@ func (fw *flightWriter) control(do func(*http.ResponseController) error) error {
 	if f.over() {
 		return errCut
 	}
-	return do(http.NewResponseController(f.w)) //nolint:bodyclose
+	return do(http.NewResponseController(f.w))
 }
 
 // Push starts an HTTP/2 push.

@@ -118,7 +118,7 @@ func checkPostgres(ctx context.Context, c *config.Check) error {
 	if err != nil {
 		return answerError(ctx, err)
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, "SELECT 1").ReadAll()
 	return answerError(ctx, err)
 }

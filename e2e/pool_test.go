@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -98,7 +99,7 @@ func gunicorn(t *testing.T, settings ...string) *pool {
 	build := func() *exec.Cmd {
 		cmd := exec.Command("gunicorn", "--config", "gunicorn.conf.py", "--log-level", "warning", "app:application")
 		cmd.Dir = filepath.Join("..", "examples", "gunicorn")
-		cmd.Env = append(env, settings...)
+		cmd.Env = slices.Concat(env, settings)
 		logTo(t, cmd, "gunicorn.log")
 		if err := as(cmd, "root"); err != nil {
 			t.Fatal(err)

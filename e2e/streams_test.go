@@ -87,7 +87,8 @@ func TestServerSentEvents(t *testing.T) {
 	}
 	began, got, first := time.Now(), "", time.Duration(0)
 	chunk := make([]byte, 4096)
-	for n := 0; err == nil; {
+	for err == nil {
+		var n int
 		n, err = stdout.Read(chunk)
 		if got == "" {
 			first = time.Since(began)

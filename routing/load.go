@@ -94,7 +94,8 @@ func eachLine(in *bufio.Reader, do func(n int, text []byte, err error)) error {
 		}
 		text := part
 		if len(long) > 0 {
-			text = append(long, part...)
+			long = append(long, part...)
+			text = long
 		}
 		switch text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")); {
 		case over || len(text) > maxLine:
@@ -103,7 +104,7 @@ func eachLine(in *bufio.Reader, do func(n int, text []byte, err error)) error {
 			do(n, text, nil)
 		}
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // io.EOF, the end
 		}
 		n, over, long = n+1, false, long[:0]
 	}

@@ -89,7 +89,7 @@ func (r Report) rows() []row {
 	return append(rows,
 		row{"all workers busy after", func(f Figures) string { return seconds(f.AllBusyAfter) }},
 		row{"zones opened", func(f Figures) string { return strings.Join(append(f.ZonesOpened, none(f.ZonesOpened)...), " ") }},
-		row{"whole again after the heal", func(f Figures) string { return r.wholeCell(f) }},
+		row{"whole again after the heal", r.wholeCell},
 	)
 }
 
