@@ -201,7 +201,7 @@ func (z *zone) decideFull(store string, hash uint64, now int64, probe bool) verd
 		return v
 	}
 	if z.expresses < z.policy.ProbeSlots && now-z.lastOK < 2*z.suspectAfter() && z.okSince(store, hash, stuckSince) {
-		if _, suspect, _ := z.holds(store, now); !suspect {
+		if _, since, _ := z.holds(store, now); since == 0 {
 			return verdict{admit: true, lane: express}
 		}
 	}
@@ -211,49 +211,53 @@ func (z *zone) decideFull(store string, hash uint64, now int64, probe bool) verd
 // tryLane lets a store through the probe lane while the regular slots are used
 // up, one request at a time, unless it has a stuck request itself.
 func (z *zone) tryLane(store string, now int64) verdict {
-	mine, suspect, _ := z.holds(store, now)
-	if z.trials < z.probeSlots() && mine == 0 && !suspect {
+	if mine, _, _ := z.holds(store, now); mine == 0 && z.trials < z.probeSlots() {
 		return verdict{admit: true, lane: trial}
 	}
 	return verdict{wait: true}
 }
 
-// shareLeft says that the store may hold one more slot. In a zone where
-// requests hang, a store that was not answered since then gets one at a time:
-// each culprit should cost one worker, not several.
+// shareLeft says that the store may hold one more slot. Where requests of some
+// stores hang while others are answered, a store that was not answered since
+// gets one slot at a time: each culprit should cost one worker, not several.
 func (z *zone) shareLeft(store string, hash uint64, taken, limit int, now int64) bool {
 	hard, trouble := z.store.MaxInflight, z.hung > 0 || z.explained > 0
 	roomy := hard == 0 && taken < (limit+1)/2
 	if roomy && !trouble {
 		return true
 	}
-	mine, suspect, stores := z.holds(store, now)
+	mine, stuckSince, stores := z.holds(store, now)
 	switch {
 	case hard > 0:
 		return mine < hard
 	case mine == 0:
 		return true
-	case suspect, trouble && !z.proven(store, hash, now):
+	case stuckSince != 0 && (!roomy || z.othersFastSince(hash, stuckSince)):
+		return false
+	case trouble && z.othersFastSince(hash, z.oldestStuck(now, 0)) && !z.proven(store, hash, now):
 		return false
 	}
 	return roomy || mine < max(1, limit/stores)
 }
 
-// holds counts the slots of the store that take room, tells whether one of
-// them is taking suspiciously long, and counts the stores in flight, this one
+// holds counts the slots of the store, says since when one of them takes
+// suspiciously long (0: none does), and counts the stores in flight, this one
 // included.
-func (z *zone) holds(store string, now int64) (mine int, suspect bool, stores int) {
+func (z *zone) holds(store string, now int64) (mine int, stuckSince int64, stores int) {
 	after := z.suspectAfter()
 	others := make(map[uint64]struct{}, z.slots.len+1)
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.store == store {
+		switch {
+		case s.store == store:
 			mine++
-			suspect = suspect || (s.stuck() && now-s.start >= after)
-		} else if !s.explained {
+			if stuckSince == 0 && s.stuck() && now-s.start >= after {
+				stuckSince = s.start
+			}
+		case !s.explained:
 			others[s.hash] = struct{}{}
 		}
 	}
-	return mine, suspect, len(others) + 1
+	return mine, stuckSince, len(others) + 1
 }
 
 func (z *zone) busy() verdict {

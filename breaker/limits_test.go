@@ -315,3 +315,14 @@ func TestUntrackedSlotIsHeldForHungHold(t *testing.T) {
 		}
 	})
 }
+
+// One hung request is no reason to refuse a store whose neighbours say nothing.
+func TestLoneStoreMayTryAgainBeforeMaxHung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		admit(t, g, "z1", "a")
+		time.Sleep(2 * time.Second)
+		admit(t, g, "z1", "a").End(breaker.OK)
+	})
+}

@@ -40,8 +40,8 @@ func TestFrozenZoneOpensBeforeItsDeadlineAndComesBack(t *testing.T) {
 		if got := okPercent(p, began, func(r result) bool { return r.zone != "z7" }); got < 100 {
 			t.Errorf("other zones: %.2f %% ok, want all", got)
 		}
-		if p.worst["z7"] > 10 {
-			t.Errorf("the frozen zone occupied %d workers, want at most max_inflight + probe_slots = 10", p.worst["z7"])
+		if p.worstOf("z7") > 10 {
+			t.Errorf("the frozen zone occupied %d workers, want at most max_inflight + probe_slots = 10", p.worstOf("z7"))
 		}
 		p.heal("z7")
 		healed := time.Now()
@@ -50,7 +50,7 @@ func TestFrozenZoneOpensBeforeItsDeadlineAndComesBack(t *testing.T) {
 		if got := okPercent(p, healed.Add(2*time.Second), inZone); got < 99 {
 			t.Errorf("2 s after the heal %.1f %% ok, want 99", got)
 		}
-		t.Logf("opened after %s, worst %d workers, zone ok %% from heal on: %.1f", openedAfter, p.worst["z7"], okPercent(p, healed, inZone))
+		t.Logf("opened after %s, worst %d workers, zone ok %% from heal on: %.1f", openedAfter, p.worstOf("z7"), okPercent(p, healed, inZone))
 	})
 }
 
@@ -61,14 +61,14 @@ func TestLongFreezeCostsNoMoreWorkers(t *testing.T) {
 		p.load(2*time.Second, 100, allZones)
 		p.freeze("z7")
 		p.load(50*time.Second, 100, allZones)
-		if p.worst["z7"] > 10 {
-			t.Errorf("%d workers after 50 s, want at most 10", p.worst["z7"])
+		if p.worstOf("z7") > 10 {
+			t.Errorf("%d workers after 50 s, want at most 10", p.worstOf("z7"))
 		}
 		p.load(4*time.Minute, 100, allZones)
-		if p.worst["z7"] > 16 {
-			t.Errorf("%d workers after 5 minutes, want at most 2 x max_inflight = 16, probe slots lent included", p.worst["z7"])
+		if p.worstOf("z7") > 16 {
+			t.Errorf("%d workers after 5 minutes, want at most 2 x max_inflight = 16, probe slots lent included", p.worstOf("z7"))
 		}
-		t.Logf("worst %d", p.worst["z7"])
+		t.Logf("worst %d", p.worstOf("z7"))
 	})
 }
 
@@ -113,7 +113,7 @@ func TestCulprits(t *testing.T) {
 				if q := p.state("z7").QuarantinedCount; q != 0 {
 					t.Errorf("%d stores still in quarantine 8 s after the heal", q)
 				}
-				t.Logf("from start %.2f %%, later %.2f %%, worst %d, after heal %.1f", fromStart, later, p.worst["z7"],
+				t.Logf("from start %.2f %%, later %.2f %%, worst %d, after heal %.1f", fromStart, later, p.worstOf("z7"),
 					okPercent(p, healed, func(r result) bool { return r.zone == "z7" }))
 			})
 		})
@@ -250,8 +250,8 @@ func TestImpatientClientsDoNotHideAnOutage(t *testing.T) {
 		if got := p.state("z7"); got.State != breaker.Open {
 			t.Errorf("after %s the zone is %s, want open", time.Since(began), got.State)
 		}
-		if p.worst["z7"] > 10 {
-			t.Errorf("%d workers", p.worst["z7"])
+		if p.worstOf("z7") > 10 {
+			t.Errorf("%d workers", p.worstOf("z7"))
 		}
 	})
 }
@@ -261,16 +261,14 @@ func TestFailingZoneOpens(t *testing.T) {
 		p := newPool(t, twoSeconds())
 		defer p.close()
 		p.load(3*time.Second, 300, allZones)
-		p.fails["z7"] = true
+		p.setFail("z7", true)
 		p.load(6*time.Second, 300, allZones)
 		if got := p.state("z7"); got.State != breaker.Open {
 			t.Fatalf("zone is %s, want open", got.State)
 		} else if got.QuarantinedCount != 0 {
 			t.Errorf("%d stores in quarantine though their zone explains it", got.QuarantinedCount)
 		}
-		p.mu.Lock()
-		p.fails["z7"] = false
-		p.mu.Unlock()
+		p.setFail("z7", false)
 		p.load(12*time.Second, 300, allZones)
 		since := time.Now()
 		p.load(3*time.Second, 300, allZones)
@@ -285,7 +283,7 @@ func TestOneStoreFailingDoesNotOpenItsZone(t *testing.T) {
 		p := newPool(t, twoSeconds())
 		defer p.close()
 		p.load(2*time.Second, 300, allZones)
-		p.fails["z7/s0"] = true
+		p.setFail("z7/s0", true)
 		p.load(5*time.Second, 300, allZones)
 		got := p.state("z7")
 		if got.State == breaker.Open || !slices.Equal(got.Quarantined, []string{"s0"}) {
@@ -343,14 +341,14 @@ func TestManyCulprits(t *testing.T) {
 				if named != k {
 					t.Errorf("%d of %d culprits named", named, k)
 				}
-				if p.worst["z7"] > 16 {
-					t.Errorf("the zone occupied %d workers, more than half of the pool", p.worst["z7"])
+				if p.worstOf("z7") > 16 {
+					t.Errorf("the zone occupied %d workers, more than half of the pool", p.worstOf("z7"))
 				}
 				if got := okPercent(p, began, func(r result) bool { return r.zone != "z7" }); got < 99.99 {
 					t.Errorf("other zones %.3f %% ok", got)
 				}
 				innocent := func(r result) bool { return r.zone == "z7" && !guilty[r.store] }
-				t.Logf("proven %.2f %% ok, all innocent stores %.2f %%, worst %d workers", proven(), okPercent(p, began, innocent), p.worst["z7"])
+				t.Logf("proven %.2f %% ok, all innocent stores %.2f %%, worst %d workers", proven(), okPercent(p, began, innocent), p.worstOf("z7"))
 			})
 		})
 	}

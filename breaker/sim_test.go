@@ -90,6 +90,20 @@ func (p *pool) heal(name string) {
 	}
 }
 
+// setFail makes a zone, or a store ("zone/store"), answer with errors.
+func (p *pool) setFail(name string, fails bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fails[name] = fails
+}
+
+// worstOf is how many workers the zone occupied at worst.
+func (p *pool) worstOf(zone string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.worst[zone]
+}
+
 // crash kills the API server with everything it has in hand.
 func (p *pool) crash() {
 	p.mu.Lock()

@@ -112,7 +112,21 @@ func TestDeadlineIsStrict(t *testing.T) {
 	if err := <-late; err == nil {
 		t.Error("a write after the deadline was taken; want an error")
 	}
-	// Nobody sees when this worker is free: it is held for hung_hold.
+	// The late answer shows that the worker is free, long before hung_hold.
+	s.wantSlots(t, "z1", 0, 0)
+	within(t, "the slot", time.Since(start), 500*time.Millisecond, 2*time.Second)
+}
+
+// TestHungHold: a handler that merely notices the deadline says nothing about
+// its worker, so the slot is held for hung_hold.
+func TestHungHold(t *testing.T) {
+	s := startNext(t, "", "", func(_ http.ResponseWriter, r *http.Request) error {
+		<-r.Context().Done()
+		return r.Context().Err()
+	})
+	start := time.Now()
+	res, body := s.get(t, "/?key=a")
+	wantHung(t, res, body)
 	s.wantSlots(t, "z1", 0, 1)
 	s.wantSlots(t, "z1", 0, 0)
 	within(t, "the hold", time.Since(start), 2*time.Second, 6*time.Second)
