@@ -326,3 +326,28 @@ func TestLoneStoreMayTryAgainBeforeMaxHung(t *testing.T) {
 		admit(t, g, "z1", "a").End(breaker.OK)
 	})
 }
+
+// A freeze of ten minutes costs a zone with a check no more than a short one.
+func TestLongFreezeWithCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Zones[0].Check = &config.Check{Protocol: "tcp", Address: "db:1", Send: "x"}
+		app.Zones[0].AbandonAfter = config.Duration(15 * time.Minute)
+		g := newGuard(t, app, breaker.Options{Check: func(ctx context.Context, _ string, _ *config.Check) error {
+			<-ctx.Done() // a frozen database
+			return ctx.Err()
+		}})
+		defer g.Close()
+		var stuck []*breaker.Slot
+		for i := range 10 * 60 * 10 {
+			if s, _ := g.Admit(context.Background(), breaker.Request{Zone: "z1", Store: string(rune('a' + i%26))}); s != nil {
+				s.Track()
+				stuck = append(stuck, s)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if len(stuck) > 10 {
+			t.Errorf("%d workers were lost in 10 minutes, want at most 10", len(stuck))
+		}
+	})
+}

@@ -48,7 +48,7 @@ type Slot struct {
 	answering bool // headers are out, a body is on its way
 	hungAt    int64
 	zonePass  permit // probe of the zone
-	triage    int    // in which of its triages
+	triage    int    // which of its triages it was admitted in as a probe; 0: none
 	storePass permit // probe of the store
 	retry     bool   // it was admitted to try its quarantined store again
 }

@@ -125,20 +125,15 @@ func (z *zone) sweepSlots(now int64) (aging int) {
 	return aging
 }
 
-// sweepAging takes in that a request is aging: in triage that is a strike, and
-// of one whose client left early it makes a hang.
+// sweepAging takes in that a request is aging: of one whose client left early
+// that makes a hang.
 func (z *zone) sweepAging(s *Slot, now int64) {
 	if s.left && (s.tracked.Load() || z.lastOK < s.start) {
 		z.settle(s, GoneLate, now)
 	}
-	if s.zonePass.held() && z.state == HalfOpen && !z.g.silent(now) {
-		rec := z.books.ensure(s.store)
-		z.triageBad(s, rec, now, fmt.Sprintf("no answer for %s", brief(now-s.start)))
-		if rec.state == Open && s.phase == live {
-			rec.cause = s
-			z.books.repin(rec)
-		}
-	}
+	// In triage an aging probe makes room for the next store's. It is no strike
+	// yet: a zone that is merely slow must be able to come back.
+	z.settleZonePass(s, errNeutral)
 }
 
 // holdOver says that an untracked hung slot has been held long enough. One

@@ -74,12 +74,12 @@ func (z *zone) triageGood(s *Slot, now int64) {
 		z.answeredWhileOpen(s, now)
 	case HalfOpen:
 		z.idleSince = now
-		if !s.zonePass.held() || s.triage != z.triages {
+		if s.triage != z.triages {
 			return
 		}
 		z.settleZonePass(s, nil)
 		z.grow()
-		if z.machine.closed() {
+		if z.machine.closed() || z.triageOK >= z.policy.MaxInflight {
 			z.toClosed(now, fmt.Sprintf("%d requests in triage were answered", z.triageOK))
 		}
 	case Calm, Troubled:
@@ -107,7 +107,7 @@ const strikesToReopen = 3
 // triageBad takes in a bad outcome in triage. One strike puts the store into
 // quarantine. It sends the zone back only if nobody succeeds.
 func (z *zone) triageBad(s *Slot, rec *record, now int64, what string) {
-	if !s.zonePass.held() || s.triage != z.triages {
+	if s.triage != z.triages {
 		return
 	}
 	z.idleSince = now

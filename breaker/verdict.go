@@ -91,21 +91,25 @@ func (z *zone) unanswered(now int64) string {
 }
 
 // stuckSinceLastOK counts the aging and hung requests that began after the
-// zone's latest success and their stores, and all stores in flight. Requests
-// from before say nothing about now.
+// zone's latest success, and their stores: requests from before say nothing
+// about now. inFlight counts these stores and those that may yet prove the zone
+// alive: answered already, or too young to tell. Requests in between, overdue
+// but not aging yet, speak for neither side; were they counted, a zone with
+// many slots would open late only because it has many.
 func (z *zone) stuckSinceLastOK(now int64) (stores, slots, inFlight int) {
 	if z.oldestStuck(now, 0) == 0 {
 		return 0, 0, 0
 	}
+	young := z.suspectAfter()
 	stuck, all := make(map[uint64]struct{}), make(map[uint64]struct{})
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.explained {
-			continue
-		}
-		all[s.hash] = struct{}{}
-		if s.aging(now) && s.start > z.lastOK {
-			stuck[s.hash] = struct{}{}
+		switch {
+		case s.explained:
+		case s.aging(now) && s.start > z.lastOK:
+			stuck[s.hash], all[s.hash] = struct{}{}, struct{}{}
 			slots++
+		case !s.stuck() || s.aging(now) || now-s.start < young:
+			all[s.hash] = struct{}{}
 		}
 	}
 	return len(stuck), slots, len(all)

@@ -244,7 +244,10 @@ func TestLongFreeze(t *testing.T) {
 		freeze = 10 * time.Minute
 	}
 	pool := gunicorn(t)
-	p := startProxy(t, gunicornSite(pool, "abandon_after 15m"))
+	// Without a check of the zone's own, firebreak would lend it one worker more
+	// each minute to find out whether it is well again.
+	sick := world.databases[3]
+	p := startProxy(t, gunicornSite(pool, fmt.Sprintf("abandon_after 15m\n\t\t}\n\t\tzone %s {\n\t\t\tcheck postgres %q", sick.zone, sick.dsn())))
 	warm(t, p, "/search")
 	o := outage{
 		pool: pool, proxy: p, plan: everyday(p, "/search", 0),
