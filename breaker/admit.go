@@ -38,14 +38,17 @@ type verdict struct {
 // nil. The slot must be ended, on every path.
 func (g *Guard) Admit(ctx context.Context, r Request) (*Slot, *Refusal) {
 	z, hash := g.zone(r.Zone), hashOf(r.Store)
-	now := g.now()
-	z.mu.Lock()
-	s, refusal, w := z.tryAdmit(&r, hash, now)
-	z.mu.Unlock()
+	s, refusal, w := z.tryAdmitLocked(&r, hash, g.now())
 	if w == nil {
 		return s, refusal
 	}
 	return w.wait(ctx, g, z)
+}
+
+func (z *zone) tryAdmitLocked(r *Request, hash uint64, now int64) (*Slot, *Refusal, *waiter) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.tryAdmit(r, hash, now)
 }
 
 // tryAdmit opens a slot, refuses, or queues the request.

@@ -65,6 +65,8 @@
 //     probe_slots workers; one more is lent each time the longest open time has
 //     passed with all of them hung, up to 2 x max_inflight.
 //   - A zone never occupies more than half of the workers not hung elsewhere.
+//   - A bug in the bookkeeping ends neither the process nor the lock it was met
+//     under; it is counted and told as an event.
 //   - Every admission is settled exactly once and ended exactly once; an owner
 //     that reports nothing is reported for.
 //   - A result from before an opening never decides what comes after it.

@@ -2,6 +2,8 @@ package breaker
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +54,7 @@ type Guard struct {
 	silentAt   atomic.Int64 // when the whole pool was last seen not to answer anybody
 	suspect    atomic.Pointer[suspicion]
 	dropped    atomic.Uint64
+	panics     atomic.Uint64 // bugs survived
 
 	queue dispatcher
 }
@@ -112,6 +115,17 @@ func (g *Guard) Apply(p *config.Policy, zones []string) {
 		z.apply(p)
 	}
 	g.zones.Store(&next)
+}
+
+// survive keeps a bug in the guard's bookkeeping, or in a check, from taking
+// the process down. It tells of it as an event and is deferred where no caller
+// could do better; Admit lets a panic through, so that its caller can let the
+// request through.
+func (g *Guard) survive() {
+	if v := recover(); v != nil {
+		g.panics.Add(1)
+		g.emit(Event{Kind: EventInternalError, At: time.Now(), Evidence: fmt.Sprintf("%v\n%s", v, debug.Stack())})
+	}
 }
 
 // Events delivers transitions in order. One reader at a time should drain it;

@@ -190,10 +190,11 @@ func (g *Guard) dispatch() {
 	defer d.mu.Unlock()
 	for misses := 0; misses < len(d.zones); {
 		z := d.zones[0]
-		z.mu.Lock()
-		admitted := z.serve(g.now())
-		empty := z.waiters.len() == 0
-		z.mu.Unlock()
+		var admitted, empty bool
+		z.do(func(z *zone, now int64) {
+			admitted = z.serve(now)
+			empty = z.waiters.len() == 0
+		})
 		if d.zones = d.zones[1:]; !empty {
 			d.zones = append(d.zones, z)
 		}

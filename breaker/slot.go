@@ -147,11 +147,17 @@ func (s *Slot) End(o Outcome) {
 // do runs f under the zone's lock and hands out what came free.
 func (s *Slot) do(f func(z *zone, now int64)) {
 	z := s.z
+	defer z.g.survive()
+	z.do(f)
+	z.g.dispatch()
+}
+
+// do runs f under the zone's lock.
+func (z *zone) do(f func(z *zone, now int64)) {
 	now := z.g.now()
 	z.mu.Lock()
+	defer z.mu.Unlock()
 	f(z, now)
-	z.mu.Unlock()
-	z.g.dispatch()
 }
 
 // stuck says that nobody has heard from the worker yet.

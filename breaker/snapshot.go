@@ -18,7 +18,7 @@ func (g *Guard) Status() Status {
 	s := Status{
 		Workers:  g.policy.Load().Workers,
 		Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
-		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(),
+		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),
 		Zones: g.Zones(),
 	}
 	s.Live = s.Occupied - s.Hung

@@ -30,9 +30,10 @@ type Status struct {
 	Waiting         int          `json:"waiting"`      // requests that wait for a slot
 	PoolSuspect     bool         `json:"pool_suspect"` // verdicts are held back: too many zones at once, or nobody answers
 	PoolSuspectText string       `json:"pool_suspect_text,omitempty"`
-	NoUpstream      uint64       `json:"no_upstream"`    // requests whose dial to the API server failed
-	EventsDropped   uint64       `json:"events_dropped"` // transitions nobody read in time
-	Zones           []ZoneStatus `json:"zones"`          // most troubled first
+	NoUpstream      uint64       `json:"no_upstream"`     // requests whose dial to the API server failed
+	EventsDropped   uint64       `json:"events_dropped"`  // transitions nobody read in time
+	InternalErrors  uint64       `json:"internal_errors"` // bugs of firebreak that were survived; see the log
+	Zones           []ZoneStatus `json:"zones"`           // most troubled first
 }
 
 // ZoneStatus is the picture of one zone.
@@ -110,6 +111,7 @@ const (
 	EventStoreReleased    = "store_released"
 	EventPoolSuspect      = "pool_suspect"
 	EventPoolTrusted      = "pool_trusted"
+	EventInternalError    = "internal_error" // a bug of firebreak was survived; Evidence has the stack
 )
 
 // Event is a transition, with the evidence that caused it.

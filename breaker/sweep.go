@@ -24,24 +24,32 @@ func (g *Guard) sweeper(ctx context.Context) {
 }
 
 func (g *Guard) sweep(ctx context.Context) {
+	defer g.survive()
 	zones, now := *g.zones.Load(), g.now()
 	g.listen(zones, now)
 	for _, z := range zones {
-		if !z.eventful.Load() {
-			continue
-		}
-		z.mu.Lock()
-		z.sweep(now)
-		check := z.wantsCheck(now)
-		z.mu.Unlock()
-		if check != nil {
-			g.done.Go(func() { z.runCheck(ctx, check) })
+		if z.eventful.Load() {
+			g.sweepZone(ctx, z)
 		}
 	}
 	if s := g.suspect.Load(); s != nil && now > s.until && g.suspect.CompareAndSwap(s, nil) {
 		g.emit(Event{Kind: EventPoolTrusted, At: g.wall(now), Evidence: "zones can be told apart again"})
 	}
 	g.dispatch()
+}
+
+// sweepZone sweeps one zone. A bug that one zone brings to light must not keep
+// the others from being swept.
+func (g *Guard) sweepZone(ctx context.Context, z *zone) {
+	defer g.survive()
+	var check *config.Check
+	z.do(func(z *zone, now int64) {
+		z.sweep(now)
+		check = z.wantsCheck(now)
+	})
+	if check != nil {
+		g.done.Go(func() { z.runCheck(ctx, check) })
+	}
 }
 
 // listen finds out whether the whole pool has fallen silent: requests of at
@@ -234,6 +242,7 @@ func (z *zone) wantsCheck(now int64) *config.Check {
 // runCheck asks the zone's database, and ends the open state if it is well.
 func (z *zone) runCheck(ctx context.Context, check *config.Check) {
 	defer z.checking.Store(false)
+	defer z.g.survive()
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(check.Timeout))
 	defer cancel()
 	began := z.g.now()

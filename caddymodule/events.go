@@ -177,6 +177,7 @@ var stories = map[string]struct {
 	breaker.EventStoreReleased:    {zapcore.InfoLevel, logStoreReleased, nil},
 	breaker.EventPoolSuspect:      {zapcore.WarnLevel, logPoolSuspect, nextPoolSuspect},
 	breaker.EventPoolTrusted:      {zapcore.InfoLevel, logPoolTrusted, nil},
+	breaker.EventInternalError:    {zapcore.ErrorLevel, logInternalError, nil},
 }
 
 func nextZoneOpened(e *breaker.Event) string {

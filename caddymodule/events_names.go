@@ -22,6 +22,7 @@ const (
 	logStoreReleased    = "store is released from quarantine"
 	logPoolSuspect      = "the pool itself is suspect: verdicts on zones are held back"
 	logPoolTrusted      = "the pool is trusted again"
+	logInternalError    = "firebreak has a bug and goes on; please report this line"
 
 	fieldZone     = "zone"
 	fieldStore    = "store"
