@@ -230,6 +230,36 @@ func TestAllZonesHang(t *testing.T) {
 	})
 }
 
+// TestMostZonesHangAtOnce: where most zones stop at once while some are still
+// answered, as in the boot of an API server, none of them is to blame. Where a
+// few do, they open.
+func TestMostZonesHangAtOnce(t *testing.T) {
+	for frozen, want := range map[int]int{7: 0, 3: 3} {
+		t.Run(fmt.Sprint(frozen), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				app := twoSeconds()
+				app.Workers = 96
+				p := newPool(t, app)
+				defer p.close()
+				p.load(3*time.Second, 300, allZones)
+				for i := range frozen {
+					p.freeze(fmt.Sprintf("z%d", i+1))
+				}
+				p.load(1800*time.Millisecond, 60, allZones)
+				s, open := p.guard.Status(), 0
+				for _, z := range s.Zones {
+					if z.State == breaker.Open {
+						open++
+					}
+				}
+				if open != want || s.PoolSuspect != (want == 0) {
+					t.Errorf("%d zones open, pool_suspect %v; want %d and %v", open, s.PoolSuspect, want, want == 0)
+				}
+			})
+		})
+	}
+}
+
 func TestImpatientClientsDoNotHideAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())
