@@ -1,0 +1,105 @@
+package maintenance
+
+import (
+	"fmt"
+	"time"
+)
+
+// Kinds of events.
+const (
+	EventSwitchSet      = "switch_set"      // a person set or changed a switch
+	EventSwitchCleared  = "switch_cleared"  // a person took it away
+	EventSwitchBegan    = "switch_began"    // its from has come
+	EventSwitchExpired  = "switch_expired"  // its until has passed
+	EventStale          = "state_stale"     // the backend cannot be read
+	EventSynced         = "state_synced"    // it can be read again
+	EventRestored       = "state_restored"  // it had lost changes, which were written back
+	EventRecordsCorrupt = "records_corrupt" // it holds records that cannot be read
+)
+
+// Event is something that people may want to know. Changes of more than a few
+// switches are told as one.
+type Event struct {
+	Kind     string
+	At       time.Time // by the backend's clock
+	Revision uint64
+	Switch   *Switch // nil if it is about several or none
+	Count    int     // switches it is about
+	Detail   string
+}
+
+// Events returns the channel of events. Events that nobody takes are dropped
+// and counted.
+func (b *Board) Events() <-chan Event { return b.events }
+
+func (b *Board) emit(e Event) {
+	if e.At.IsZero() {
+		e.At = b.clock()
+	}
+	select {
+	case b.events <- e:
+	default:
+		b.dropped.Add(1)
+	}
+}
+
+// toldOneByOne is how many switches of a change are told one by one.
+const toldOneByOne = 20
+
+// tellChanges tells how two states differ.
+func (b *Board) tellChanges(old, state *State, corrupt []Corrupt, now time.Time) {
+	var set, cleared []Switch
+	for target, sw := range state.Switches {
+		if before, ok := old.Switches[target]; (!ok || !before.sameAs(&sw)) && sw.Phase(now) != Expired {
+			set = append(set, sw)
+		}
+	}
+	for target, sw := range old.Switches {
+		if _, ok := state.Switches[target]; !ok && sw.Phase(now) != Expired {
+			cleared = append(cleared, sw)
+		}
+	}
+	b.tell(EventSwitchSet, set, state.Revision)
+	b.tell(EventSwitchCleared, cleared, state.Revision)
+	if len(corrupt) > 0 {
+		b.emit(Event{Kind: EventRecordsCorrupt, Count: len(corrupt), Revision: state.Revision, Detail: fmt.Sprintf("%s: %s", corrupt[0].Record, corrupt[0].Error)})
+	}
+}
+
+// tellTurns tells which switches have begun and ended.
+func (b *Board) tellTurns(s *State, old *rules, now time.Time) {
+	var began, expired []Switch
+	for _, sw := range s.Switches {
+		had := old.has(sw.Target)
+		switch phase := sw.Phase(now); {
+		case phase == InForce && !had:
+			began = append(began, sw)
+		case phase == Expired && had:
+			expired = append(expired, sw)
+		}
+	}
+	b.tell(EventSwitchBegan, began, s.Revision)
+	b.tell(EventSwitchExpired, expired, s.Revision)
+}
+
+func (r *rules) has(t Target) bool {
+	switch t.Scope {
+	case All:
+		return r.all != nil
+	case Zone:
+		return r.zones[t.Name] != nil
+	case Store:
+		return r.stores[t.Name] != nil
+	}
+	return false
+}
+
+func (b *Board) tell(kind string, switches []Switch, revision uint64) {
+	if len(switches) > toldOneByOne {
+		b.emit(Event{Kind: kind, Count: len(switches), Revision: revision, Detail: fmt.Sprintf("%s and %d more", switches[0].Target, len(switches)-1)})
+		return
+	}
+	for _, sw := range switches {
+		b.emit(Event{Kind: kind, Count: 1, Revision: revision, Switch: &sw, Detail: sw.Target.String()})
+	}
+}

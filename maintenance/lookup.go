@@ -1,0 +1,79 @@
+package maintenance
+
+import "time"
+
+// rules is the part of a state that is in force, made for looking up. It is
+// never changed after it was made.
+type rules struct {
+	all    *Switch
+	zones  map[string]*Switch
+	stores map[string]*Switch
+	edge   time.Time // when a switch begins or ends next; zero: never
+}
+
+// newRules picks the switches that are in force at a moment.
+func newRules(s *State, at time.Time) *rules {
+	r := &rules{zones: make(map[string]*Switch), stores: make(map[string]*Switch)}
+	for _, sw := range s.Switches {
+		switch sw.Phase(at) {
+		case Expired:
+			continue
+		case Ahead:
+			r.turnsAt(sw.From)
+			continue
+		case InForce:
+			r.turnsAt(sw.Until)
+		}
+		switch sw.Scope {
+		case All:
+			r.all = &sw
+		case Zone:
+			r.zones[sw.Name] = &sw
+		case Store:
+			r.stores[sw.Name] = &sw
+		}
+	}
+	return r
+}
+
+func (r *rules) turnsAt(t time.Time) {
+	if !t.IsZero() && (r.edge.IsZero() || t.Before(r.edge)) {
+		r.edge = t
+	}
+}
+
+func (r *rules) empty() bool {
+	return r.all == nil && len(r.zones) == 0 && len(r.stores) == 0
+}
+
+// lookup finds the switch that holds for a store: the narrowest one, but a
+// full one before one that lets reads pass.
+func (r *rules) lookup(zone, store string) *Switch {
+	found := r.stores[store]
+	if found != nil && found.Mode == Full {
+		return found
+	}
+	for _, sw := range [...]*Switch{r.zones[zone], r.all} {
+		if sw == nil || sw.Excepts(store) {
+			continue
+		}
+		if sw.Mode == Full {
+			return sw
+		}
+		if found == nil {
+			found = sw
+		}
+	}
+	return found
+}
+
+// Lookup returns the switch that holds for a store in a zone now, or nil. The
+// switch must not be changed. It takes no lock, does no I/O and allocates
+// nothing.
+func (b *Board) Lookup(zone, store string) *Switch {
+	r := b.rules.Load()
+	if r.empty() {
+		return nil
+	}
+	return r.lookup(zone, store)
+}
