@@ -56,7 +56,7 @@ func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *w
 	v := verdict{admit: true}
 	if z.waiters.has(r.Store) {
 		v = verdict{wait: true}
-	} else if z.state != Calm || r.Stream || !z.hasRoom() {
+	} else if z.state != Calm || r.Stream || z.isHeld() || !z.hasRoom() {
 		v = z.decide(r, hash, now)
 		if rec := z.books.get(r.Store); rec != nil {
 			rec.askedAt = now
@@ -92,6 +92,14 @@ func (z *zone) hasRoom() bool {
 
 // decide says what happens to a request, and changes nothing.
 func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
+	if z.isHeld() {
+		if z.held.open() {
+			return z.held.refusal(ReasonZoneOpen, z.g, now)
+		}
+		if h := z.heldStores[r.Store]; h.open() && !r.Shared {
+			return h.refusal(ReasonQuarantine, z.g, now)
+		}
+	}
 	if z.state == Open {
 		return verdict{reason: ReasonZoneOpen, after: time.Duration(z.machine.until - now), since: z.since, detail: z.evidence}
 	}

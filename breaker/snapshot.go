@@ -76,6 +76,11 @@ func (z *zone) status() ZoneStatus {
 		s.Window = z.window
 	case Calm, Troubled:
 	}
+	s.Hold, s.HeldStores = copyHold(z.held), len(z.heldStores)
+	if z.held.open() {
+		s.State, s.Since, s.Evidence = Open, z.held.Since, z.held.words()
+		s.OpenUntil, s.RetryAfterMS = z.held.Until, z.held.refusal("", z.g, now).after.Milliseconds()
+	}
 	for _, rec := range z.books.pins {
 		if rec.state != Calm {
 			s.Quarantined = append(s.Quarantined, rec.store)
@@ -89,6 +94,15 @@ func (z *zone) status() ZoneStatus {
 		s.Outcomes[Outcome(o).String()] = n
 	}
 	return s
+}
+
+// copyHold keeps readers from sharing memory with the zone.
+func copyHold(h *Hold) *Hold {
+	if h == nil {
+		return nil
+	}
+	c := *h
+	return &c
 }
 
 func named(counts map[Reason]uint64) map[string]uint64 {
@@ -183,8 +197,9 @@ func (g *Guard) Store(zoneName, store string) StoreStatus {
 	}
 	s.Proven = z.proven(store, hashOf(store), now)
 	rec := z.books.get(store)
+	s.Hold = copyHold(z.heldStores[store])
 	if rec == nil {
-		return s
+		return s.asHeld()
 	}
 	s.State, s.Hung, s.LastOutcome = rec.state, rec.hung, g.wall(max(rec.lastAt, rec.lastOK))
 	s.WorkerSeconds = time.Duration(rec.wasted + z.wastedNow(now)[store]).Seconds()
@@ -197,6 +212,18 @@ func (g *Guard) Store(zoneName, store string) StoreStatus {
 	}
 	for i := range min(rec.outcomes, recentCount) {
 		s.Recent = append(s.Recent, rec.recent[(rec.outcomes-1-i)%recentCount].String())
+	}
+	return s.asHeld()
+}
+
+// asHeld shows a store that is held open as open.
+func (s StoreStatus) asHeld() StoreStatus {
+	if s.Hold.open() {
+		s.State, s.Since, s.Evidence = Open, s.Hold.Since, s.Hold.words()
+		s.OpenUntil = s.Hold.Until
+		if !s.OpenUntil.IsZero() {
+			s.RetryAfterMS = max(0, time.Until(s.OpenUntil).Milliseconds())
+		}
 	}
 	return s
 }

@@ -49,6 +49,8 @@ type ZoneStatus struct {
 	Turn             int               `json:"turn,omitempty"`           // openings in this episode
 	Window           int               `json:"window,omitempty"`         // requests at once in triage
 	Evidence         string            `json:"evidence,omitempty"`       // why the state began, in words
+	Hold             *Hold             `json:"hold,omitempty"`           // by hand
+	HeldStores       int               `json:"held_stores,omitempty"`    // stores held by hand
 	Live             int               `json:"live"`
 	Hung             int               `json:"hung"`
 	Explained        int               `json:"explained"` // hung slots that take no room from the innocent
@@ -91,6 +93,7 @@ type StoreStatus struct {
 	OpenUntil     time.Time `json:"open_until,omitzero"`
 	RetryAfterMS  int64     `json:"retry_after_ms,omitempty"`
 	Evidence      string    `json:"evidence,omitempty"`
+	Hold          *Hold     `json:"hold,omitempty"` // by hand
 	Live          int       `json:"live"`
 	Hung          int       `json:"hung"`
 	Recent        []string  `json:"recent"` // latest outcomes, newest first, kept in episodes only
@@ -109,6 +112,10 @@ const (
 	EventStoreQuarantined = "store_quarantined"
 	EventStoreHalfOpen    = "store_half_open"
 	EventStoreReleased    = "store_released"
+	EventZoneHeld         = "zone_held" // by hand; To says as what
+	EventZoneUnheld       = "zone_unheld"
+	EventStoreHeld        = "store_held"
+	EventStoreUnheld      = "store_unheld"
 	EventPoolSuspect      = "pool_suspect"
 	EventPoolTrusted      = "pool_trusted"
 	EventInternalError    = "internal_error" // a bug of firebreak was survived; Evidence has the stack

@@ -104,6 +104,9 @@ func (z *zone) isAging(now int64) bool {
 
 // sweep does what time demands in one zone.
 func (z *zone) sweep(now int64) {
+	if z.isHeld() {
+		z.sweepHolds(now)
+	}
 	z.judgeBroken(now)
 	aging := z.sweepSlots(now)
 	if z.state == Calm && aging >= 2 && !z.g.silent(now) {
@@ -113,7 +116,7 @@ func (z *zone) sweep(now int64) {
 		if z.badStores(now) == 0 && z.hung == 0 {
 			z.books.clear() // an isolated hiccup begins no episode
 		}
-		if z.slots.len == 0 && len(z.bad) == 0 && len(z.broken) == 0 {
+		if z.slots.len == 0 && len(z.bad) == 0 && len(z.broken) == 0 && !z.isHeld() {
 			z.eventful.Store(false)
 		}
 		return

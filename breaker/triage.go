@@ -16,6 +16,9 @@ func (z *zone) trouble(now int64, why string) {
 
 // toOpen opens the zone, or raises suspicion if too many zones are open.
 func (z *zone) toOpen(now int64, why string) {
+	if z.held != nil {
+		return
+	}
 	if !z.policy.Observe && !z.counted {
 		if !z.g.mayOpen() {
 			z.g.suspectPool(now, fmt.Sprintf("zone %s should open (%s), but %d zones are open already", z.name, why, z.g.openZones.Load()))
@@ -173,7 +176,7 @@ func (z *zone) transit(now int64, kind string, to State, why string, d time.Dura
 // quarantine opens the store's breaker.
 func (z *zone) quarantine(rec *record, now int64, why string) {
 	z.trouble(now, "store "+rec.store+": "+why)
-	if rec.state == Open {
+	if rec.state == Open || z.heldStores[rec.store] != nil {
 		return
 	}
 	rec.turn++

@@ -40,7 +40,7 @@ func (z *zone) judgeAging(now int64) {
 		}
 		if rec := z.books.ensure(s.store); rec.state == Calm {
 			z.quarantine(rec, now, fmt.Sprintf("a request has no answer for %s while other stores of the zone are answered", brief(now-s.start)))
-			if s.phase == live {
+			if s.phase == live && rec.state == Open {
 				rec.cause = s
 			}
 		}

@@ -72,6 +72,9 @@ type zone struct {
 	culprits []Culprit            // of the last episodes
 	worst    int
 
+	held       *Hold            // by hand; nil: it is not held
+	heldStores map[string]*Hold // stores held by hand
+
 	waiters waitQueue
 
 	checking atomic.Bool
@@ -106,8 +109,11 @@ func (z *zone) apply(p *config.Policy) {
 func (z *zone) inUse() bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	return z.slots.len > 0 || z.streams > 0 || z.state != Calm || z.waiters.len() > 0
+	return z.slots.len > 0 || z.streams > 0 || z.state != Calm || z.waiters.len() > 0 || z.isHeld()
 }
+
+// isHeld says that people hold the zone's breaker or one of its stores'.
+func (z *zone) isHeld() bool { return z.held != nil || len(z.heldStores) > 0 }
 
 // shared is the bucket of unknown keys: nobody is to blame by name in it.
 func (z *zone) shared() bool { return z.name == config.UnknownZone }
