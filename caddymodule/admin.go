@@ -1,27 +1,37 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
 func init() {
 	caddy.RegisterModule(Admin{})
 }
 
-// Admin is the part of Caddy's admin API that shows what firebreak sees:
+// Admin is the part of Caddy's admin API that shows what firebreak sees, and
+// takes what operators want:
 //
-//	GET /firebreak/status                  the whole picture
+//	GET /firebreak/status[?fleet=1]        the whole picture
 //	GET /firebreak/zones                   all zones, most troubled first
 //	GET /firebreak/zones/{zone}            one zone
 //	GET /firebreak/stores/{store}          one store, by its id or a key
 //	GET /firebreak/culprits[?zone=]        the stores named as causes, worst first
 //	GET /firebreak/explain?url=            what would happen to a request, and why
+//
+//	GET /firebreak/maintenance             all switches
+//	GET|PUT|DELETE /firebreak/maintenance/{all|zones/{zone}|stores/{store}}
+//	POST /firebreak/maintenance/batch      many switches at once
+//	GET /firebreak/maintenance/history     who changed what
+//	POST /firebreak/zones/{zone}/{open|close|reset}     a breaker held by hand
+//	POST /firebreak/stores/{store}/{open|close|reset}
 //
 // It keeps nothing. Caddy replaces its admin endpoint before a new
 // configuration has proven to load, and never puts the old one back, so the
@@ -39,41 +49,77 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 // Routes returns the admin API's routes. Their patterns name no method, so that
 // a wrong one is answered in JSON like every other error.
 func (Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
-		{Pattern: "/firebreak/status", Handler: readOnly(adminStatus)},
-		{Pattern: "/firebreak/zones", Handler: readOnly(adminZones)},
-		{Pattern: "/firebreak/zones/{zone}", Handler: readOnly(adminZone)},
-		{Pattern: "/firebreak/stores/{store}", Handler: readOnly(adminStore)},
-		{Pattern: "/firebreak/culprits", Handler: readOnly(adminCulprits)},
-		{Pattern: "/firebreak/explain", Handler: readOnly(adminExplain)},
-		{Pattern: "/firebreak/", Handler: caddy.AdminHandlerFunc(adminNotFound)},
+	routes := make([]caddy.AdminRoute, 0, len(adminRoutes())+1)
+	for _, route := range adminRoutes() {
+		routes = append(routes, caddy.AdminRoute{Pattern: route.pattern, Handler: route.handler()})
+	}
+	return append(routes, caddy.AdminRoute{Pattern: "/firebreak/", Handler: caddy.AdminHandlerFunc(adminNotFound)})
+}
+
+// adminRoute is a path of the admin API and what it allows.
+type adminRoute struct {
+	pattern string
+	methods []string
+	serve   func(http.ResponseWriter, *http.Request, *App) error
+}
+
+var (
+	reads   = []string{http.MethodGet, http.MethodHead}
+	writes  = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}
+	actions = []string{http.MethodPost}
+	anyOf   = []string{http.MethodGet, http.MethodHead, http.MethodPost} // the action decides
+)
+
+// adminRoutes are all paths of the admin API.
+func adminRoutes() []adminRoute {
+	return []adminRoute{
+		{"/firebreak/status", reads, view(adminStatus)},
+		{"/firebreak/zones", reads, view(adminZones)},
+		{"/firebreak/zones/{zone}", reads, view(adminZone)},
+		{"/firebreak/zones/{name}/{action}", anyOf, adminHold(false)},
+		{"/firebreak/stores/{store}", reads, view(adminStore)},
+		{"/firebreak/stores/{name}/{action}", anyOf, adminHold(true)},
+		{"/firebreak/culprits", reads, view(adminCulprits)},
+		{"/firebreak/explain", reads, view(adminExplain)},
+		{"/firebreak/maintenance", reads, adminMaintenance},
+		{"/firebreak/maintenance/all", writes, adminSwitch(maintenance.All)},
+		{"/firebreak/maintenance/zones/{name}", writes, adminSwitch(maintenance.Zone)},
+		{"/firebreak/maintenance/stores/{name}", writes, adminSwitch(maintenance.Store)},
+		{"/firebreak/maintenance/batch", actions, adminBatch},
+		{"/firebreak/maintenance/history", reads, adminHistory},
 	}
 }
 
-// readOnly answers GET requests with what view returns, as JSON.
-func readOnly(view func(*App, *http.Request) (any, error)) caddy.AdminHandlerFunc {
+func (route adminRoute) handler() caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			return apiError(http.StatusMethodNotAllowed, "%s is not allowed here; use GET", r.Method)
+		if err := route.answer(w, r); err != nil {
+			writeProblem(w, err)
 		}
-		app, err := activeApp()
+		return nil
+	}
+}
+
+func (route adminRoute) answer(w http.ResponseWriter, r *http.Request) error {
+	if !slices.Contains(route.methods, r.Method) {
+		w.Header().Set("Allow", strings.Join(route.methods, ", "))
+		return apiError(http.StatusMethodNotAllowed, "%s is not allowed here; use %s", r.Method, strings.Join(route.methods, ", "))
+	}
+	app, err := activeApp()
+	if err != nil {
+		return err
+	}
+	return route.serve(w, r, app)
+}
+
+// view answers with what is seen.
+func view(see func(*App, *http.Request) (any, error)) func(http.ResponseWriter, *http.Request, *App) error {
+	return func(w http.ResponseWriter, r *http.Request, a *App) error {
+		answer, err := see(a, r)
 		if err != nil {
 			return err
 		}
-		answer, err := view(app, r)
-		if err != nil {
-			return err
-		}
-		// Encoded before anything is sent, so that a failure is not cut short
-		// behind a 200.
-		body, err := json.MarshalIndent(answer, "", "  ")
-		if err != nil {
-			return apiError(http.StatusInternalServerError, "encoding the answer: %v", err)
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(append(body, '\n'))
+		writeJSON(w, http.StatusOK, answer)
 		return nil
 	}
 }
@@ -93,19 +139,20 @@ func activeApp() (*App, error) {
 
 func adminNotFound(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
-	known := []string{"culprits", "explain", "status", "stores", "zones"}
-	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/firebreak/"), "/")
-	hint := "there is: /firebreak/status, /firebreak/zones, /firebreak/zones/{zone}, /firebreak/stores/{store}, /firebreak/culprits, /firebreak/explain?url="
-	if first == "stores" {
-		hint = "write /firebreak/stores/{store}, with a slash in the store's id as %2F"
-	} else if near := nearest(first, known); near != "" && near != first {
+	known := make([]string, 0, len(adminRoutes()))
+	for _, route := range adminRoutes() {
+		known = append(known, route.pattern)
+	}
+	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/firebreak/"), "/")
+	hint := "there is: " + strings.Join(known, ", ")
+	switch near := nearest(parts[0], []string{"culprits", "explain", "maintenance", "status", "stores", "zones"}); {
+	case parts[0] == "stores", parts[0] == "maintenance" && len(parts) > 2 && parts[1] == "stores":
+		hint = "write /firebreak/" + strings.Join(parts[:len(parts)-min(len(parts)-1, 2)], "/") + "/{store}, with a slash in the store's id as %2F; " + hint
+	case near != "" && near != parts[0]:
 		hint = fmt.Sprintf("did you mean /firebreak/%s? %s", near, hint)
 	}
-	return apiError(http.StatusNotFound, "nothing at %s; %s", r.URL.Path, hint)
-}
-
-func apiError(status int, format string, args ...any) error {
-	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
+	writeProblem(w, apiError(http.StatusNotFound, "nothing at %s; %s", r.URL.Path, hint))
+	return nil
 }
 
 // Interface guards.

@@ -119,11 +119,11 @@ func (a *App) explain(h *Handler, newRequest func() *http.Request) explainHandle
 			return answer
 		}
 		route = routing.Route{Store: unknownStore, Zone: config.UnknownZone}
-		a.judge(&answer, route, h)
+		a.judge(&answer, route, h, request.Method)
 		answer.Why = why + "; it shares the limits of zone unknown: " + answer.Why
 		return answer
 	}
-	a.judge(&answer, route, h)
+	a.judge(&answer, route, h, request.Method)
 	return answer
 }
 
@@ -158,7 +158,7 @@ func keyText(k routing.KeySpec) string {
 	return strings.TrimSpace(k.From + " " + k.Name)
 }
 
-func (a *App) judge(answer *explainHandler, route routing.Route, h *Handler) {
+func (a *App) judge(answer *explainHandler, route routing.Route, h *Handler, method string) {
 	zone := a.policy.Zone(route.Zone)
 	timeout := zone.Timeout
 	if h.Timeout > 0 {
@@ -167,7 +167,7 @@ func (a *App) judge(answer *explainHandler, route routing.Route, h *Handler) {
 	status := a.zoneStatus(route.Zone)
 	answer.Store, answer.Zone, answer.Timeout = route.Store, route.Zone, timeout.String()
 	answer.ZoneInfo = &explainZoneInfo{State: status.State.String(), Evidence: status.Evidence}
-	answer.verdict = a.verdict(route)
+	answer.verdict = a.verdict(route, method)
 }
 
 // discardWriter is the response of a request that is only asked about.

@@ -54,8 +54,12 @@ func TestAdmin(t *testing.T) {
 			if resp.StatusCode != test.status {
 				t.Errorf("got %s, want %d: %s", resp.Status, test.status, body)
 			}
-			if got := resp.Header.Get("Content-Type"); got != "application/json" {
-				t.Errorf("Content-Type is %q", got)
+			want := "application/json"
+			if test.status >= 400 {
+				want = "application/problem+json"
+			}
+			if got := resp.Header.Get("Content-Type"); got != want {
+				t.Errorf("Content-Type is %q, want %q", got, want)
 			}
 			if got := resp.Header.Get("Cache-Control"); got != "no-store" {
 				t.Errorf("Cache-Control is %q", got)

@@ -1,25 +1,86 @@
 package caddymodule
 
 import (
-	"maps"
+	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
 // statusAnswer is the whole picture.
 type statusAnswer struct {
 	breaker.Status
-	Stores   int `json:"stores,omitempty"` // the directory lists, 0 if it cannot
-	Handlers int `json:"handlers"`         // firebreak directives in the configuration
+	Stores      int                `json:"stores,omitempty"` // the directory lists, 0 if it cannot
+	Handlers    int                `json:"handlers"`         // firebreak directives in the configuration
+	Maintenance maintenanceSummary `json:"maintenance"`
+	Fleet       *fleetAnswer       `json:"fleet,omitempty"`
 }
 
-func adminStatus(a *App, _ *http.Request) (any, error) {
-	answer := statusAnswer{Status: a.Guard().Status(), Handlers: len(a.registeredHandlers())}
+// maintenanceSummary is what operators have switched, in numbers.
+type maintenanceSummary struct {
+	Revision uint64 `json:"revision"`
+	Stale    bool   `json:"stale"` // the state backend cannot be read; the last known switches are in force
+	Problem  string `json:"problem,omitempty"`
+	Synced   string `json:"synced,omitempty"` // when it was last read
+	InForce  int    `json:"in_force"`
+	Ahead    int    `json:"ahead"` // set for later
+	Corrupt  int    `json:"corrupt"`
+
+	SnapshotProblem string `json:"snapshot_problem,omitempty"` // why a restart could lose the switches while the backend is away
+}
+
+func (a *App) maintenanceSummary() maintenanceSummary {
+	view, now := a.board.View(), a.board.Now()
+	m := maintenanceSummary{Revision: view.State.Revision, Stale: view.Stale, Corrupt: len(view.Corrupt)}
+	if view.Problem != nil {
+		m.Problem = view.Problem.Error()
+	}
+	if view.SnapshotProblem != nil {
+		m.SnapshotProblem = view.SnapshotProblem.Error()
+	}
+	if !view.Synced.IsZero() {
+		m.Synced = view.Synced.UTC().Format(timeFormat)
+	}
+	for _, sw := range view.State.Switches {
+		switch sw.Phase(now) {
+		case maintenance.InForce:
+			m.InForce++
+		case maintenance.Ahead:
+			m.Ahead++
+		case maintenance.Expired:
+		}
+	}
+	return m
+}
+
+// fleetAnswer is all sidecars that share the state.
+type fleetAnswer struct {
+	*maintenance.Fleet
+	Summary string `json:"summary"`           // in words
+	Problem string `json:"problem,omitempty"` // why only this sidecar is shown
+}
+
+func (a *App) fleet(ctx context.Context) *fleetAnswer {
+	fleet, err := a.board.Fleet(ctx)
+	answer := &fleetAnswer{Fleet: fleet, Summary: fleet.Summary()}
+	if err != nil {
+		answer.Problem = fmt.Sprintf("the state backend cannot be read: %v", err)
+	}
+	return answer
+}
+
+func adminStatus(a *App, r *http.Request) (any, error) {
+	answer := statusAnswer{Status: a.Guard().Status(), Handlers: len(a.registeredHandlers()), Maintenance: a.maintenanceSummary()}
+	if wanted := r.URL.Query().Get("fleet"); wanted != "" && wanted != "0" {
+		answer.Fleet = a.fleet(r.Context())
+	}
 	answer.Zones = orEmpty(answer.Zones)
 	if lister, ok := a.directory.(routing.Lister); ok {
 		answer.Stores = lister.Len()
@@ -27,8 +88,34 @@ func adminStatus(a *App, _ *http.Request) (any, error) {
 	return answer, nil
 }
 
+// zoneAnswer is one zone: what is observed, and what is desired.
+type zoneAnswer struct {
+	breaker.ZoneStatus
+	Maintenance *switchAnswer `json:"maintenance,omitempty"` // the switch that holds for it
+}
+
+func (a *App) zoneAnswer(status breaker.ZoneStatus) zoneAnswer {
+	status.Quarantined, status.Culprits = orEmpty(status.Quarantined), orEmpty(status.Culprits)
+	return zoneAnswer{status, a.maintenanceOf(status.Zone, "")}
+}
+
+// maintenanceOf is the switch that holds for a store or ("") a whole zone.
+func (a *App) maintenanceOf(zone, store string) *switchAnswer {
+	sw := a.board.Lookup(zone, store)
+	if sw == nil {
+		return nil
+	}
+	shown := a.shown(*sw)
+	shown.Except = nil // may be many; the list of switches has them
+	return &shown
+}
+
 func adminZones(a *App, _ *http.Request) (any, error) {
-	return orEmpty(a.Guard().Zones()), nil
+	answers := []zoneAnswer{}
+	for _, status := range a.Guard().Zones() {
+		answers = append(answers, a.zoneAnswer(status))
+	}
+	return answers, nil
 }
 
 func adminZone(a *App, r *http.Request) (any, error) {
@@ -36,7 +123,7 @@ func adminZone(a *App, r *http.Request) (any, error) {
 	if err := a.checkKnownZone(name); err != nil {
 		return nil, err
 	}
-	return a.zoneStatus(name), nil
+	return a.zoneAnswer(a.zoneStatus(name)), nil
 }
 
 func adminCulprits(a *App, r *http.Request) (any, error) {
@@ -54,6 +141,8 @@ type storeAnswer struct {
 	breaker.StoreStatus
 	Found     string        `json:"found"` // "store" or "key": what the name in the URL is
 	ZoneState breaker.State `json:"zone_state"`
+
+	Maintenance *switchAnswer `json:"maintenance,omitempty"` // the switch that holds for it
 	verdict
 }
 
@@ -68,7 +157,8 @@ func adminStore(a *App, r *http.Request) (any, error) {
 		StoreStatus: a.Guard().Store(route.Zone, route.Store),
 		Found:       "store",
 		ZoneState:   a.zoneStatus(route.Zone).State,
-		verdict:     a.verdict(route),
+		Maintenance: a.maintenanceOf(route.Zone, route.Store),
+		verdict:     a.verdict(route, http.MethodPost),
 	}
 	if route.Store != name {
 		answer.Found = "key"
@@ -86,7 +176,14 @@ type verdict struct {
 	Why          string         `json:"why"`
 }
 
-func (a *App) verdict(route routing.Route) verdict {
+func (a *App) verdict(route routing.Route, method string) verdict {
+	if sw := a.board.Lookup(route.Zone, route.Store); sw != nil && (sw.Mode == maintenance.Full || !readsOnly(method)) {
+		v := verdict{Verdict: "refused", Reason: reasonMaintenance, Why: switchInWords(sw)}
+		if !sw.Until.IsZero() {
+			v.RefusedForMS = max(0, sw.Until.Sub(a.board.Now()).Milliseconds())
+		}
+		return v
+	}
 	refusal := a.Guard().Explain(route.Zone, route.Store)
 	if refusal == nil {
 		return verdict{Verdict: "admitted", Why: "nothing stands against it"}
@@ -98,6 +195,21 @@ func (a *App) verdict(route routing.Route) verdict {
 		v.Why = "would be refused, but the zone is in mode observe: " + v.Why
 	}
 	return v
+}
+
+// switchInWords says who refuses requests, since when and why.
+func switchInWords(sw *maintenance.Switch) string {
+	text := fmt.Sprintf("%s is in maintenance since %s", sw.Target, sw.Since.UTC().Format(time.RFC3339))
+	if sw.Mode == maintenance.ReadOnly {
+		text = fmt.Sprintf("%s is read-only since %s", sw.Target, sw.Since.UTC().Format(time.RFC3339))
+	}
+	if sw.By != "" {
+		text += ", set by " + sw.By
+	}
+	if sw.Reason != "" {
+		text += ": " + sw.Reason
+	}
+	return text
 }
 
 // zoneStatus is how a zone is. A zone nobody has asked for yet is calm.
@@ -121,12 +233,10 @@ func (a *App) checkKnownZone(name string) error {
 	if _, ok := a.Guard().Zone(name); ok || name == config.UnknownZone {
 		return nil
 	}
-	known := append(a.directory.Zones(), slices.Collect(maps.Keys(a.policy.Zones))...)
+	known := a.knownZones()
 	if slices.Contains(known, name) {
 		return nil
 	}
-	slices.Sort(known)
-	known = slices.Compact(known)
 	hint := "GET /firebreak/zones lists them"
 	if near := nearest(name, known); near != "" {
 		hint = "did you mean " + near + "? " + hint

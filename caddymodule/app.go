@@ -16,6 +16,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -36,12 +37,23 @@ type App struct {
 	// Without one, every key is unknown.
 	DirectoryRaw json.RawMessage `json:"directory,omitempty" caddy:"namespace=firebreak.directories inline_key=source"`
 
+	// Where the operators' switches are kept: a module of the namespace
+	// firebreak.state. Default: storage.
+	StateRaw json.RawMessage `json:"state,omitempty" caddy:"namespace=firebreak.state inline_key=backend"`
+
+	// The name of this sidecar among others that share the state. Default: the
+	// host's name.
+	Instance string `json:"instance,omitempty"`
+
 	ctx       caddy.Context
 	log       *zap.Logger
 	policy    *config.Policy
 	directory Directory
 	shared    *sharedGuard
 	holds     bool // whether a reference to shared has to be given back
+	board     *maintenance.Board
+	backend   maintenance.Backend // of the board; nil: not opened, or closed
+	stateID   string
 	events    *eventWorker
 	live      *live
 }
@@ -89,7 +101,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
-	return nil
+	return a.openBoard()
 }
 
 func (a *App) loadDirectory() error {
@@ -118,7 +130,9 @@ func (a *App) Start() error {
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop = cancel
-	a.live.work.Go(func() { a.events.run(ctx, a.shared) })
+	boards.Store(a.stateID, a.board)
+	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board) })
+	a.live.work.Go(func() { a.board.Run(ctx) })
 	if watcher, ok := a.directory.(DirectoryWatcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
 	}
@@ -132,6 +146,7 @@ func (a *App) Stop() error {
 		return nil
 	}
 	a.live.stop()
+	boards.CompareAndDelete(a.stateID, a.board)
 	done := make(chan struct{})
 	go func() {
 		a.live.work.Wait()
@@ -152,6 +167,7 @@ func (a *App) Stop() error {
 // Cleanup gives the guard back; the last one to do so ends it. Requests that
 // are still in flight may go on using it.
 func (a *App) Cleanup() error {
+	a.closeBoard()
 	if !a.holds {
 		return nil
 	}
@@ -164,6 +180,9 @@ func (a *App) Guard() *breaker.Guard { return a.shared.Guard }
 
 // Directory says where stores live. It is never nil.
 func (a *App) Directory() routing.Directory { return a.directory }
+
+// Board holds the operators' switches. It is never nil.
+func (a *App) Board() *maintenance.Board { return a.board }
 
 // Policy is this app's settings, with all defaults filled in.
 func (a *App) Policy() *config.Policy { return a.policy }

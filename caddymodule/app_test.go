@@ -23,6 +23,8 @@ import (
 type sidecar struct {
 	admin string // host:port
 	site  string // host:port
+
+	storage string // the folder of Caddy's storage
 }
 
 // startSidecar loads a configuration: app is the inside of the global option,
@@ -31,7 +33,7 @@ func startSidecar(t *testing.T, app, site string) *sidecar {
 	t.Helper()
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	s := &sidecar{admin: freeAddress(t), site: freeAddress(t)}
+	s := &sidecar{admin: freeAddress(t), site: freeAddress(t), storage: t.TempDir()}
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error("stopping Caddy:", err)
@@ -52,7 +54,11 @@ func (s *sidecar) load(app, site string) error {
 }
 
 func (s *sidecar) caddyfile(app, site string) string {
-	return fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n\tgrace_period 1s\n\tfirebreak {\n%s\n\t}\n}\n\nhttp://%s {\n%s\n}\n",
+	storage := ""
+	if s.storage != "" {
+		storage = "\tstorage file_system " + s.storage + "\n"
+	}
+	return fmt.Sprintf("{\n"+storage+"\tadmin %s\n\tpersist_config off\n\tauto_https off\n\tgrace_period 1s\n\tfirebreak {\n%s\n\t}\n}\n\nhttp://%s {\n%s\n}\n",
 		s.admin, app, s.site, site)
 }
 
@@ -69,9 +75,18 @@ func (s *sidecar) app(t *testing.T) *caddymodule.App {
 // ask sends a request to the admin API.
 func (s *sidecar) ask(t *testing.T, method, path string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.admin+path, nil)
+	return s.send(t, method, path, "")
+}
+
+// send sends a request with a body to the admin API.
+func (s *sidecar) send(t *testing.T, method, path, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.admin+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	resp, err := client.Do(req)
@@ -87,11 +102,11 @@ func (s *sidecar) ask(t *testing.T, method, path string) (*http.Response, string
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(body)
+	return resp, string(answer)
 }
 
 func freeAddress(t *testing.T) string {

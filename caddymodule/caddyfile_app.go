@@ -1,8 +1,11 @@
 package caddymodule
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -21,7 +24,9 @@ func init() {
 //	firebreak {
 //	    workers        <number>
 //	    max_open_zones <percent>
+//	    instance       <name>
 //	    directory      <source> ...
+//	    state          <backend> ...
 //	    zone <name>|* {
 //	        timeout | slow_after | body_idle | window | max_wait <duration>
 //	        open_time | open_time_max | abandon_after | hung_hold <duration>
@@ -73,7 +78,9 @@ type appBlock struct {
 var appOptions = options[appBlock]{block: "firebreak", known: map[string]option[appBlock]{
 	"workers":        countOption("workers 32", 1, func(b *appBlock) *int { return &b.app.Workers }),
 	"max_open_zones": shareOption("max_open_zones 34%", func(b *appBlock) *float64 { return &b.app.MaxOpenZones }),
+	"instance":       {usage: "instance web1", min: 1, max: 1, set: setInstance},
 	"directory":      {block: parseDirectory},
+	"state":          {block: parseState},
 	"zone":           {block: parseZone, repeats: true},
 	"store":          {block: parseStore},
 }}
@@ -109,21 +116,56 @@ func parseStore(d *caddyfile.Dispenser, b *appBlock) error {
 	return storeOptions.parse(d, &b.app.Store)
 }
 
-func parseDirectory(d *caddyfile.Dispenser, b *appBlock) error {
+func parseDirectory(d *caddyfile.Dispenser, b *appBlock) (err error) {
+	b.app.DirectoryRaw, err = guestModule{
+		option: "directory", what: "source", namespace: directoryNamespace, example: "directory file stores.csv", names: directorySources(),
+	}.parse(d)
+	return err
+}
+
+func parseState(d *caddyfile.Dispenser, b *appBlock) (err error) {
+	b.app.StateRaw, err = guestModule{
+		option: "state", what: "backend", namespace: stateNamespace, example: "state redis localhost:6379", names: stateBackends(),
+	}.parse(d)
+	return err
+}
+
+// guestModule is an option whose value is a module: directory, state.
+type guestModule struct {
+	option, what, namespace, example string
+	names                            []string // of the modules there are
+}
+
+func (g guestModule) parse(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	at := here(d)
 	if !d.NextArg() {
-		return at.Errf("firebreak option 'directory' needs a source (one of: %s); write for example: directory file stores.csv", strings.Join(directorySources(), ", "))
+		return nil, at.Errf("firebreak option '%s' needs a %s (one of: %s); write for example: %s", g.option, g.what, strings.Join(g.names, ", "), g.example)
 	}
-	source := d.Val()
-	id := directoryNamespace + "." + source
+	name := d.Val()
+	id := g.namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
-		return at.Err(unrecognized("firebreak directory", source, directorySources()))
+		return nil, at.Err(unrecognized("firebreak "+g.option, name, g.names))
 	}
 	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(module, g.what, name, nil), nil
+}
+
+func setInstance(b *appBlock, args []string) error {
+	if err := checkInstance(args[0]); err != nil {
 		return err
 	}
-	b.app.DirectoryRaw = caddyconfig.JSONModuleObject(module, "source", source, nil)
+	b.app.Instance = args[0]
+	return nil
+}
+
+// checkInstance keeps names short enough for tables and keys.
+func checkInstance(name string) error {
+	if len(name) > 100 || strings.ContainsFunc(name, unicode.IsSpace) {
+		return fmt.Errorf("%q is no name for a sidecar: up to 100 bytes without spaces", name)
+	}
 	return nil
 }
 

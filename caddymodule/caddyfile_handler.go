@@ -37,6 +37,7 @@ func init() {
 //	    max_body_peek  <size>
 //	    expose         store zone
 //	    deadline_header
+//	    bypass [client_ip <ranges...>] [header <name> <secret>]
 //	    body      [<zone>] <media_type> <text>
 //	    body_file [<zone>] <media_type> <path>
 //	    refuse    respond|error
@@ -78,6 +79,7 @@ var handlerOptions = options[handlerBlock]{block: "firebreak", known: map[string
 	"deadline_header": {usage: "deadline_header", set: setDeadlineHeader},
 	"body":            {usage: `body z7 text/plain "Back soon."`, min: 2, max: 3, repeats: true, set: addBody},
 	"body_file":       {usage: "body_file z7 text/html down.html", min: 2, max: 3, repeats: true, set: addBodyFile},
+	"bypass":          {usage: "bypass client_ip 10.0.0.0/8 header X-Bypass {env.BYPASS_SECRET}", min: 2, max: -1, repeats: true, set: addBypass},
 	"refuse":          {block: parseRefuse},
 }}
 
@@ -114,6 +116,44 @@ func setExpose(b *handlerBlock, args []string) error {
 
 func setDeadlineHeader(b *handlerBlock, _ []string) error {
 	b.handler.DeadlineHeader = true
+	return nil
+}
+
+// addBypass reads "client_ip RANGES... header NAME SECRET", either part of
+// which may be left out.
+func addBypass(b *handlerBlock, args []string) error {
+	var bypass Bypass
+	for len(args) > 0 {
+		word := args[0]
+		args = args[1:]
+		switch word {
+		case "client_ip":
+			if len(bypass.ClientIP) > 0 {
+				return errors.New("'client_ip' specified twice; put all ranges behind one")
+			}
+			end := slices.Index(args, "header")
+			if end < 0 {
+				end = len(args)
+			}
+			if bypass.ClientIP, args = args[:end], args[end:]; end == 0 {
+				return errors.New("'client_ip' needs at least one range, for example 10.0.0.0/8")
+			}
+		case "header":
+			if bypass.Header != "" {
+				return errors.New("'header' specified twice; write a bypass of its own for each")
+			}
+			if len(args) < 2 {
+				return errors.New("'header' needs a name and a secret; write for example: bypass header X-Bypass {env.BYPASS_SECRET}")
+			}
+			bypass.Header, bypass.Secret, args = args[0], args[1], args[2:]
+		default:
+			return errors.New(unrecognized("word", word, []string{"client_ip", "header"}))
+		}
+	}
+	if err := bypass.check(); err != nil {
+		return err
+	}
+	b.handler.Bypass = append(b.handler.Bypass, bypass)
 	return nil
 }
 

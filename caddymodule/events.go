@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
 // eventWorker tells of the guard's transitions: one log line and one Caddy
@@ -50,7 +51,7 @@ func (s startedHandler) Handle(context.Context, caddy.Event) error {
 
 // run works until ctx ends. What it has not read by then waits for the worker
 // of the next configuration, or is told at once if the process ends.
-func (w *eventWorker) run(ctx context.Context, guard *sharedGuard) {
+func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *maintenance.Board) {
 	select {
 	case <-w.started.seen:
 	case <-ctx.Done():
@@ -62,15 +63,17 @@ func (w *eventWorker) run(ctx context.Context, guard *sharedGuard) {
 		return
 	}
 	defer func() { <-guard.reader }()
-	w.read(ctx, guard)
+	w.read(ctx, guard, board.Events())
 }
 
-func (w *eventWorker) read(ctx context.Context, guard *sharedGuard) {
+func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-chan maintenance.Event) {
 	events := guard.Events()
 	for {
 		select {
 		case e := <-events:
 			w.tell(&e)
+		case e := <-switches:
+			w.tellSwitch(&e)
 		case <-ctx.Done():
 			for caddy.Exiting() && len(events) > 0 {
 				e := <-events
@@ -94,12 +97,17 @@ func (w *eventWorker) tell(e *breaker.Event) {
 	if entry := w.log.Check(story.level, story.message); entry != nil {
 		entry.Write(logFields(e, story)...)
 	}
+	w.emit(e.Kind, eventData(e, story))
+}
+
+// emit hands an event to Caddy's handlers, whose bugs must not end the worker.
+func (w *eventWorker) emit(kind string, data map[string]any) {
 	defer func() {
 		if p := recover(); p != nil {
-			w.log.Error(logEventHandlerPanic, zap.String("event", e.Kind), zap.Any("panic", p), zap.Stack("stack"))
+			w.log.Error(logEventHandlerPanic, zap.String("event", kind), zap.Any("panic", p), zap.Stack("stack"))
 		}
 	}()
-	w.app.Emit(w.ctx, eventPrefix+e.Kind, eventData(e, story))
+	w.app.Emit(w.ctx, eventPrefix+kind, data)
 }
 
 // story is how a transition is told to people.
@@ -175,6 +183,10 @@ var stories = map[string]struct {
 	breaker.EventStoreQuarantined: {zapcore.WarnLevel, logStoreQuarantined, nextStoreQuarantined},
 	breaker.EventStoreHalfOpen:    {zapcore.InfoLevel, logStoreHalfOpen, nil},
 	breaker.EventStoreReleased:    {zapcore.InfoLevel, logStoreReleased, nil},
+	breaker.EventZoneHeld:         {zapcore.WarnLevel, logZoneHeld, nextHeld},
+	breaker.EventZoneUnheld:       {zapcore.InfoLevel, logZoneUnheld, nil},
+	breaker.EventStoreHeld:        {zapcore.WarnLevel, logStoreHeld, nextHeld},
+	breaker.EventStoreUnheld:      {zapcore.InfoLevel, logStoreUnheld, nil},
 	breaker.EventPoolSuspect:      {zapcore.WarnLevel, logPoolSuspect, nextPoolSuspect},
 	breaker.EventPoolTrusted:      {zapcore.InfoLevel, logPoolTrusted, nil},
 	breaker.EventInternalError:    {zapcore.ErrorLevel, logInternalError, nil},
@@ -186,6 +198,13 @@ func nextZoneOpened(e *breaker.Event) string {
 
 func nextStoreQuarantined(e *breaker.Event) string {
 	return fmt.Sprintf("look at the data of store %s in zone %s; its requests are refused, and one is tried in %s without you; the other stores of the zone go on", e.Store, e.Zone, e.For)
+}
+
+func nextHeld(e *breaker.Event) string {
+	if e.For > 0 {
+		return fmt.Sprintf("the hold ends by itself in %s, or with a reset", e.For)
+	}
+	return "the hold stays until somebody resets it"
 }
 
 func nextPoolSuspect(*breaker.Event) string {

@@ -20,9 +20,22 @@ const (
 	logStoreQuarantined = "store is in quarantine: its requests are refused"
 	logStoreHalfOpen    = "store is tried again with one request"
 	logStoreReleased    = "store is released from quarantine"
+	logZoneHeld         = "zone's breaker is held by hand"
+	logZoneUnheld       = "zone's breaker is no longer held by hand"
+	logStoreHeld        = "store's breaker is held by hand"
+	logStoreUnheld      = "store's breaker is no longer held by hand"
 	logPoolSuspect      = "the pool itself is suspect: verdicts on zones are held back"
 	logPoolTrusted      = "the pool is trusted again"
 	logInternalError    = "firebreak has a bug and goes on; please report this line"
+
+	logStateStale     = "the state backend cannot be read: the last known switches stay in force and cannot be changed"
+	logStateSynced    = "the state backend can be read again"
+	logStateRestored  = "the state backend had lost its switches: they were written back"
+	logRecordsCorrupt = "the state backend holds records that cannot be read: they are left out"
+	logSwitchSet      = "maintenance is on"
+	logSwitchCleared  = "maintenance is off"
+	logSwitchBegan    = "maintenance begins, as it was set ahead of time"
+	logSwitchExpired  = "maintenance has ended, as it was set to"
 
 	fieldZone     = "zone"
 	fieldStore    = "store"
@@ -36,6 +49,14 @@ const (
 	fieldObserve  = "observe"
 	fieldEpisode  = "episode"
 	fieldNext     = "next"
+	fieldScope    = "scope"
+	fieldMode     = "mode"
+	fieldBy       = "by"
+	fieldReason   = "reason"
+	fieldUntil    = "until"
+	fieldCount    = "count"
+	fieldRevision = "revision"
+	fieldDetail   = "detail"
 
 	// eventPrefix stands before the kind of a transition in the names of Caddy
 	// events: firebreak.zone_opened, firebreak.store_quarantined and so on.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -42,13 +43,14 @@ func benchHandler(tb testing.TB) *Handler {
 	tb.Cleanup(guard.Close)
 	h := &Handler{}
 	h.log, h.guard, h.directory = zap.NewNop(), guard, oneRoute{}
+	h.board = maintenance.New(maintenance.Options{})
 	if h.extractor, err = routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "key"}}, routing.ExtractorOptions{}); err != nil {
 		tb.Fatal(err)
 	}
 	if h.refusals, err = newRefusalWriter(nil, nil); err != nil {
 		tb.Fatal(err)
 	}
-	if h.meters, err = registerMeters(prometheus.NewRegistry(), guard); err != nil {
+	if h.meters, err = registerMeters(prometheus.NewRegistry(), guard, h.board); err != nil {
 		tb.Fatal(err)
 	}
 	return h

@@ -41,6 +41,9 @@ type Handler struct {
 	// Firebreak-Deadline-Ms. Default: false.
 	DeadlineHeader bool `json:"deadline_header,omitempty"`
 
+	// Who is let through maintenance; one of them is enough.
+	Bypass []Bypass `json:"bypass,omitempty"`
+
 	// Own refusal bodies by zone ("*" for all), in order of preference.
 	Bodies []RefusalBody `json:"bodies,omitempty"`
 

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -29,6 +30,8 @@ type handlerParts struct {
 	log       *zap.Logger
 	guard     *breaker.Guard
 	directory routing.Directory
+	board     *maintenance.Board
+	bypasses  bypasses
 	extractor *routing.Extractor // nil: there are no keys
 	meters    *meters
 	refusals  *refusalWriter
@@ -44,7 +47,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the firebreak app: %w", err)
 	}
 	app := module.(*App)
-	h.guard, h.directory = app.Guard(), app.Directory()
+	h.guard, h.directory, h.board = app.Guard(), app.Directory(), app.Board()
+	for i := range h.Bypass {
+		ready, err := h.Bypass[i].ready()
+		if err != nil {
+			return fmt.Errorf("bypass %d: %w", i+1, err)
+		}
+		h.bypasses = append(h.bypasses, ready)
+	}
 	if len(h.Keys) > 0 {
 		h.extractor, err = routing.NewExtractor(h.Keys, routing.ExtractorOptions{
 			MaxBodyPeek: h.MaxBodyPeek, Placeholder: fillPlaceholders,
@@ -59,7 +69,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err = h.provisionRoutes(ctx); err != nil {
 		return err
 	}
-	if h.meters, err = registerMeters(ctx.GetMetricsRegistry(), h.guard); err != nil {
+	if h.meters, err = registerMeters(ctx.GetMetricsRegistry(), h.guard, h.board); err != nil {
 		return err
 	}
 	app.RegisterHandler(h)

@@ -36,6 +36,7 @@ const (
 	logFieldZone    = "firebreak_zone"
 	logFieldOutcome = "firebreak_outcome"
 	logFieldRefusal = "firebreak_refusal"
+	logFieldBypass  = "firebreak_bypass"
 )
 
 // deadlineHeader tells the API server how many milliseconds it has.
@@ -72,6 +73,8 @@ type admission struct {
 	slot        *breaker.Slot
 	reason      breaker.Reason // why it was refused; empty if it was not
 	retryAfter  time.Duration  // of a refusal
+	message     string         // of the operator, for a refused client
+	bypassed    bool           // it was let through maintenance
 	outcome     string         // of an admitted request
 }
 
@@ -84,6 +87,9 @@ func (a *admission) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	}
 	if a.reason != "" {
 		enc.AddString(logFieldRefusal, string(a.reason))
+	}
+	if a.bypassed {
+		enc.AddBool(logFieldBypass, true)
 	}
 	return nil
 }
@@ -103,6 +109,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		a.store, a.zone, a.known = route.Store, route.Zone, true
 	}
 	h.publish(r.Context(), a)
+	if h.inMaintenance(r, a) {
+		return a, true
+	}
 	if !a.known && h.Unknown == unknownRefuse {
 		a.reason = reasonUnknownStore
 		h.meters.unknownStores.Inc()

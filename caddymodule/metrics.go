@@ -3,12 +3,15 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
 const metricPrefix = "caddy_firebreak_"
@@ -17,6 +20,8 @@ const metricPrefix = "caddy_firebreak_"
 // registered with every configuration, so that counters survive reloads.
 type meters struct {
 	guard         atomic.Pointer[breaker.Guard]
+	board         atomic.Pointer[maintenance.Board]
+	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
 	panics        prometheus.Counter
 	unknownStores prometheus.Counter
 	duration      prometheus.Histogram
@@ -42,9 +47,10 @@ var theMeters = sync.OnceValue(func() *meters {
 
 // registerMeters adds the metrics to a configuration's registry, unless
 // another handler has done so.
-func registerMeters(registry *prometheus.Registry, guard *breaker.Guard) (*meters, error) {
+func registerMeters(registry *prometheus.Registry, guard *breaker.Guard, board *maintenance.Board) (*meters, error) {
 	m := theMeters()
 	m.guard.Store(guard)
+	m.board.Store(board)
 	for _, collector := range []prometheus.Collector{m, m.panics, m.unknownStores, m.duration} {
 		err := registry.Register(collector)
 		var already prometheus.AlreadyRegisteredError
@@ -73,7 +79,14 @@ var (
 	descWorkers     = describe("workers", "Size of the pool; 0 if not known.")
 	descSuspect     = describe("pool_suspect", "1 while verdicts are held back because the pool itself seems ill.")
 	descNoUpstream  = describe("no_upstream_total", "Requests for which no connection to the API server could be made.")
-	descDropped     = describe("events_dropped_total", "Transitions that nobody read in time.")
+	descSwitches    = describe("maintenance_switches", "Switches of operators that are in force.", "scope")
+	descStateStale  = describe("state_stale", "1 while the state backend cannot be read; the last known switches are in force.")
+	descStateAge    = describe("state_sync_age_seconds", "Time since the state backend was last read.")
+
+	descStateRevision = describe("state_revision", "Revision of the switches that this sidecar applies.")
+	descStateCorrupt  = describe("state_corrupt_records", "Records of the state backend that cannot be read and were left out.")
+
+	descDropped = describe("events_dropped_total", "Transitions that nobody read in time.")
 )
 
 // Describe sends the descriptions of what Collect sends.
@@ -81,6 +94,7 @@ func (m *meters) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRequests, descRefusals, descWould, descState, descSlots, descStreams, descQuarantined, descAbandoned,
 		descOccupied, descWorkers, descSuspect, descNoUpstream, descDropped,
+		descSwitches, descStateStale, descStateAge, descStateRevision, descStateCorrupt,
 	} {
 		ch <- d
 	}
@@ -106,12 +120,54 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	send(descSuspect, gauge, suspect)
 	send(descNoUpstream, counter, float64(status.NoUpstream))
 	send(descDropped, counter, float64(status.EventsDropped))
+	if board := m.board.Load(); board != nil {
+		collectBoard(send, board)
+	}
 	for i := range status.Zones {
 		collectZone(send, &status.Zones[i])
 	}
+	m.inMaintenance.Range(func(zone, n any) bool {
+		send(descRefusals, counter, float64(n.(*atomic.Uint64).Load()), zone.(string), string(reasonMaintenance))
+		return true
+	})
 }
 
-// collectZone sends 20 series: as many as a zone may have.
+// noteMaintenance counts a request that maintenance refused.
+func (m *meters) noteMaintenance(zone string) {
+	n, ok := m.inMaintenance.Load(zone)
+	if !ok {
+		n, _ = m.inMaintenance.LoadOrStore(strings.Clone(zone), new(atomic.Uint64))
+	}
+	n.(*atomic.Uint64).Add(1)
+}
+
+// collectBoard sends what the operators' switches are like.
+func collectBoard(send func(*prometheus.Desc, prometheus.ValueType, float64, ...string), board *maintenance.Board) {
+	gauge := prometheus.GaugeValue
+	view, now := board.View(), board.Now()
+	inForce := map[maintenance.Scope]int{maintenance.All: 0, maintenance.Zone: 0, maintenance.Store: 0}
+	for _, sw := range view.State.Switches {
+		if sw.Phase(now) == maintenance.InForce {
+			inForce[sw.Scope]++
+		}
+	}
+	for scope, n := range inForce {
+		send(descSwitches, gauge, float64(n), string(scope))
+	}
+	stale := 0.0
+	if view.Stale {
+		stale = 1
+	}
+	send(descStateStale, gauge, stale)
+	if !view.Synced.IsZero() {
+		send(descStateAge, gauge, time.Since(view.Synced).Seconds())
+	}
+	send(descStateRevision, gauge, float64(view.State.Revision))
+	send(descStateCorrupt, gauge, float64(len(view.Corrupt)))
+}
+
+// collectZone sends at most 19 series. With the refusals of maintenance a zone
+// has 20, as many as it may have.
 func collectZone(send func(*prometheus.Desc, prometheus.ValueType, float64, ...string), z *breaker.ZoneStatus) {
 	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
 	for _, outcome := range breaker.Outcomes() {
@@ -121,14 +177,17 @@ func collectZone(send func(*prometheus.Desc, prometheus.ValueType, float64, ...s
 		name := outcome.String()
 		send(descRequests, counter, float64(z.Outcomes[name]), z.Zone, name)
 	}
-	for _, reason := range []breaker.Reason{breaker.ReasonZoneOpen, breaker.ReasonQuarantine, breaker.ReasonBusy} {
-		send(descRefusals, counter, float64(z.Refusals[string(reason)]), z.Zone, string(reason))
+	if z.Observe { // refuses nothing
+		var would uint64
+		for _, n := range z.WouldRefuse {
+			would += n
+		}
+		send(descWould, counter, float64(would), z.Zone)
+	} else {
+		for _, reason := range []breaker.Reason{breaker.ReasonZoneOpen, breaker.ReasonQuarantine, breaker.ReasonBusy} {
+			send(descRefusals, counter, float64(z.Refusals[string(reason)]), z.Zone, string(reason))
+		}
 	}
-	var would uint64
-	for _, n := range z.WouldRefuse {
-		would += n
-	}
-	send(descWould, counter, float64(would), z.Zone)
 	send(descState, gauge, 1, z.Zone, z.State.String())
 	send(descSlots, gauge, float64(z.Live), z.Zone, "live")
 	send(descSlots, gauge, float64(z.Hung), z.Zone, "hung")

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"net/http"
@@ -19,6 +20,7 @@ const headerRefusal = "Firebreak-Refusal"
 
 // Reasons of the handler, beside those of the guard.
 const (
+	reasonMaintenance  breaker.Reason = "maintenance"   // an operator's switch
 	reasonHung         breaker.Reason = "hung"          // no answer by the deadline
 	reasonSlowRequest  breaker.Reason = "slow_request"  // the client did not send its request in time
 	reasonUnknownStore breaker.Reason = "unknown_store" // the key names no store
@@ -35,6 +37,7 @@ type refusalKind struct {
 }
 
 var refusalKinds = []refusalKind{
+	{reasonMaintenance, http.StatusServiceUnavailable, "14", "Maintenance", "This part of the service is under maintenance. Please try again later.", true},
 	{breaker.ReasonZoneOpen, http.StatusServiceUnavailable, "14", "Temporarily unavailable", "This part of the service is not available at the moment. Please try again later.", true},
 	{breaker.ReasonQuarantine, http.StatusServiceUnavailable, "14", "Temporarily unavailable", "This store is not available at the moment. Please try again later.", true},
 	{breaker.ReasonBusy, http.StatusServiceUnavailable, "14", "Too busy", "The service is too busy at the moment. Please try again shortly.", true},
@@ -49,7 +52,7 @@ func kindOf(reason breaker.Reason) *refusalKind {
 			return &refusalKinds[i]
 		}
 	}
-	return &refusalKinds[0]
+	return &refusalKinds[1]
 }
 
 // refuse answers a request without touching the pool.
@@ -64,7 +67,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, a *admission) e
 		return nil
 	}
 	refusalHeader(w.Header(), r.Header, kind, seconds)
-	setRefusalPlaceholders(r.Context(), kind, seconds)
+	setRefusalPlaceholders(r.Context(), kind, seconds, a)
 	err := caddyhttp.HandlerError{Err: errRefused, StatusCode: kind.status}
 	if h.routes == nil {
 		return err
@@ -111,12 +114,12 @@ func refusalHeader(header, request http.Header, kind *refusalKind, seconds int) 
 }
 
 // setRefusalPlaceholders tells other handlers about the refusal.
-func setRefusalPlaceholders(ctx context.Context, kind *refusalKind, seconds int) {
+func setRefusalPlaceholders(ctx context.Context, kind *refusalKind, seconds int, a *admission) {
 	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
 	}
 	repl.Set(placeholderRefusal, string(kind.reason))
 	repl.Set(placeholderRetryAfter, seconds)
-	repl.Set(placeholderMessage, kind.message)
+	repl.Set(placeholderMessage, cmp.Or(a.message, kind.message))
 }

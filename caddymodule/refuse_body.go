@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -91,6 +92,34 @@ func render(format mediaFormat, kind *refusalKind) rendered {
 	return rendered{before: []byte(before), after: []byte(after)}
 }
 
+// renderMessage renders a body with an operator's message.
+func renderMessage(format mediaFormat, kind *refusalKind, message string) rendered {
+	own := *kind
+	switch format {
+	case formatProblem:
+		own.message = escapeJSON(message)
+	case formatHTML:
+		own.message = html.EscapeString(message)
+	case formatText, formatGRPC, formats:
+		own.message = message
+	}
+	return render(format, &own)
+}
+
+// grpcMessage is a message as gRPC wants it in a header: percent-encoded but
+// for printable ASCII.
+func grpcMessage(message string) string {
+	var text strings.Builder
+	for _, c := range []byte(message) {
+		if c < ' ' || c > '~' || c == '%' {
+			fmt.Fprintf(&text, "%%%02X", c)
+			continue
+		}
+		text.WriteByte(c)
+	}
+	return text.String()
+}
+
 // renderProblem is an RFC 9457 problem, without its closing brace.
 func renderProblem(kind *refusalKind) string {
 	text := `{"type":"about:blank","title":"` + kind.title + `","status":` + strconv.Itoa(kind.status) +
@@ -108,14 +137,14 @@ func (rw *refusalWriter) respond(w http.ResponseWriter, r *http.Request, kind *r
 	if format == formatGRPC {
 		header["Content-Type"] = []string{contentTypes[format]}
 		header["Grpc-Status"] = []string{kind.grpc}
-		header["Grpc-Message"] = []string{kind.message}
+		header["Grpc-Message"] = []string{grpcMessage(cmp.Or(a.message, kind.message))}
 		w.WriteHeader(http.StatusOK)
 		return
 	}
 	contentType := contentTypes[format]
 	var body []byte
 	if own := rw.ownFor(a.zone, format); own != nil {
-		contentType, body = own.contentType, rw.fill(own, r, kind, seconds)
+		contentType, body = own.contentType, rw.fill(own, r, kind, seconds, a)
 	} else {
 		body = rw.body(format, kind, seconds, a)
 	}
@@ -131,6 +160,9 @@ func (rw *refusalWriter) respond(w http.ResponseWriter, r *http.Request, kind *r
 // body is a body of firebreak's own.
 func (rw *refusalWriter) body(format mediaFormat, kind *refusalKind, seconds int, a *admission) []byte {
 	parts := rw.rendered[format][kind]
+	if a.message != "" {
+		parts = renderMessage(format, kind, a.message)
+	}
 	body := make([]byte, 0, len(parts.before)+len(parts.after)+64)
 	body = append(body, parts.before...)
 	if kind.retry {
@@ -170,12 +202,12 @@ func (rw *refusalWriter) ownFor(zone string, format mediaFormat) *ownBody {
 var placeholder = regexp.MustCompile(`\{[a-z][a-zA-Z0-9_]*(?:\.[a-zA-Z0-9_-]+)+\}`)
 
 // fill fills the placeholders of an own body. Unknown ones are left alone.
-func (rw *refusalWriter) fill(own *ownBody, r *http.Request, kind *refusalKind, seconds int) []byte {
+func (rw *refusalWriter) fill(own *ownBody, r *http.Request, kind *refusalKind, seconds int, a *admission) []byte {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok || !strings.Contains(own.template, "{") {
 		return []byte(own.template)
 	}
-	setRefusalPlaceholders(r.Context(), kind, seconds)
+	setRefusalPlaceholders(r.Context(), kind, seconds, a)
 	return placeholder.ReplaceAllFunc([]byte(own.template), func(match []byte) []byte {
 		name := string(match[1 : len(match)-1])
 		if name == placeholderStore && !rw.exposeStore || name == placeholderZone && !rw.exposeZone {

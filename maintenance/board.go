@@ -61,6 +61,7 @@ type Board struct {
 	problem    error     // of the latest attempt; nil: it succeeded
 	since      time.Time // when the problem began
 	unsaved    bool      // the snapshot is older than the state
+	loading    bool      // what is read is not news
 	saveFailed error     // of the latest attempt to write the snapshot
 }
 
@@ -87,6 +88,8 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 // it is away the last one known. It writes nothing and returns what went
 // wrong, if anything: the board works nevertheless.
 func (b *Board) Load(ctx context.Context) error {
+	b.setLoading(true)
+	defer b.setLoading(false)
 	if b.opts.Known != nil {
 		b.adopt(b.opts.Known, nil)
 	}
@@ -96,6 +99,12 @@ func (b *Board) Load(ctx context.Context) error {
 		return fmt.Errorf("reading the state of maintenance: %w", err)
 	}
 	return snapshotErr
+}
+
+func (b *Board) setLoading(on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.loading = on
 }
 
 // clock is the backend's clock, as far as it is known.
@@ -252,8 +261,11 @@ func (b *Board) adopt(s *State, corrupt []Corrupt) {
 		b.corrupt = corrupt
 	}
 	b.putInForce()
-	now := b.clockLocked()
+	now, loading := b.clockLocked(), b.loading
 	b.mu.Unlock()
+	if loading {
+		old = s
+	}
 	b.tellChanges(old, s, corrupt, now)
 }
 

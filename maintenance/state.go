@@ -59,7 +59,30 @@ type Change struct {
 
 	// An epoch that was taken over.
 	Absorbed string `json:"absorbed,omitempty"`
+
+	// How many switches it set and cleared, if Set and Clear hold only the
+	// first of them: large changes are cut in the audit log.
+	SetTotal   int `json:"set_total,omitempty"`
+	ClearTotal int `json:"clear_total,omitempty"`
 }
+
+// loggedTargets is how many switches of a change the audit log keeps.
+const loggedTargets = 100
+
+// cut is the change as the audit log keeps it.
+func (c *Change) cut() *Change {
+	short := *c
+	if len(c.Set) > loggedTargets {
+		short.Set, short.SetTotal = c.Set[:loggedTargets], len(c.Set)
+	}
+	if len(c.Clear) > loggedTargets {
+		short.Clear, short.ClearTotal = c.Clear[:loggedTargets], len(c.Clear)
+	}
+	return &short
+}
+
+// isCut says that the change does not hold all that it changed.
+func (c *Change) isCut() bool { return c.SetTotal > len(c.Set) || c.ClearTotal > len(c.Clear) }
 
 // Corrupt is a stored record that could not be read and was left out.
 type Corrupt struct {

@@ -47,7 +47,7 @@ const expiredKept = time.Hour
 // change may not have been made, and that it is safe to try again.
 func (b *Board) Change(ctx context.Context, by Author, edit *Edit) (*State, *Change, error) {
 	if err := edit.check(); err != nil {
-		return nil, nil, err
+		return nil, nil, &InvalidError{err}
 	}
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -66,6 +66,34 @@ func (b *Board) Change(ctx context.Context, by Author, edit *Edit) (*State, *Cha
 		}
 	}
 	return nil, nil, fmt.Errorf("gave up after %d attempts: %w", attempts, ErrConflict)
+}
+
+// InvalidError means that a change asks for something impossible.
+type InvalidError struct{ Err error }
+
+// Error says what is impossible.
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *InvalidError) Unwrap() error { return e.Err }
+
+// Preview returns the state as it is known here and the change that an edit
+// would make to it, nil if none. It changes nothing.
+func (b *Board) Preview(edit *Edit) (*State, *Change, error) {
+	if err := edit.check(); err != nil {
+		return nil, nil, &InvalidError{err}
+	}
+	state := b.snapshot()
+	if edit.If != nil {
+		if err := edit.If(state); err != nil {
+			return state, nil, err
+		}
+	}
+	c := b.compose(state, edit)
+	if len(c.Set)+len(c.Clear) == 0 {
+		return state, nil, nil
+	}
+	return state, c, nil
 }
 
 func (e *Edit) check() error {
@@ -101,7 +129,7 @@ func (b *Board) try(ctx context.Context, by Author, edit *Edit) (*State, *Change
 	c.By, c.Reason, c.Remote, c.Instance = by.By, by.Reason, by.Remote, b.opts.ID
 	for _, sw := range c.Set {
 		if err := sw.Check(); err != nil {
-			return state, nil, fmt.Errorf("%s: %w", sw.Target, err)
+			return state, nil, &InvalidError{fmt.Errorf("%s: %w", sw.Target, err)}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)

@@ -1,0 +1,89 @@
+package caddymodule
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// holdRequest is why a breaker is held by hand, and for how long.
+type holdRequest struct {
+	Reason string          `json:"reason,omitempty"`
+	By     string          `json:"by,omitempty"`
+	For    config.Duration `json:"for,omitempty"` // default: until it is reset
+}
+
+// holdAnswer is a breaker held by hand, or (null) no longer so.
+type holdAnswer struct {
+	Zone  string        `json:"zone"`
+	Store string        `json:"store,omitempty"`
+	Hold  *breaker.Hold `json:"hold"`
+}
+
+// adminHold serves /firebreak/zones/{name}/{action} and stores/{name}/{action}.
+// Sent twice it does the same as once.
+func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *App) error {
+	return func(w http.ResponseWriter, r *http.Request, a *App) error {
+		switch action := r.PathValue("action"); {
+		case !slices.Contains(holdActions, action):
+			if r.Method != http.MethodPost {
+				return adminNotFound(w, r)
+			}
+			return apiError(http.StatusNotFound, "%s", unrecognized("action", action, holdActions))
+		case r.Method != http.MethodPost:
+			w.Header().Set("Allow", http.MethodPost)
+			return apiError(http.StatusMethodNotAllowed, "%s is not allowed here; use POST", r.Method)
+		}
+		answer := holdAnswer{Zone: r.PathValue("name")}
+		if ofStore {
+			route, ok := a.directory.Lookup(answer.Zone)
+			if !ok {
+				return apiError(http.StatusNotFound, "no store and no key %q in the directory", answer.Zone)
+			}
+			answer.Zone, answer.Store = strings.Clone(route.Zone), strings.Clone(route.Store)
+		} else if err := a.checkKnownZone(answer.Zone); err != nil {
+			return err
+		}
+		var q holdRequest
+		if err := readJSON(w, r, maxRequest, &q); err != nil {
+			return err
+		}
+		if q.For < 0 || len(q.By) > maxHoldText || len(q.Reason) > maxHoldText {
+			return apiError(http.StatusBadRequest, "for must not be negative, by and reason must not be longer than %d bytes", maxHoldText)
+		}
+		a.hold(&answer, r.PathValue("action"), &q)
+		writeJSON(w, http.StatusOK, answer)
+		return nil
+	}
+}
+
+const maxHoldText = 2000
+
+var holdActions = []string{"close", "open", "reset"}
+
+func (a *App) hold(answer *holdAnswer, action string, q *holdRequest) {
+	guard, zone, store := a.Guard(), answer.Zone, answer.Store
+	as := breaker.Open
+	switch action {
+	case "close":
+		as = breaker.Calm
+	case "reset":
+		if store != "" {
+			guard.ResetStore(zone, store, q.By, q.Reason)
+		} else {
+			guard.ResetZone(zone, q.By, q.Reason)
+		}
+		return
+	}
+	var hold breaker.Hold
+	if store != "" {
+		hold = guard.HoldStore(zone, store, as, time.Duration(q.For), q.By, q.Reason)
+	} else {
+		hold = guard.HoldZone(zone, as, time.Duration(q.For), q.By, q.Reason)
+	}
+	answer.Hold = &hold
+}

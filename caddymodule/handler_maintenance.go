@@ -1,0 +1,50 @@
+package caddymodule
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/maintenance"
+)
+
+// untilFurtherNotice is the Retry-After of a switch that says neither when it
+// ends nor when to come again.
+const untilFurtherNotice = time.Minute
+
+// inMaintenance says that a switch refuses the request.
+func (h *Handler) inMaintenance(r *http.Request, a *admission) bool {
+	var secrets []string
+	if len(h.bypasses) > 0 {
+		secrets = h.bypasses.strip(r.Header)
+	}
+	store := a.store
+	if !a.known {
+		store = "" // no switch is for it; those of its zone and of everything hold
+	}
+	sw := h.board.Lookup(a.zone, store)
+	if sw == nil || sw.Mode == maintenance.ReadOnly && readsOnly(r.Method) {
+		return false
+	}
+	if h.bypasses.allow(r, secrets) {
+		a.bypassed = true
+		return false
+	}
+	a.reason, a.message, a.retryAfter = reasonMaintenance, sw.Message, h.untilOver(sw)
+	h.meters.noteMaintenance(a.zone)
+	return true
+}
+
+func readsOnly(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// untilOver is when a client may come again.
+func (h *Handler) untilOver(sw *maintenance.Switch) time.Duration {
+	switch {
+	case sw.RetryAfter > 0:
+		return time.Duration(sw.RetryAfter)
+	case !sw.Until.IsZero():
+		return max(sw.Until.Sub(h.board.Now()), time.Second)
+	}
+	return untilFurtherNotice
+}

@@ -1,0 +1,174 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance"
+)
+
+const stateNamespace = "firebreak.state"
+
+// StateBackend is what a module of the namespace firebreak.state must be: it
+// keeps the operators' switches.
+//
+// Provision must not write anything and must not need the backend to be there:
+// "caddy validate" may run anywhere, and a sidecar must start while its backend
+// is away. To be usable in a Caddyfile it implements caddyfile.Unmarshaler; the
+// dispenser stands before the name of the backend ("state NAME ...").
+type StateBackend interface {
+	// OpenState returns the backend. It is called once for each configuration,
+	// which also closes it. Connections are made when they are first needed.
+	OpenState() (*State, error)
+}
+
+// State is a backend and how to use it.
+type State struct {
+	Backend maintenance.Backend
+
+	// Which state this is, as far as a name can say: two configurations that
+	// give the same identity share what is known while the backend is away.
+	Identity string
+
+	// How often it is asked for changes; how long a call may take. Defaults:
+	// 1s, 2s.
+	Sync, Timeout time.Duration
+}
+
+// boards are the boards that run, by the identity of their state. A
+// configuration that is loaded while the backend is away learns from its
+// predecessor.
+var boards sync.Map // string → *maintenance.Board
+
+// openBoard puts the switches in force that are known, before the first
+// request is served. It changes nothing.
+func (a *App) openBoard() error {
+	state, err := a.openState()
+	if err != nil {
+		return err
+	}
+	a.stateID = state.Identity
+	a.backend = state.Backend
+	options := maintenance.Options{
+		Backend: state.Backend, Sync: state.Sync, Timeout: state.Timeout,
+		Snapshot: snapshotPath(state.Identity), ID: a.instanceID(), Describe: a.describe,
+	}
+	if running, ok := boards.Load(state.Identity); ok {
+		options.Known = running.(*maintenance.Board).View().State
+	}
+	a.board = maintenance.New(options)
+	ctx, cancel := context.WithTimeout(a.ctx, loadPatience)
+	defer cancel()
+	if err := a.board.Load(ctx); err != nil {
+		view := a.board.View()
+		a.log.Warn(logStateStale, zap.Error(err), zap.Int("switches", len(view.State.Switches)), zap.Uint64("revision", view.State.Revision),
+			zap.String("next", "the last known switches are in force; they cannot be changed until the state backend is back"))
+	}
+	return nil
+}
+
+// loadPatience bounds how long a start waits for the state backend.
+const loadPatience = 3 * time.Second
+
+func (a *App) openState() (*State, error) {
+	var module any = &StorageState{}
+	var err error
+	if a.StateRaw != nil {
+		module, err = a.ctx.LoadModule(a, "StateRaw")
+	} else {
+		err = module.(*StorageState).Provision(a.ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	backend, ok := module.(StateBackend)
+	if !ok {
+		return nil, fmt.Errorf("state: %T is no firebreak state backend", module)
+	}
+	return backend.OpenState()
+}
+
+// snapshotPath is where the last known switches are kept for a restart while
+// the backend is away.
+func snapshotPath(identity string) string {
+	sum := sha256.Sum256([]byte(identity))
+	return filepath.Join(caddy.AppDataDir(), "firebreak", "switches-"+hex.EncodeToString(sum[:6])+".ndjson")
+}
+
+// instanceID names this process among the sidecars: the same across reloads,
+// and after a restart in the same container, so that it leaves no ghosts.
+func (a *App) instanceID() string {
+	name := a.Instance
+	if name == "" {
+		name, _ = os.Hostname()
+	}
+	return fmt.Sprintf("%s:%d", name, os.Getpid())
+}
+
+// describe is what the other sidecars are told about this one.
+func (a *App) describe() maintenance.Instance {
+	status := a.Guard().Status()
+	host, _ := os.Hostname()
+	version, _ := caddy.Version()
+	i := maintenance.Instance{
+		Host: host, PID: os.Getpid(), Version: version,
+		Workers: status.Workers, Occupied: status.Occupied, Hung: status.Hung,
+	}
+	for _, zone := range status.Zones {
+		if zone.Zone != config.UnknownZone {
+			i.ZoneCount++
+		}
+		if zone.State != breaker.Calm {
+			i.Zones = append(i.Zones, maintenance.InstanceZone{
+				Zone: zone.Zone, State: zone.State.String(), Since: zone.Since,
+				Live: zone.Live, Hung: zone.Hung, Quarantined: zone.QuarantinedCount,
+			})
+		}
+	}
+	return i
+}
+
+// closeBoard gives the backend back. Requests that are still in flight may go
+// on reading the board.
+func (a *App) closeBoard() {
+	if a.backend != nil {
+		_ = a.backend.Close()
+		a.backend = nil
+	}
+}
+
+// stateBackends are the names of all registered backends, sorted.
+func stateBackends() []string {
+	var names []string
+	for _, module := range caddy.GetModules(stateNamespace) {
+		names = append(names, module.ID.Name())
+	}
+	slices.Sort(names)
+	return names
+}
+
+// knownZones lists every zone that is known to anybody, sorted.
+func (a *App) knownZones() []string {
+	known := append(a.directory.Zones(), slices.Collect(maps.Keys(a.policy.Zones))...)
+	known = append(known, a.Guard().ZoneNames()...)
+	for i := range known {
+		known[i] = strings.Clone(known[i])
+	}
+	slices.Sort(known)
+	return slices.Compact(known)
+}

@@ -1,0 +1,267 @@
+package caddymodule
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance"
+)
+
+func init() {
+	caddy.RegisterModule(RedisState{})
+}
+
+// RedisState keeps the switches in Redis, for a fleet: every sidecar learns of
+// a change at once. While Redis is away the last known switches stay in force.
+// Use a Redis that keeps its data on disk (appendonly yes) and evicts nothing
+// (maxmemory-policy noeviction).
+type RedisState struct {
+	// Addresses, as host:port. One for a single Redis, the sentinels' with
+	// sentinel, some of the nodes' with cluster.
+	Addresses []string `json:"addresses"`
+
+	// The user of Redis' access control list and the password. Placeholders
+	// such as {env.REDIS_PASSWORD} are filled in.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+
+	// The number of the database; a cluster has only 0. Default: 0.
+	DB int `json:"db,omitempty"`
+
+	// What all keys begin with: sidecars with the same prefix share their
+	// switches. Default: firebreak.
+	Prefix string `json:"prefix,omitempty"`
+
+	// The name of the master to ask the sentinels for.
+	Sentinel string `json:"sentinel,omitempty"`
+
+	// The user and password of the sentinels themselves.
+	SentinelUsername string `json:"sentinel_username,omitempty"`
+	SentinelPassword string `json:"sentinel_password,omitempty"`
+
+	// The addresses are nodes of a cluster.
+	Cluster bool `json:"cluster,omitempty"`
+
+	// Encrypt connections.
+	TLS *RedisTLS `json:"tls,omitempty"`
+
+	// How often Redis is asked for changes, beside being told by it. Default: 1s.
+	Sync config.Duration `json:"sync,omitempty"`
+
+	// How long a call may take. Default: 2s.
+	Timeout config.Duration `json:"timeout,omitempty"`
+}
+
+// RedisTLS is how connections are encrypted.
+type RedisTLS struct {
+	// A file with certificates to trust, instead of the system's.
+	CA string `json:"ca,omitempty"`
+
+	// Files of this client's certificate and its key.
+	Cert string `json:"cert,omitempty"`
+	Key  string `json:"key,omitempty"`
+
+	// The name in the server's certificate. Default: the host of the address.
+	ServerName string `json:"server_name,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (RedisState) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  stateNamespace + ".redis",
+		New: func() caddy.Module { return new(RedisState) },
+	}
+}
+
+// Validate checks what can be known without Redis.
+func (s *RedisState) Validate() error {
+	if len(s.Addresses) == 0 {
+		return errors.New("state redis needs an address; write for example: state redis localhost:6379")
+	}
+	for _, address := range s.Addresses {
+		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+			return fmt.Errorf("%q is no address; write for example: localhost:6379", address)
+		}
+	}
+	switch {
+	case len(s.Addresses) > 1 && s.Sentinel == "" && !s.Cluster:
+		return errors.New("several addresses: say cluster if they are nodes of a cluster, or sentinel and the master's name if they are sentinels")
+	case s.Sentinel != "" && s.Cluster:
+		return errors.New("either sentinel or cluster, not both")
+	case s.DB < 0 || s.Cluster && s.DB != 0:
+		return fmt.Errorf("db %d: it must not be negative, and a cluster has only 0", s.DB)
+	case s.Sentinel == "" && (s.SentinelUsername != "" || s.SentinelPassword != ""):
+		return errors.New("a user of the sentinels, but no sentinel")
+	case strings.ContainsAny(s.Prefix, "{}"):
+		return fmt.Errorf("prefix %q: braces are not possible", s.Prefix)
+	case s.TLS != nil && (s.TLS.Cert == "") != (s.TLS.Key == ""):
+		return errors.New("a certificate needs its key")
+	}
+	return checkStateTimes(s.Sync, s.Timeout)
+}
+
+// OpenState returns the backend.
+func (s *RedisState) OpenState() (*State, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	options := maintenance.RedisOptions{
+		Addresses: s.Addresses, MasterName: s.Sentinel, Cluster: s.Cluster, DB: s.DB, Prefix: s.Prefix,
+	}
+	repl := caddy.NewReplacer()
+	for _, field := range []struct {
+		name, value string
+		to          *string
+	}{
+		{"username", s.Username, &options.Username},
+		{"password", s.Password, &options.Password},
+		{"the sentinels' username", s.SentinelUsername, &options.SentinelUsername},
+		{"the sentinels' password", s.SentinelPassword, &options.SentinelPassword},
+	} {
+		value, err := repl.ReplaceOrErr(field.value, true, true)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", field.name, err)
+		}
+		*field.to = value
+	}
+	var err error
+	if options.TLS, err = s.TLS.config(); err != nil {
+		return nil, err
+	}
+	backend, err := maintenance.NewRedis(options)
+	if err != nil {
+		return nil, err
+	}
+	addresses := slices.Sorted(slices.Values(s.Addresses))
+	return &State{
+		Backend:  backend,
+		Identity: fmt.Sprintf("redis %s %s %d %s", strings.Join(addresses, ","), s.Sentinel, s.DB, s.Prefix),
+		Sync:     time.Duration(s.Sync), Timeout: time.Duration(s.Timeout),
+	}, nil
+}
+
+// config reads the files.
+func (t *RedisTLS) config() (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CA != "" {
+		data, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("reading the certificates to trust: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("%s holds no certificate", t.CA)
+		}
+	}
+	if t.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("reading the client's certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+func textOption(usage string, field func(*RedisState) *string) option[RedisState] {
+	return option[RedisState]{usage: usage, min: 1, max: 1, set: func(s *RedisState, args []string) error {
+		*field(s) = args[0]
+		return nil
+	}}
+}
+
+var redisStateOptions = options[RedisState]{block: "firebreak state redis", known: map[string]option[RedisState]{
+	"username": textOption("username firebreak", func(s *RedisState) *string { return &s.Username }),
+	"password": textOption("password {env.REDIS_PASSWORD}", func(s *RedisState) *string { return &s.Password }),
+	"prefix":   textOption("prefix firebreak", func(s *RedisState) *string { return &s.Prefix }),
+	"db":       {usage: "db 1", min: 1, max: 1, set: setRedisDB},
+	"sentinel": {usage: "sentinel mymaster", min: 1, max: 3, set: setSentinel},
+	"cluster":  {usage: "cluster", set: func(s *RedisState, _ []string) error { s.Cluster = true; return nil }},
+	"tls":      {block: parseRedisTLS},
+	"sync":     durationOption("sync 1s", func(s *RedisState) *config.Duration { return &s.Sync }),
+	"timeout":  durationOption("timeout 2s", func(s *RedisState) *config.Duration { return &s.Timeout }),
+}}
+
+func setRedisDB(s *RedisState, args []string) (err error) {
+	if s.DB, err = strconv.Atoi(args[0]); err != nil || s.DB < 0 {
+		return fmt.Errorf("invalid number %q", args[0])
+	}
+	return nil
+}
+
+func setSentinel(s *RedisState, args []string) error {
+	s.Sentinel = args[0]
+	switch len(args) {
+	case 2:
+		s.SentinelPassword = args[1]
+	case 3:
+		s.SentinelUsername, s.SentinelPassword = args[1], args[2]
+	}
+	return nil
+}
+
+var redisTLSOptions = options[RedisTLS]{block: "firebreak state redis tls", known: map[string]option[RedisTLS]{
+	"ca":          {usage: "ca /etc/redis/ca.pem", min: 1, max: 1, set: func(t *RedisTLS, args []string) error { t.CA = args[0]; return nil }},
+	"cert":        {usage: "cert client.pem client.key", min: 2, max: 2, set: func(t *RedisTLS, args []string) error { t.Cert, t.Key = args[0], args[1]; return nil }},
+	"server_name": {usage: "server_name redis.example.com", min: 1, max: 1, set: func(t *RedisTLS, args []string) error { t.ServerName = args[0]; return nil }},
+}}
+
+func parseRedisTLS(d *caddyfile.Dispenser, s *RedisState) error {
+	if d.NextArg() {
+		return d.Errf("firebreak state redis option 'tls' takes a block or nothing, but has '%s'", d.Val())
+	}
+	s.TLS = new(RedisTLS)
+	return redisTLSOptions.parse(d, s.TLS)
+}
+
+// UnmarshalCaddyfile reads
+//
+//	state redis <address...> {
+//	    username <name>
+//	    password <text>
+//	    db       <number>
+//	    prefix   <text>
+//	    sentinel <master> [[<username>] <password>]
+//	    cluster
+//	    tls {
+//	        ca          <file>
+//	        cert        <file> <key>
+//	        server_name <name>
+//	    }
+//	    sync     <duration>
+//	    timeout  <duration>
+//	}
+func (s *RedisState) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the backend's name
+	at := here(d)
+	s.Addresses = d.RemainingArgs()
+	if err := redisStateOptions.parse(d, s); err != nil {
+		return err
+	}
+	if err := s.Validate(); err != nil {
+		return at.WrapErr(err)
+	}
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Validator       = (*RedisState)(nil)
+	_ caddyfile.Unmarshaler = (*RedisState)(nil)
+	_ StateBackend          = (*RedisState)(nil)
+)
