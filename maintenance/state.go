@@ -99,13 +99,18 @@ func (s *State) apply(c *Change) *State {
 	if c.Absorbed != "" {
 		next.Absorbed = append(slices.Clone(s.Absorbed), c.Absorbed)
 	}
+	next.take(c)
+	return next
+}
+
+// take changes a state that nobody else has yet.
+func (s *State) take(c *Change) {
 	for _, t := range c.Clear {
-		delete(next.Switches, t)
+		delete(s.Switches, t)
 	}
 	for _, sw := range c.Set {
-		next.Switches[sw.Target] = sw
+		s.Switches[sw.Target] = sw
 	}
-	return next
 }
 
 // Sorted are all switches: all first, then zones and stores by name.

@@ -31,7 +31,9 @@ type Storage struct {
 	storage certmagic.Storage
 	prefix  string
 	calls   chan struct{} // bounds the calls that a hung storage holds
-	writing sync.Mutex
+
+	writing sync.Mutex // guards below
+	baseAt  uint64     // revision of the base when it was last looked at
 }
 
 // maxCalls is how many calls may be on their way to the storage at a time.
@@ -176,13 +178,18 @@ func (s *Storage) revisions(ctx context.Context) ([]uint64, error) {
 	}
 	list := make([]uint64, 0, len(keys))
 	for _, key := range keys {
-		name, ok := strings.CutSuffix(path.Base(key), ".json")
-		revision, err := strconv.ParseUint(name, 10, 64)
-		if ok && err == nil {
+		if revision, ok := revisionOf(key); ok {
 			list = append(list, revision)
 		}
 	}
 	return sortedRevisions(list), nil
+}
+
+// revisionOf reads a change's key.
+func revisionOf(key string) (uint64, bool) {
+	name, ok := strings.CutSuffix(path.Base(key), ".json")
+	revision, err := strconv.ParseUint(name, 10, 64)
+	return revision, ok && err == nil
 }
 
 // change reads one change; nil if it is not there or broken, which corrupt

@@ -86,7 +86,7 @@ func (s *Storage) whole(ctx context.Context, head *storedHead) (*State, []Corrup
 	if state != nil {
 		from = state.Revision + 1
 	} else {
-		state = &State{}
+		state = &State{Switches: make(map[Target]Switch)}
 		if head.Revision > changesKept {
 			from = head.Revision - changesKept
 			corrupt = append(corrupt, Corrupt{Record: s.key("base.ndjson"), Error: "it is missing; switches set long ago are lost"})
@@ -100,7 +100,7 @@ func (s *Storage) whole(ctx context.Context, head *storedHead) (*State, []Corrup
 		corrupt = append(corrupt, bad...)
 		switch {
 		case c != nil && c.Epoch == head.Epoch:
-			state = state.apply(c)
+			state.take(c)
 			if c.isCut() {
 				corrupt = append(corrupt, Corrupt{Record: s.changeKey(revision), Error: "only the beginning of it was kept"})
 			}

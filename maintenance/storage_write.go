@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"path"
+	"strconv"
 	"time"
 )
 
@@ -42,7 +44,7 @@ func (s *Storage) commit(ctx context.Context, at Head, c *Change) error {
 	if err := s.store(ctx, s.key("head.json"), next); err != nil {
 		return err
 	}
-	if c.Revision%baseEvery == 0 {
+	if c.Revision >= s.baseAt+baseEvery {
 		_ = s.compact(ctx, &next) // the next one may succeed
 	}
 	return nil
@@ -50,6 +52,7 @@ func (s *Storage) commit(ctx context.Context, at Head, c *Change) error {
 
 // wipe removes what an earlier epoch has left behind.
 func (s *Storage) wipe(ctx context.Context) error {
+	s.baseAt = 0
 	if err := s.remove(ctx, s.key("base.ndjson")); err != nil {
 		return err
 	}
@@ -75,11 +78,20 @@ func (s *Storage) remove(ctx context.Context, key string) error {
 // compact renews the base and drops old changes. A state that has holes is not
 // made the base: its records may be mended by hand.
 func (s *Storage) compact(ctx context.Context, head *storedHead) error {
+	base, _, err := s.base(ctx)
+	if err == nil && base != nil && base.Epoch == head.Epoch && base.Revision+baseEvery > head.Revision {
+		s.baseAt = base.Revision // another sidecar did it
+		return nil
+	}
 	state, corrupt, err := s.whole(ctx, head)
 	if err != nil || len(corrupt) > 0 {
 		return err
 	}
 	if err := s.storeBase(ctx, state); err != nil {
+		return err
+	}
+	s.baseAt = head.Revision
+	if err := s.sweep(ctx); err != nil {
 		return err
 	}
 	revisions, err := s.revisions(ctx)
@@ -95,6 +107,26 @@ func (s *Storage) compact(ctx context.Context, head *storedHead) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes what writers left behind that were killed while they wrote:
+// files under temporary names. Nobody else writes there while the lock is held.
+func (s *Storage) sweep(ctx context.Context) error {
+	for _, folder := range []string{"", "changes"} {
+		keys, err := s.storage.List(ctx, s.key(folder), false)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			_, err := strconv.ParseUint(path.Base(key), 10, 64)
+			if _, ours := revisionOf(key); err == nil && !ours {
+				if err := s.remove(ctx, key); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
@@ -136,6 +168,7 @@ func (s *Storage) restore(ctx context.Context, state *State) error {
 	if err := s.storeBase(ctx, state); err != nil {
 		return err
 	}
+	s.baseAt = state.Revision
 	return s.store(ctx, s.key("head.json"), storedHead{state.Head, state.Absorbed})
 }
 
@@ -188,6 +221,9 @@ func (s *Storage) Instances(ctx context.Context) (map[string][]byte, error) {
 		}
 		records, latest := make(map[string]storedInstance, len(keys)), time.Time{}
 		for _, key := range keys {
+			if path.Ext(key) != ".json" {
+				continue // being written
+			}
 			r, err := s.instance(ctx, key)
 			if err != nil {
 				return nil, err

@@ -160,6 +160,8 @@ func (s *Switch) tidy() {
 		s.Except = slices.Clone(s.Except)
 		slices.Sort(s.Except)
 		s.Except = slices.Compact(s.Except)
+	} else {
+		s.Except = nil
 	}
 	s.Since, s.From, s.Until = inUTC(s.Since), inUTC(s.From), inUTC(s.Until)
 }

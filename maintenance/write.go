@@ -136,9 +136,6 @@ func (b *Board) try(ctx context.Context, by Author, edit *Edit) (*State, *Change
 	defer cancel()
 	b.syncing.Lock()
 	defer b.syncing.Unlock()
-	if b.head() != state.Head {
-		return nil, nil, ErrConflict
-	}
 	if err := b.opts.Backend.Commit(ctx, state.Head, c); err != nil {
 		if !errors.Is(err, ErrConflict) {
 			err = fmt.Errorf("writing to the state backend: %w", err)
