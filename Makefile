@@ -34,8 +34,8 @@ test: ## unit, property and in-process tests, with the race detector
 	$(GO) test $(RACE) -count=1 -timeout 15m ./...
 
 .PHONY: e2e
-e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, wrk, h2load (Debian packages; see CONTRIBUTING.md)
-	$(GO) test -tags e2e -count=1 -timeout 40m -v ./e2e/
+e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Debian packages; see CONTRIBUTING.md)
+	$(GO) test -tags e2e -count=1 -timeout 40m -v ./maintenance/ ./e2e/
 
 .PHONY: bench
 bench: build ## print the figures that docs/budgets.md promises
@@ -55,7 +55,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 lint: ## gofumpt, go vet, staticcheck, golangci-lint, tidy go.mod
 	@files=$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go')); \
 	  if [ -n "$$files" ]; then echo "not formatted (make fmt):"; echo "$$files"; exit 1; fi
-	$(GO) vet ./... && $(GO) vet -tags e2e ./e2e/
+	$(GO) vet ./... && $(GO) vet -tags e2e ./e2e/ ./maintenance/
 	$(GO) run $(STATICCHECK) -tags e2e ./...
 	$(GO) run $(GOLANGCI) run --build-tags e2e ./...
 	$(GO) mod tidy -diff

@@ -5,7 +5,9 @@
 package firebreak
 
 import (
-	// Registers the app, the handler, the transport, the directories and the
-	// admin API.
+	// Registers the app, the handler, the transport, the directories, the state
+	// backends and the admin API.
 	_ "github.com/firebreak-proxy/firebreak/caddymodule"
+	// Registers the command "caddy firebreak".
+	_ "github.com/firebreak-proxy/firebreak/cli"
 )

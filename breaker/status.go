@@ -1,6 +1,9 @@
 package breaker
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // State is the observed state of a zone or a store.
 type State uint8
@@ -20,6 +23,17 @@ func (s State) String() string {
 
 // MarshalText writes the state's name.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the state's name, for clients of the admin API.
+func (s *State) UnmarshalText(text []byte) error {
+	for state := Calm; state <= HalfOpen; state++ {
+		if state.String() == string(text) {
+			*s = state
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no state", text)
+}
 
 // Status is the whole picture of the pool.
 type Status struct {

@@ -218,9 +218,13 @@ func TestFromAndUntil(t *testing.T) {
 			at   time.Duration
 			want string
 		}{
-			{0, "b"}, {time.Minute - time.Millisecond, "b"}, {time.Minute + time.Millisecond, ""},
-			{time.Hour - time.Millisecond, ""}, {time.Hour + time.Millisecond, "a"},
-			{2*time.Hour - time.Millisecond, "a"}, {2*time.Hour + time.Millisecond, ""},
+			{0, "b"},
+			{time.Minute - time.Millisecond, "b"},
+			{time.Minute + time.Millisecond, ""},
+			{time.Hour - time.Millisecond, ""},
+			{time.Hour + time.Millisecond, "a"},
+			{2*time.Hour - time.Millisecond, "a"},
+			{2*time.Hour + time.Millisecond, ""},
 		} {
 			time.Sleep(time.Until(now.Add(step.at)))
 			synctest.Wait()

@@ -121,7 +121,7 @@ func redisError(err error) error {
 	if err == nil {
 		return nil
 	}
-	advice := ""
+	var advice string
 	switch text := err.Error(); {
 	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"):
 		advice = "set the right username and password"

@@ -85,7 +85,7 @@ func (r *Redis) History(ctx context.Context, limit int) ([]Change, error) {
 // Watch implements Backend.
 func (r *Redis) Watch(ctx context.Context, changed func()) {
 	subscription := r.client.Subscribe(ctx, r.channel())
-	defer subscription.Close()
+	defer func() { _ = subscription.Close() }()
 	// Also after each new connection: a change may have come in between.
 	news := subscription.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(2 * time.Second))
 	for {

@@ -219,7 +219,7 @@ func (s *Storage) base(ctx context.Context) (*State, []Corrupt, error) {
 	}
 	state, corrupt, err := DecodeState(data)
 	if err != nil {
-		return nil, []Corrupt{{Record: key, Error: err.Error()}}, nil
+		return nil, []Corrupt{{Record: key, Error: err.Error()}}, nil //nolint:nilerr // it is reported as corrupt
 	}
 	for i := range corrupt {
 		corrupt[i].Record = key + ": " + corrupt[i].Record

@@ -1,4 +1,5 @@
 // Command firebreak is Caddy with its standard modules and firebreak built in.
+// Firebreak's commands are at its top level: "firebreak status".
 package main
 
 import (
@@ -9,8 +10,10 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/firebreak-proxy/firebreak"
+	"github.com/firebreak-proxy/firebreak/cli"
 )
 
 func main() {
+	cli.RegisterTopLevel()
 	caddycmd.Main()
 }
