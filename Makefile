@@ -45,7 +45,7 @@ bench: build ## print the figures that docs/budgets.md promises
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in routing caddymodule; do \
+	@for pkg in routing maintenance caddymodule; do \
 	  for f in $$($(GO) test -list '^Fuzz' ./$$pkg | grep ^Fuzz); do \
 	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$pkg || exit 1; \
 	  done; \
