@@ -474,7 +474,7 @@ func TestFleet(t *testing.T) {
 		time.Sleep(time.Second)
 		m.set(func() { m.records["broken"], m.expires["broken"] = []byte("{"), m.clock().Add(time.Hour) })
 		mustChange(t, one, on("a"))
-		time.Sleep(6 * time.Second)
+		time.Sleep(2 * time.Second) // a poll, and what each does to tell of it
 		fleet, err := one.Fleet(t.Context())
 		if err != nil || fleet.Summary() != "2 of 3 apply revision 1" || len(fleet.Corrupt) != 1 {
 			t.Errorf("fleet: %s, corrupt %v, %v", fleet.Summary(), fleet.Corrupt, err)
