@@ -77,11 +77,14 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, a *admission) e
 	return h.routes.ServeHTTP(w, r.WithContext(ctx))
 }
 
+// maxJitter bounds how much later than needed a client is told to come.
+const maxJitter = time.Minute
+
 // retryAfter is the time to wait in seconds: rounded up, and up to a fifth
 // more, so that the clients do not all come back at once.
 func retryAfter(d time.Duration) int {
 	d = max(d, 0)
-	d += time.Duration(rand.Int64N(int64(d)/5 + 1))
+	d += time.Duration(rand.Int64N(int64(min(d/5, maxJitter)) + 1))
 	return max(int((d+time.Second-1)/time.Second), 1)
 }
 

@@ -77,13 +77,13 @@ func render(format mediaFormat, kind *refusalKind) rendered {
 			"<title>" + kind.title + "</title><style>body{font:1.1em/1.5 sans-serif;max-width:32em;margin:15vh auto;padding:0 1em;color:#222}</style></head>\n" +
 			"<body><h1>" + kind.title + "</h1>\n<p>" + kind.message + "</p>\n"
 		if kind.retry {
-			text += "<p>A new try makes sense in " + secondsMark + " s.</p>\n"
+			text += "<p>The next try makes sense in " + secondsMark + ".</p>\n"
 		}
 		text += "</body></html>\n"
 	case formatText:
 		text = kind.message
 		if kind.retry {
-			text += " (in " + secondsMark + " s)"
+			text += " (in " + secondsMark + ")"
 		}
 		text += "\n"
 	case formatGRPC, formats: // no body
@@ -165,8 +165,12 @@ func (rw *refusalWriter) body(format mediaFormat, kind *refusalKind, seconds int
 	}
 	body := make([]byte, 0, len(parts.before)+len(parts.after)+64)
 	body = append(body, parts.before...)
-	if kind.retry {
+	switch {
+	case !kind.retry:
+	case format == formatProblem:
 		body = strconv.AppendInt(body, int64(seconds), 10)
+	default:
+		body = appendWait(body, seconds)
 	}
 	body = append(body, parts.after...)
 	if format != formatProblem {
@@ -179,6 +183,22 @@ func (rw *refusalWriter) body(format mediaFormat, kind *refusalKind, seconds int
 		body = append(append(body, `,"store":`...), quoteJSON(a.store)...)
 	}
 	return append(body, "}\n"...)
+}
+
+// appendWait writes for people how long to wait, rounded up.
+func appendWait(body []byte, seconds int) []byte {
+	n, unit := seconds, " second"
+	switch {
+	case seconds > 2*60*60:
+		n, unit = (seconds+60*60-1)/(60*60), " hour"
+	case seconds > 2*60:
+		n, unit = (seconds+60-1)/60, " minute"
+	}
+	body = append(strconv.AppendInt(body, int64(n), 10), unit...)
+	if n != 1 {
+		body = append(body, 's')
+	}
+	return body
 }
 
 // ownFor is the own body for a zone that fits the format best: one of the

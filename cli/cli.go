@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
@@ -26,7 +27,7 @@ func init() {
 		Long:  "Talks to the admin endpoint of a running server.\n\n" + longCommon,
 		CobraFunc: func(root *cobra.Command) {
 			for _, c := range commands {
-				root.AddCommand(c.cobra(programName() + " firebreak"))
+				root.AddCommand(c.cobra(programName()))
 			}
 		},
 	})
@@ -34,10 +35,14 @@ func init() {
 
 // RegisterTopLevel makes each subcommand a command of its own.
 func RegisterTopLevel() {
+	topLevel = true
 	for _, c := range commands {
 		caddycmd.RegisterCommand(caddycmd.Command{
 			Name: strings.Fields(c.use)[0], Usage: strings.TrimSpace(strings.TrimPrefix(c.use, strings.Fields(c.use)[0])), Short: c.short,
-			CobraFunc: func(cmd *cobra.Command) { c.fill(cmd, programName()) },
+			CobraFunc: func(cmd *cobra.Command) {
+				c.fill(cmd, programName())
+				cmd.SetUsageTemplate(usageTemplate(cmd))
+			},
 		})
 	}
 }
@@ -56,8 +61,27 @@ reached in time; 3 it refused; 4 something is not calm (with --exit-code).
 The admin endpoint is --address, or the environment's FIREBREAK_ADMIN, or the
 one in --config, or Caddy's default, localhost:2019.`
 
-// programName is what this program was called as.
-func programName() string { return filepath.Base(os.Args[0]) }
+// topLevel says that the subcommands are commands of their own.
+var topLevel bool
+
+// programName is what people type before a subcommand.
+func programName() string {
+	name := filepath.Base(os.Args[0])
+	if topLevel {
+		return name
+	}
+	return name + " firebreak"
+}
+
+// usageTemplate is cobra's, with this program's name for that of cobra's root,
+// which is always caddy.
+func usageTemplate(cmd *cobra.Command) string {
+	root := fmt.Sprintf("%q", filepath.Base(os.Args[0]))
+	return strings.NewReplacer(
+		"{{.UseLine}}", "{{"+root+"}}{{slice .UseLine 5}}",
+		"{{.CommandPath}}", "{{"+root+"}}{{slice .CommandPath 5}}",
+	).Replace(cmd.UsageTemplate())
+}
 
 // command is one subcommand.
 type command struct {
@@ -94,6 +118,8 @@ func (c *command) fill(cmd *cobra.Command, program string) {
 		cmd.AddCommand(sub.cobra(program + " " + strings.Fields(c.use)[0]))
 	}
 	if c.run == nil {
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		return
 	}
 	cmd.Long += "\n" + longCommon
@@ -188,11 +214,7 @@ func newSession(cmd *cobra.Command, args []string) (*session, error) {
 // isTerminal says that a file is shown to a person.
 func isTerminal(file any) bool {
 	f, ok := file.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (s *session) text(flag string) string {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -77,6 +78,9 @@ func person() string {
 		if value := os.Getenv(name); value != "" {
 			return value
 		}
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
 	}
 	return ""
 }
@@ -448,4 +452,3 @@ func names(list []string, count int) string {
 	}
 	return text
 }
-

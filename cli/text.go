@@ -95,5 +95,8 @@ func plural(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
+	if strings.HasSuffix(one, "ch") {
+		one += "e"
+	}
 	return fmt.Sprintf("%d %ss", n, one)
 }

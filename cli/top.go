@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 )
@@ -75,8 +76,8 @@ func (s *session) refresh(ctx context.Context, every time.Duration) {
 }
 
 func terminalRows() int {
-	if n, err := strconv.Atoi(os.Getenv("LINES")); err == nil && n > 10 {
-		return n
+	if _, rows, err := term.GetSize(int(os.Stdout.Fd())); err == nil && rows > 10 {
+		return rows
 	}
 	return 24
 }

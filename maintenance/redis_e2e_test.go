@@ -106,7 +106,7 @@ func TestRedisClusterAndACL(t *testing.T) {
 	defer client.Close()
 	for _, command := range [][]any{
 		{"CLUSTER", "ADDSLOTSRANGE", 0, 16383},
-		{"ACL", "SETUSER", "firebreak", "on", ">secret", "~{shop}:*", "&{shop}:*", "+@all"},
+		{"ACL", "SETUSER", "firebreak", "on", ">secret", "~{shop}:*", "&{shop}:*", "+@all", "-@dangerous"},
 		{"ACL", "SETUSER", "default", "resetpass", ">other"},
 	} {
 		if err := client.Do(t.Context(), command...).Err(); err != nil {

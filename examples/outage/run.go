@@ -116,7 +116,12 @@ func background(ctx context.Context, rate float64, zones int, proxy string) {
 // walkThrough says what to try.
 func walkThrough(w io.Writer, o runOptions, which side) {
 	_, port, _ := net.SplitHostPort(o.proxy)
+	address := "" // of the admin endpoint, where it is not the one that firebreak looks for
+	if o.admin != "localhost:2019" && o.admin != "127.0.0.1:2019" {
+		address = " --address " + o.admin
+	}
 	words := strings.NewReplacer(
+		"{firebreak}", o.bin, "{address}", address,
 		"{search}", "localhost:"+port+"/search?key=", "{admin}", o.admin, "{pool}", o.pool,
 		"{control}", o.control, "{title}", which.title(), "{rate}", fmt.Sprint(o.rate),
 		"{zones}", fmt.Sprint(o.zones), "{stores}", fmt.Sprint(o.zones*100), "{workers}", fmt.Sprint(o.workers),
@@ -141,13 +146,17 @@ const walkHead = `
 `
 
 const walkFirebreak = `  3. See firebreak find out:
-       curl {admin}/firebreak/zones/z7
+       {firebreak} zone z7{address}
   4. A store of z7 is refused at once, one of z1 works as before:
        curl -i '{search}s0601'
        curl -i '{search}s0001'
   5. Count the workers that z7 has taken, at the pool itself:
        curl {pool}/pool
-  6. Heal z7 and ask it again:
+  6. Tell the clients of z7, see it in curl and in a browser, take it back:
+       {firebreak} maintenance on zone z7 --message 'Back at 15:00.'{address}
+       curl -i '{search}s0601'
+       {firebreak} maintenance off zone z7{address}
+  7. Heal z7 and ask it again:
        curl -X POST '{control}/heal?zone=z7'
        curl -i '{search}s0601'
 `
