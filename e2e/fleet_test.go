@@ -31,10 +31,11 @@ func TestFleet(t *testing.T) {
 		on := n%2 == 0
 		delays = append(delays, spread(t, fleet, fleet[n%sidecars], on)...)
 	}
-	p99, limit := percentile(delays, 99), time.Second
-	figure(t, "%d changes reached the %d other sidecars in %s at the median, p99 %s, at worst %s, from the call's start", rounds, sidecars-1,
-		ms(percentile(delays, 50)), ms(p99), ms(percentile(delays, 100)))
-	promise(t, p99 <= limit, p99 <= 3*limit, "a change reached the fleet within %s at p99, want at most %s", p99, limit)
+	median, p99, limit := percentile(delays, 50), percentile(delays, 99), time.Second
+	figure(t, "%d changes reached the %d other sidecars in %s at the median, p99 %s, at worst %s, from the call's start",
+		rounds, sidecars-1, ms(median), ms(p99), ms(percentile(delays, 100)))
+	// The median of sidecars that only poll would be half a second.
+	promise(t, p99 <= limit, p99 <= 3*limit && median <= limit/3, "a change reached the fleet within %s at p99, %s at the median; want at most %s at p99", p99, median, limit)
 
 	applied := time.Now()
 	eventually(t, 3*time.Second, "all sidecars say that they apply the latest revision", func() bool {

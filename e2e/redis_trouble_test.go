@@ -218,5 +218,5 @@ func firstAnswer(t *testing.T, p *proxy, what string) {
 		stale = listens(p.admin) && p.status(t).Maintenance.Stale
 		return stale
 	})
-	figure(t, "%s: the first request was answered %.1f s after the start, and refused", what, took.Seconds())
+	figure(t, "%s: the first request was answered %.1f s after the start: %d %s", what, took.Seconds(), first.status, first.refusal)
 }
