@@ -109,7 +109,7 @@ func (h *Handler) fly(w http.ResponseWriter, r *http.Request, next caddyhttp.Han
 		own.Body = (*flightBody)(f)
 	}
 	f.wake.timer.Reset(timeout)
-	go f.run(next, own)
+	h.crew.do(job{f, next, own})
 	return f.wait(r)
 }
 

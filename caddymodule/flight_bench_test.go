@@ -42,7 +42,8 @@ func benchHandler(tb testing.TB) *Handler {
 	guard := breaker.New(policy, breaker.Options{})
 	tb.Cleanup(guard.Close)
 	h := &Handler{}
-	h.log, h.guard, h.directory = zap.NewNop(), guard, oneRoute{}
+	h.log, h.guard, h.directory, h.crew = zap.NewNop(), guard, oneRoute{}, newCrew()
+	tb.Cleanup(h.crew.stop)
 	h.board = maintenance.New(maintenance.Options{})
 	if h.extractor, err = routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "key"}}, routing.ExtractorOptions{}); err != nil {
 		tb.Fatal(err)

@@ -33,6 +33,7 @@ type handlerParts struct {
 	board     *maintenance.Board
 	bypasses  bypasses
 	extractor *routing.Extractor // nil: there are no keys
+	crew      *crew
 	meters    *meters
 	refusals  *refusalWriter
 	routes    caddyhttp.Handler // answers refusals; nil if there are no routes
@@ -41,7 +42,7 @@ type handlerParts struct {
 // Provision makes the handler ready to serve; it does not wait for the app to
 // be started.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.log = ctx.Logger()
+	h.log, h.crew = ctx.Logger(), newCrew()
 	module, err := ctx.App("firebreak")
 	if err != nil {
 		return fmt.Errorf("loading the firebreak app: %w", err)
@@ -127,8 +128,18 @@ func fillPlaceholders(r *http.Request, template string) string {
 	return repl.ReplaceAll(template, "")
 }
 
+// Cleanup ends the goroutines that wait for requests. Those that are still on
+// their way go on.
+func (h *Handler) Cleanup() error {
+	if h.crew != nil {
+		h.crew.stop()
+	}
+	return nil
+}
+
 // Interface guards.
 var (
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
