@@ -408,19 +408,23 @@ func TestForgottenAndBegunAnew(t *testing.T) {
 		newcomer := maintenance.New(maintenance.Options{Backend: m})
 		mustChange(t, newcomer, on("c"))
 		time.Sleep(5 * time.Second)
-		if len(m.log) != 2 || len(m.state.Switches) != 3 {
-			t.Errorf("%d changes, %d switches; want 2 and 3", len(m.log), len(m.state.Switches))
-		}
-		for i, b := range boards {
-			if b.View().State.Head != m.state.Head {
-				t.Errorf("sidecar %d applies %v, the backend has %v", i, b.View().State.Head, m.state.Head)
+		m.set(func() {
+			if len(m.log) != 2 || len(m.state.Switches) != 3 {
+				t.Errorf("%d changes, %d switches; want 2 and 3", len(m.log), len(m.state.Switches))
 			}
-		}
+			for i, b := range boards {
+				if b.View().State.Head != m.state.Head {
+					t.Errorf("sidecar %d applies %v, the backend has %v", i, b.View().State.Head, m.state.Head)
+				}
+			}
+		})
 		mustChange(t, newcomer, off("a"))
 		time.Sleep(5 * time.Second)
-		if boards[1].Lookup("z", "a") != nil || len(m.log) != 3 {
-			t.Errorf("a cleared switch comes back; %d changes", len(m.log))
-		}
+		m.set(func() {
+			if boards[1].Lookup("z", "a") != nil || len(m.log) != 3 {
+				t.Errorf("a cleared switch comes back; %d changes", len(m.log))
+			}
+		})
 	})
 }
 
