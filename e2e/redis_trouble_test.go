@@ -25,29 +25,20 @@ type phase struct {
 // status says so, and all heals by itself. A sidecar beside it, which knows no
 // Redis, serves the same requests at the same time, and tells what is noise.
 func TestRedisTrouble(t *testing.T) {
-	pool := gunicorn(t)
-	network := newNamespace(t)
+	pool, network := gunicorn(t), newNamespace(t)
 	redis := startRedisIn(t, network)
 	switched := gunicornSite(pool, "")
 	switched.app = "state redis " + redis.addr
-	p, peer, beside := startProxy(t, switched), startProxy(t, switched), startProxy(t, gunicornSite(pool, ""))
-	warm(t, p, "/search")
-	p.mustChange(t, http.MethodPut, "maintenance/zones/z12", `{"reason": "disk full"}`)
+	p, peer := startProxy(t, switched), startProxy(t, switched)
+	run := startTrouble(t, p, startProxy(t, gunicornSite(pool, "")))
 	eventually(t, time.Second, "the peer knows", func() bool { return peer.inMaintenance(t, storeName(11, 0)) })
-
-	plan := everyday(p, "/search", 2*time.Minute)
-	plan.Pick = pairs(p, beside)
-	run := &troubleRun{t: t, p: p, traffic: drive(t, plan)}
 	run.phase("well", func() { time.Sleep(5 * time.Second) })
 	run.phase("paused", func() {
 		redis.signal(t, syscall.SIGSTOP)
 		run.away(3500*time.Millisecond, "no answer in time")
 		run.refusesChanges()
 	})
-	run.phase("continued", func() {
-		redis.signal(t, syscall.SIGCONT)
-		run.healed(2 * time.Second)
-	})
+	run.phase("continued", func() { redis.signal(t, syscall.SIGCONT); run.healed(2 * time.Second) })
 	run.phase("killed", func() {
 		redis.kill()
 		run.away(4*time.Second, "connection refused")
@@ -68,10 +59,7 @@ func TestRedisTrouble(t *testing.T) {
 		network.pull(t)
 		run.away(4*time.Second, "no answer in time")
 	})
-	run.phase("joined again", func() {
-		network.plug(t)
-		run.healed(2 * time.Second)
-	})
+	run.phase("joined again", func() { network.plug(t); run.healed(2 * time.Second) })
 	run.phase("well again", func() { time.Sleep(4 * time.Second) })
 	wantSwitches(t, redis, p, peer, newcomer)
 	run.judge()
@@ -113,6 +101,16 @@ type troubleRun struct {
 	p       *proxy
 	traffic *traffic
 	phases  []phase
+}
+
+// startTrouble puts a zone into maintenance and starts the load.
+func startTrouble(t *testing.T, p, beside *proxy) *troubleRun {
+	t.Helper()
+	warm(t, p, "/search")
+	p.mustChange(t, http.MethodPut, "maintenance/zones/z12", `{"reason": "disk full"}`)
+	plan := everyday(p, "/search", 2*time.Minute)
+	plan.Pick = pairs(p, beside)
+	return &troubleRun{t: t, p: p, traffic: drive(t, plan)}
 }
 
 func (r *troubleRun) phase(name string, during func()) {
