@@ -106,6 +106,7 @@ func (s *sidecar) send(t *testing.T, method, path, body string, header ...string
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkDescribed(t, req, body, resp, answer)
 	return resp, string(answer)
 }
 

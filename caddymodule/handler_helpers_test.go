@@ -133,7 +133,7 @@ func (s *sidecar) get(t *testing.T, path string, header ...string) (*http.Respon
 	t.Helper()
 	res, err := s.do(t.Context(), http.MethodGet, path, nil, header...)
 	for range 5 {
-		if !errors.Is(err, syscall.ECONNRESET) {
+		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
 			break
 		}
 		// A reload of Caddy resets what waits to be accepted.
