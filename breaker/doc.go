@@ -56,7 +56,8 @@
 //
 // If requests of several zones are aging and nobody at all was answered
 // lately, the pool is to blame and no verdict is passed on any zone or store.
-// Nor does one pass that would open more than max_open_zones of all zones.
+// Nor is one passed that would open more than max_open_zones of all zones, or by
+// a process that was not run for a while: answers may have been waiting for it.
 // Connections that break while the API server cannot be dialled are its doing.
 //
 // # Invariants

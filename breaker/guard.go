@@ -52,6 +52,7 @@ type Guard struct {
 	noUpstream atomic.Uint64
 	awayAt     atomic.Int64 // when a dial to the API server last failed
 	silentAt   atomic.Int64 // when the whole pool was last seen not to answer anybody
+	heardAt    atomic.Int64 // when the pool was last listened to
 	suspect    atomic.Pointer[suspicion]
 	dropped    atomic.Uint64
 	panics     atomic.Uint64 // bugs survived
@@ -70,6 +71,7 @@ func New(p *config.Policy, opts Options) *Guard {
 	g := &Guard{base: time.Now().Add(-time.Hour), opts: opts, events: make(chan Event, eventBuffer)}
 	g.policy.Store(p)
 	g.zones.Store(&map[string]*zone{})
+	g.heardAt.Store(g.now())
 	ctx, cancel := context.WithCancel(context.Background())
 	g.stop = cancel
 	g.done.Go(func() { g.sweeper(ctx) })
@@ -217,11 +219,18 @@ func (g *Guard) suspectPool(now int64, text string) {
 	}
 }
 
-// silent says that the whole pool answered nobody a moment ago, so that no
-// zone and no store can be told to be the cause.
+// silent says that the whole pool answered nobody a moment ago, or that nobody
+// listened, so that no zone and no store can be told to be the cause.
 func (g *Guard) silent(now int64) bool {
 	at := g.silentAt.Load()
-	return at != 0 && now-at < int64(g.policy.Load().Default.SlowAfter)
+	return at != 0 && now-at < int64(g.policy.Load().Default.SlowAfter) || g.deaf(now)
+}
+
+// deaf says that this process was not run, so that it did not listen to the
+// pool: what looks like the silence of a zone may be its own. It happens on a
+// machine that is overloaded, stopped or moved.
+func (g *Guard) deaf(now int64) bool {
+	return now-g.heardAt.Load() > max(int64(10*sweepEvery), int64(g.policy.Load().Default.SlowAfter)/2)
 }
 
 // awaySince says that the API server could not be dialled at some time since

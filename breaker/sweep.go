@@ -60,6 +60,12 @@ func (g *Guard) sweepZone(ctx context.Context, z *zone) {
 // workers answer some zones by chance.
 func (g *Guard) listen(zones map[string]*zone, now int64) {
 	p := g.policy.Load()
+	if g.deaf(now) { // answers may be waiting to be read
+		g.silentAt.Store(now)
+		g.suspectPool(now, fmt.Sprintf("firebreak itself was not run for %s: this machine is overloaded or was stopped", brief(now-g.heardAt.Load())))
+	}
+	// The time from before any lock was waited for: what was seen is as old.
+	defer g.heardAt.Store(now)
 	aging, active, lastOK := 0, 0, int64(0)
 	for _, z := range zones {
 		ok := z.lastOKAt.Load()

@@ -44,7 +44,7 @@ func (c *crew) do(j job) {
 func (c *crew) member(j job) {
 	for {
 		j.f.run(j.next, j.r)
-		j = job{}
+		j = job{} //nolint:wastedassign // one that waits holds on to no request
 		select {
 		case c.idle <- struct{}{}:
 		default:

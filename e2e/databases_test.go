@@ -142,7 +142,7 @@ func (d *database) fill(z int) error {
 		FROM generate_series(0, %d) n; ANALYZE stores;`, z+1, storesPerZone-1)
 	var out []byte
 	var err error
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		out, err = d.psql("-c", create).CombinedOutput()
 		if err == nil {
 			return nil

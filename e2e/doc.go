@@ -1,6 +1,6 @@
 // Package e2e tests firebreak with parts that other people wrote: gunicorn and
 // PHP-FPM pools of 32 synchronous workers in front of twelve PostgreSQL zones,
-// and curl, wrk and h2load as clients.
+// Redis for the operators' switches, and curl, wrk and h2load as clients.
 //
 // The tests carry the build tag e2e:
 //
@@ -9,7 +9,8 @@
 // A zone breaks when its postmaster and all its backends get SIGSTOP; a store
 // breaks when somebody else holds its row lock. How many workers are occupied
 // is never taken from firebreak: every worker keeps a file that says what it
-// works on, and the tests read these files.
+// works on, and the tests read these files. Redis is cut off by pulling the
+// cable of a network namespace, which needs root.
 //
 // What a test found is printed in lines that start with FIGURE. A missing
 // program fails the tests with the line that installs it; nothing skips.

@@ -13,9 +13,10 @@ import (
 	"time"
 )
 
-// pool is an API server with 32 synchronous workers.
+// pool is an API server with synchronous workers, usually 32.
 type pool struct {
 	addr  string
+	size  int // workers
 	busy  *occupancy
 	build func() *exec.Cmd
 	alive func() bool
@@ -37,7 +38,7 @@ func (p *pool) start(t *testing.T) {
 func (p *pool) booted(t *testing.T) {
 	t.Helper()
 	if p.dir != "" {
-		allBooted(t, p.dir)
+		allBooted(t, p.dir, p.size)
 	}
 }
 
@@ -66,12 +67,12 @@ func startPool(t *testing.T, p *pool, busyDir string) *pool {
 	return p
 }
 
-// allBooted waits until every worker has announced itself.
-func allBooted(t *testing.T, dir string) {
+// allBooted waits until every one of n workers has announced itself.
+func allBooted(t *testing.T, dir string, n int) {
 	t.Helper()
 	eventually(t, time.Minute, "all workers are up", func() bool {
 		entries, _ := os.ReadDir(dir)
-		return len(entries) >= workers
+		return len(entries) >= n
 	})
 }
 
@@ -92,10 +93,15 @@ func busyDirectory(t *testing.T) string {
 // gunicorn starts examples/gunicorn. Extra settings are "NAME=value".
 func gunicorn(t *testing.T, settings ...string) *pool {
 	t.Helper()
+	return gunicornOf(t, workers, settings...)
+}
+
+func gunicornOf(t *testing.T, size int, settings ...string) *pool {
+	t.Helper()
 	addr, dir := freeAddr(t), busyDirectory(t)
 	env := append(os.Environ(),
 		"LISTEN="+addr, "BUSY_DIR="+dir, "STORES="+world.storesCSV, "ZONES="+world.zonesCSV,
-		fmt.Sprintf("WORKERS=%d", workers), "WORKER_TIMEOUT=0", "CONNECT_EARLY=1", "PYTHONDONTWRITEBYTECODE=1")
+		fmt.Sprintf("WORKERS=%d", size), "WORKER_TIMEOUT=0", "CONNECT_EARLY=1", "PYTHONDONTWRITEBYTECODE=1")
 	build := func() *exec.Cmd {
 		cmd := exec.Command("gunicorn", "--config", "gunicorn.conf.py", "--log-level", "warning", "app:application")
 		cmd.Dir = filepath.Join("..", "examples", "gunicorn")
@@ -114,8 +120,8 @@ func gunicorn(t *testing.T, settings ...string) *pool {
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	}
-	p := startPool(t, &pool{addr: addr, build: build, alive: alive, dir: dir}, dir)
-	allBooted(t, dir)
+	p := startPool(t, &pool{addr: addr, size: size, build: build, alive: alive, dir: dir}, dir)
+	allBooted(t, dir, size)
 	return p
 }
 
@@ -143,5 +149,5 @@ func fpm(t *testing.T, terminate time.Duration) *pool {
 		}
 		return cmd
 	}
-	return startPool(t, &pool{addr: addr, build: build, alive: func() bool { return listens(addr) }}, dir)
+	return startPool(t, &pool{addr: addr, size: workers, build: build, alive: func() bool { return listens(addr) }}, dir)
 }

@@ -67,9 +67,10 @@ func startBehind(cmd *exec.Cmd) error {
 	return syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, 10)
 }
 
-// killGroup kills a command with all its children and waits for it.
+// killGroup kills a command with all its children and waits for it, unless that
+// has been done.
 func killGroup(cmd *exec.Cmd) {
-	if cmd == nil || cmd.Process == nil {
+	if cmd == nil || cmd.Process == nil || cmd.ProcessState != nil {
 		return
 	}
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)

@@ -23,12 +23,15 @@ type proxy struct {
 	addr    string // where clients ask
 	admin   string
 	guarded bool // with the firebreak app
+	home    string
+	env     []string
 	cmd     *exec.Cmd
 }
 
 // site is what a test's Caddyfile holds beside addresses.
 type site struct {
 	pool     int    // workers; 0: the firebreak app is left out
+	app      string // more options of the firebreak app
 	zone     string // more options of "zone *"
 	handlers string // directives of the site
 	servers  string // the global option "servers"
@@ -36,7 +39,7 @@ type site struct {
 
 // gunicornSite is the Caddyfile a README would show for gunicorn.
 func gunicornSite(p *pool, zoneOptions string) site {
-	return site{pool: workers, zone: zoneOptions, handlers: guard + fmt.Sprintf(`
+	return site{pool: p.size, zone: zoneOptions, handlers: guard + fmt.Sprintf(`
 	reverse_proxy %s {
 		transport firebreak
 	}`, p.addr)}
@@ -64,13 +67,14 @@ func (s site) caddyfile(addr, admin string) string {
 		fmt.Fprintf(&b, `	firebreak {
 		workers %d
 		directory file %s
+		%s
 		zone * {
 			timeout 2s
 			max_inflight 25%%
 			%s
 		}
 	}
-`, s.pool, world.storesCSV, s.zone)
+`, s.pool, world.storesCSV, s.app, s.zone)
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	fmt.Fprintf(&b, "}\n\nhttp://:%s {\n\tbind 127.0.0.1%s\n}\n", port, s.handlers)
@@ -92,26 +96,48 @@ func binary() (string, error) {
 // startProxy runs the binary with the site and waits until it listens.
 func startProxy(t *testing.T, s site) *proxy {
 	t.Helper()
-	p := &proxy{addr: freeAddr(t), admin: freeAddr(t), guarded: s.pool > 0}
-	home := t.TempDir()
-	config := filepath.Join(home, "Caddyfile")
-	if err := os.WriteFile(config, []byte(s.caddyfile(p.addr, p.admin)), 0o644); err != nil {
+	p := newProxy(t, s, freeAddr(t), freeAddr(t))
+	p.start(t)
+	p.listening(t)
+	return p
+}
+
+// newProxy prepares a proxy: its configuration, and a home of its own.
+func newProxy(t *testing.T, s site, addr, admin string, env ...string) *proxy {
+	t.Helper()
+	p := &proxy{addr: addr, admin: admin, guarded: s.pool > 0, home: t.TempDir()}
+	p.env = append(os.Environ(), "HOME="+p.home, "XDG_DATA_HOME="+p.home, "XDG_CONFIG_HOME="+p.home)
+	p.env = append(p.env, env...)
+	if err := os.WriteFile(p.config(), []byte(s.caddyfile(addr, admin)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(world.firebreak, "run", "--config", config, "--adapter", "caddyfile")
-	p.cmd.Env = append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
-	logs := logTo(t, p.cmd, "firebreak.log")
-	if err := as(p.cmd, "root"); err != nil {
+	return p
+}
+
+func (p *proxy) config() string { return filepath.Join(p.home, "Caddyfile") }
+
+// start runs the process, again if it has ended.
+func (p *proxy) start(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command(world.firebreak, "run", "--config", p.config(), "--adapter", "caddyfile")
+	cmd.Env = p.env
+	logTo(t, cmd, "firebreak.log")
+	if err := as(cmd, "root"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { killGroup(p.cmd) })
-	eventually(t, 20*time.Second, "the proxy listens; its log: "+tail(logs, 5), func() bool {
+	p.cmd = cmd
+	t.Cleanup(func() { killGroup(cmd) })
+}
+
+// listening waits until the process does.
+func (p *proxy) listening(t *testing.T) {
+	t.Helper()
+	eventually(t, 20*time.Second, "the proxy at "+p.addr+" listens", func() bool {
 		return listens(p.addr) && listens(p.admin)
 	})
-	return p
 }
 
 func listens(addr string) bool {
@@ -145,6 +171,12 @@ type poolStatus struct {
 	Hung        int          `json:"hung"`
 	PoolSuspect bool         `json:"pool_suspect"`
 	Zones       []zoneStatus `json:"zones"`
+	Maintenance struct {
+		Revision uint64 `json:"revision"`
+		Stale    bool   `json:"stale"`
+		Problem  string `json:"problem"`
+		InForce  int    `json:"in_force"`
+	} `json:"maintenance"`
 }
 
 // zoneStatus is what the tests read of GET /firebreak/zones/{zone}.

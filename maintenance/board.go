@@ -36,7 +36,7 @@ type Options struct {
 	Describe func() Instance
 
 	// How long a record counts if it is not renewed. It is renewed three times
-	// as often. Default: 15s.
+	// as often, and soon after each change. Default: 15s.
 	Lease time.Duration
 }
 
@@ -48,6 +48,7 @@ type Board struct {
 	rules   atomic.Pointer[rules]
 	events  chan Event
 	dropped atomic.Uint64
+	changed chan struct{} // the state is another one; holds at most one word
 	wall    func() time.Time
 
 	writing sync.Mutex // held while a change is made
@@ -70,7 +71,7 @@ func New(opts Options) *Board {
 	opts.Sync = orDefault(opts.Sync, time.Second)
 	opts.Timeout = orDefault(opts.Timeout, 2*time.Second)
 	opts.Lease = orDefault(opts.Lease, 15*time.Second)
-	b := &Board{opts: opts, events: make(chan Event, 256), wall: time.Now}
+	b := &Board{opts: opts, events: make(chan Event, 256), changed: make(chan struct{}, 1), wall: time.Now}
 	b.began = b.wall()
 	b.state = &State{}
 	b.rules.Store(&rules{})
@@ -267,6 +268,10 @@ func (b *Board) adopt(s *State, corrupt []Corrupt) {
 		old = s
 	}
 	b.tellChanges(old, s, corrupt, now)
+	select {
+	case b.changed <- struct{}{}:
+	default:
+	}
 }
 
 // putInForce makes the rules anew. Call it with mu held.
@@ -366,6 +371,10 @@ func (b *Board) turn() {
 	b.tellTurns(state, old, now)
 }
 
+// publishPause bounds how often a sidecar tells the fleet which of many changes
+// it applies, and keeps a fleet from telling all at once.
+const publishPause = 300 * time.Millisecond
+
 // keepPublished tells the fleet about this sidecar, and that it is gone at the
 // end.
 func (b *Board) keepPublished(ctx context.Context) {
@@ -373,6 +382,8 @@ func (b *Board) keepPublished(ctx context.Context) {
 		b.publish(ctx)
 		select {
 		case <-ctx.Done():
+		case <-b.changed:
+			_ = pause(ctx, time.Duration((0.5+rand.Float64())*float64(publishPause)))
 		case <-time.After(jitter(b.opts.Lease / 3)):
 		}
 	}

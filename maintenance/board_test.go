@@ -408,19 +408,23 @@ func TestForgottenAndBegunAnew(t *testing.T) {
 		newcomer := maintenance.New(maintenance.Options{Backend: m})
 		mustChange(t, newcomer, on("c"))
 		time.Sleep(5 * time.Second)
-		if len(m.log) != 2 || len(m.state.Switches) != 3 {
-			t.Errorf("%d changes, %d switches; want 2 and 3", len(m.log), len(m.state.Switches))
-		}
-		for i, b := range boards {
-			if b.View().State.Head != m.state.Head {
-				t.Errorf("sidecar %d applies %v, the backend has %v", i, b.View().State.Head, m.state.Head)
+		m.set(func() {
+			if len(m.log) != 2 || len(m.state.Switches) != 3 {
+				t.Errorf("%d changes, %d switches; want 2 and 3", len(m.log), len(m.state.Switches))
 			}
-		}
+			for i, b := range boards {
+				if b.View().State.Head != m.state.Head {
+					t.Errorf("sidecar %d applies %v, the backend has %v", i, b.View().State.Head, m.state.Head)
+				}
+			}
+		})
 		mustChange(t, newcomer, off("a"))
 		time.Sleep(5 * time.Second)
-		if boards[1].Lookup("z", "a") != nil || len(m.log) != 3 {
-			t.Errorf("a cleared switch comes back; %d changes", len(m.log))
-		}
+		m.set(func() {
+			if boards[1].Lookup("z", "a") != nil || len(m.log) != 3 {
+				t.Errorf("a cleared switch comes back; %d changes", len(m.log))
+			}
+		})
 	})
 }
 
@@ -474,7 +478,7 @@ func TestFleet(t *testing.T) {
 		time.Sleep(time.Second)
 		m.set(func() { m.records["broken"], m.expires["broken"] = []byte("{"), m.clock().Add(time.Hour) })
 		mustChange(t, one, on("a"))
-		time.Sleep(6 * time.Second)
+		time.Sleep(2 * time.Second) // a poll, and what each does to tell of it
 		fleet, err := one.Fleet(t.Context())
 		if err != nil || fleet.Summary() != "2 of 3 apply revision 1" || len(fleet.Corrupt) != 1 {
 			t.Errorf("fleet: %s, corrupt %v, %v", fleet.Summary(), fleet.Corrupt, err)

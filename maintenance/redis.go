@@ -123,6 +123,8 @@ func redisError(err error) error {
 	}
 	var advice string
 	switch text := err.Error(); {
+	case errors.Is(err, context.DeadlineExceeded):
+		advice = "no answer in time: is it stopped, overloaded, or cut off from here?"
 	case strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "WRONGPASS"):
 		advice = "set the right username and password"
 	case strings.HasPrefix(text, "NOPERM"):
