@@ -14,8 +14,8 @@ const failuresInRow = 3
 // The service is asked whether it is back after probeFirst, then less and less
 // often.
 const (
-	probeFirst   = 500 * time.Millisecond
-	probeSeldom  = 5 * time.Second
+	probeFirst  = 500 * time.Millisecond
+	probeSeldom = 5 * time.Second
 )
 
 // health knows whether the service answers. The zero value takes it for well.

@@ -1,4 +1,4 @@
-// Package postgres is a directory of stores that is read from a table, or with
+// Package pgtable is a directory of stores that is read from a table, or with
 // a query, of PostgreSQL: as a whole at the start, again on an interval, and
 // when a notification says that it changed.
 //
@@ -12,4 +12,4 @@
 //   - While the database is away the last good table stays, and outlives a
 //     restart in a snapshot on disk.
 //   - Nothing is written to the database: the session is read only.
-package postgres
+package pgtable
