@@ -46,6 +46,7 @@ type entry struct {
 	fresh moment       // good until then
 	until moment       // given until then, if there is no better one
 	renew atomic.Int64 // a moment: not asked for again before
+	tried atomic.Bool  // it was asked for again
 }
 
 // base is a table of stores beside the single answers: the service's list, or
@@ -133,16 +134,23 @@ func (f finding) ok() bool { return f.how >= howCached }
 // old asked for again.
 func (d *Directory) recall(key string, now moment, renew bool) finding {
 	if e, ok := d.known.get(key); ok && now < e.until {
-		due := renew && d.due(e, now)
+		due, inVain := renew && d.due(e, now), false
+		if due {
+			// Asked for lately, and yet not renewed: whoever waited now would
+			// learn nothing.
+			inVain = e.tried.Swap(true) && now-e.fresh < moment(d.opts.TTL)
+		}
+		switch {
+		case !due:
+		case now < e.fresh, inVain:
+			d.askAgain(key)
+		case !d.health.down():
+			return finding{route: e.route, how: howStale, ask: true}
+		}
 		if now < e.fresh {
-			if due {
-				d.askAgain(key)
-			}
 			return finding{route: e.route, how: howCached}
 		}
-		// If it is not due it was asked for lately, in vain: whoever waited now
-		// would learn nothing.
-		return finding{route: e.route, how: howStale, ask: due && !d.health.down()}
+		return finding{route: e.route, how: howStale}
 	}
 	if until, ok := d.unknown.get(key); ok && now < until {
 		return finding{how: howUnknown}

@@ -1,8 +1,10 @@
 package lookup
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -60,6 +62,8 @@ type Options struct {
 	// Log is told what happens, on the goroutine it happens on.
 	// Default: nobody is told.
 	Log func(routing.SourceEvent)
+
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // of tests
 }
 
 // The defaults.

@@ -57,25 +57,24 @@ func (d *Directory) renewKey(key string) {
 
 // keepListed reads the list at once, and again and again.
 func (d *Directory) keepListed(ctx context.Context) {
-	pause, failing := time.Duration(0), false
+	pause, retry := time.Duration(0), time.Duration(0) // retry: 0 if the last one was good
 	for sleep(ctx, pause) {
 		began := time.Now()
 		table, err := d.readList(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			if !failing {
-				d.opts.Log(d.event(routing.SourceRefused, err))
-			}
-			failing = true
-			pause = min(max(2*pause, time.Second), d.opts.ListEvery)
-			pause += jitter(pause / 5)
+		if err == nil {
+			d.putList(table, time.Since(began), retry > 0)
+			retry = 0
+			pause = d.opts.ListEvery - jitter(d.opts.ListEvery/10)
 			continue
 		}
-		d.putList(table, time.Since(began), failing)
-		failing = false
-		pause = d.opts.ListEvery - jitter(d.opts.ListEvery/10)
+		if retry == 0 {
+			d.opts.Log(d.event(routing.SourceRefused, err))
+		}
+		retry = min(max(2*retry, time.Second), d.opts.ListEvery)
+		pause = retry + jitter(retry/5)
 	}
 }
 

@@ -24,6 +24,10 @@ type service struct {
 var errUnknown = errors.New("no such store")
 
 func newService(o *Options) *service {
+	dial := o.dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: maxTimeout}).DialContext
+	}
 	return &service{
 		url:    newTemplate(o.URL, "{key}"),
 		list:   newTemplate(o.List, "{after}"),
@@ -32,7 +36,7 @@ func newService(o *Options) *service {
 			// No proxy of the environment and no redirects: the question goes to
 			// the address that was configured or nowhere.
 			Transport: &http.Transport{
-				DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+				DialContext:         dial,
 				MaxConnsPerHost:     o.MaxConcurrent + 1, // and the list
 				MaxIdleConnsPerHost: o.MaxConcurrent + 1,
 				IdleConnTimeout:     time.Minute,
