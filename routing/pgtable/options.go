@@ -61,10 +61,11 @@ var (
 // Check reports what is wrong with the options. It reads the environment and
 // files that libpq would, and connects to nobody. Errors hold no password.
 func (o *Options) Check() error {
-	if _, err := o.config(); err != nil {
+	if err := o.CheckForm(); err != nil {
 		return err
 	}
-	return o.CheckForm()
+	_, err := o.config()
+	return err
 }
 
 // CheckForm is Check without a look at the DSN's settings.
