@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,6 +36,7 @@ type site struct {
 	zone     string // more options of "zone *"
 	handlers string // directives of the site
 	servers  string // the global option "servers"
+	source   string // of the directory; empty: the file of all stores
 }
 
 // gunicornSite is the Caddyfile a README would show for gunicorn.
@@ -66,7 +68,7 @@ func (s site) caddyfile(addr, admin string) string {
 	if s.pool > 0 {
 		fmt.Fprintf(&b, `	firebreak {
 		workers %d
-		directory file %s
+		directory %s
 		%s
 		zone * {
 			timeout 2s
@@ -74,7 +76,7 @@ func (s site) caddyfile(addr, admin string) string {
 			%s
 		}
 	}
-`, s.pool, world.storesCSV, s.app, s.zone)
+`, s.pool, cmp.Or(s.source, "file "+world.storesCSV), s.app, s.zone)
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	fmt.Fprintf(&b, "}\n\nhttp://:%s {\n\tbind 127.0.0.1%s\n}\n", port, s.handlers)
