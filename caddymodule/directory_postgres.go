@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -110,7 +109,7 @@ func (p *PostgresDirectory) options() (o pgtable.Options, err error) {
 	if err := o.Check(); err != nil {
 		return o, err
 	}
-	database, err := pgconn.ParseConfig(o.DSN)
+	database, err := pgtable.Config(o.DSN)
 	if err != nil {
 		return o, err
 	}

@@ -100,7 +100,7 @@ func TestHTTPDirectory(t *testing.T) {
 		t.Errorf("asked %d times more after other settings, want 1", n-asked)
 	}
 	if _, metrics := s.ask(t, http.MethodGet, "/metrics"); !strings.Contains(metrics, `caddy_firebreak_directory_lookups_total{result="asked"} 1`) ||
-		!strings.Contains(metrics, "caddy_firebreak_directory_down 0") {
+		!strings.Contains(metrics, "\ncaddy_firebreak_directory_down 0\n") {
 		t.Error("the metrics do not tell of the directory")
 	}
 }
@@ -206,7 +206,7 @@ func TestPostgresDirectoryAway(t *testing.T) {
 	}
 	eventually(t, "the metrics say that the database is down", func() bool {
 		_, metrics := s.ask(t, http.MethodGet, "/metrics")
-		return strings.Contains(metrics, "caddy_firebreak_directory_down 1")
+		return strings.Contains(metrics, "\ncaddy_firebreak_directory_down 1\n")
 	})
 }
 

@@ -125,7 +125,8 @@ func strictSite(p *pool, source string) site {
 // directoryDown is what the metrics say.
 func (p *proxy) directoryDown(t *testing.T) bool {
 	t.Helper()
-	return strings.Contains(string(p.page(t, "/metrics")), "caddy_firebreak_directory_down 1")
+	// The line itself, not its help.
+	return strings.Contains(string(p.page(t, "/metrics")), "\ncaddy_firebreak_directory_down 1\n")
 }
 
 // zoneOfStore is where the proxy thinks that a store lives: "" if nowhere.

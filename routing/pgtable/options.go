@@ -93,7 +93,26 @@ func (o *Options) CheckForm() error {
 }
 
 func (o *Options) config() (*pgconn.Config, error) {
-	config, err := pgconn.ParseConfig(o.DSN)
+	config, err := Config(o.DSN)
+	if err != nil {
+		return nil, err
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "firebreak"
+	}
+	return config, nil
+}
+
+// libpqOnly are settings of libpq that its server does not know. The driver
+// does not know them either, and would send them on.
+var libpqOnly = []string{
+	"gssencmode", "gsslib", "gssdelegation", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+	"tcp_user_timeout", "sslcompression", "sslcrl", "sslcrldir", "load_balance_hosts",
+}
+
+// Config reads a DSN as libpq would. Errors hold no password.
+func Config(dsn string) (*pgconn.Config, error) {
+	config, err := pgconn.ParseConfig(dsn)
 	if err != nil {
 		var outer *pgconn.ParseConfigError
 		if errors.As(err, &outer) && outer.Unwrap() != nil {
@@ -101,8 +120,8 @@ func (o *Options) config() (*pgconn.Config, error) {
 		}
 		return nil, fmt.Errorf("the database's address: %w", err)
 	}
-	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = "firebreak"
+	for _, name := range libpqOnly {
+		delete(config.RuntimeParams, name)
 	}
 	return config, nil
 }
