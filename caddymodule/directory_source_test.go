@@ -1,19 +1,19 @@
 package caddymodule_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"encoding/json"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -280,4 +280,35 @@ func TestUpstreamsByZone(t *testing.T) {
 		_, body := s.get(t, "/api?key=s1")
 		return body == "two"
 	})
+}
+
+// TestSourceEnds: after reloads that change the directory, and after the end,
+// nothing of a source is left behind.
+func TestSourceEnds(t *testing.T) {
+	service := newLookupService(t)
+	site := fmt.Sprintf(keyed, "")
+	s := startSidecar(t, httpDirectory(service, ""), site)
+	for n := range 10 {
+		directory := httpDirectory(service, fmt.Sprintf("ttl %dm\nlist %s/", n+1, service.URL))
+		database := n%3 == 0
+		if database { // one that hangs: the service does not speak its protocol
+			directory = fmt.Sprintf("workers 32\ndirectory postgres postgres://u%d@%s/shop {\ntable stores\n}", n, service.Listener.Addr())
+		}
+		if err := s.load(directory, site); err != nil {
+			t.Fatal(err)
+		}
+		if !database {
+			s.get(t, "/?key=a1")
+		}
+	}
+	running := func() (n int) {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return strings.Count(string(stacks), "routing/lookup.(*Directory).Run(") + strings.Count(string(stacks), "routing/pgtable.(*Directory).Run(")
+	}
+	eventually(t, "the directory in force runs alone", func() bool { return running() == 1 })
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no directory runs", func() bool { return running() == 0 })
 }

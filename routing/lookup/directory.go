@@ -152,12 +152,15 @@ func (d *Directory) recall(key string, now moment, renew bool) finding {
 		}
 		return finding{route: e.route, how: howStale}
 	}
-	if until, ok := d.unknown.get(key); ok && now < until {
+	until, denied := d.unknown.get(key)
+	if denied && now < until {
 		return finding{how: howUnknown}
 	}
 	if b := d.base.Load(); b != nil {
-		if route, ok := b.Lookup(key); ok {
-			if renew && !d.current(b) {
+		current := d.current(b)
+		// What is older than the service's last word on the key does not count.
+		if route, ok := b.Lookup(key); ok && (current || !denied) {
+			if renew && !current {
 				d.askAgain(key)
 			}
 			return finding{route: route, how: howListed}

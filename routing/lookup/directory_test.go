@@ -222,6 +222,50 @@ func TestGone(t *testing.T) {
 	})
 }
 
+// TestOneKeyHangs: a key that the service has no answer to costs its requests
+// the timeout once in a while, and the others nothing.
+func TestOneKeyHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stage(t, lookup.Options{Timeout: 300 * time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/stuck" {
+				hang(w, r)
+				return
+			}
+			shop(w, r)
+		})
+		for n := range 10 {
+			s.wants(t, "stuck", "", 300*time.Millisecond)
+			for range 9 {
+				time.Sleep(100 * time.Millisecond)
+				s.wants(t, "stuck", "", 0)
+			}
+			s.wants(t, fmt.Sprint("s", n), "z1", 0)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := s.diary.count(routing.SourceLost); n != 0 {
+			t.Errorf("told %d times that the service is down", n)
+		}
+	})
+}
+
+// TestGoneSinceRestart: the service's word counts more than what was known
+// before a restart, for as long as it is known.
+func TestGoneSinceRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := lookup.Options{Snapshot: filepath.Join(t.TempDir(), "stores.csv"), NegativeTTL: 10 * time.Second}
+		s := stage(t, o, shop)
+		s.wants(t, "s1", "z1", 0)
+		s.stop()
+		s.set(http.NotFound)
+		s.open(t, o)
+		s.wants(t, "s1", "z1", 0)
+		for range 5 {
+			time.Sleep(11 * time.Second)
+			s.wants(t, "s1", "", 0)
+		}
+	})
+}
+
 // TestBounds: so many questions at the service, so many waiting, and no more.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -116,6 +116,7 @@ func (d *Directory) question(ctx context.Context, key string, f *flight) (tell [
 	case errors.Is(err, errNotUsable):
 		tell = append(d.lives(), d.distrust(key, err)...)
 	default:
+		d.rest(key)
 		if d.health.failed(key) {
 			tell = append(tell, d.event(routing.SourceLost, err))
 		}
@@ -132,6 +133,20 @@ func (d *Directory) lives() []routing.SourceEvent {
 		return []routing.SourceEvent{d.event(routing.SourceBack, nil)}
 	}
 	return nil
+}
+
+// rest keeps requests for a key that the service has no answer to from waiting
+// for it one after the other.
+func (d *Directory) rest(key string) {
+	if _, ok := d.known.get(key); ok {
+		return // has its own pause
+	}
+	if b := d.base.Load(); b != nil {
+		if _, ok := b.Lookup(key); ok {
+			return
+		}
+	}
+	d.unknown.put(key, d.now()+moment(d.retry()))
 }
 
 // distrust keeps an answer that cannot be used from being asked for with every
