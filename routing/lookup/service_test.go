@@ -197,7 +197,8 @@ func (s *scene) open(t *testing.T, o lookup.Options) {
 	t.Cleanup(s.stop)
 }
 
-// wants asks for a key and compares the zone and the time the answer took.
+// wants asks for a key and compares the zone and the time the answer took. It
+// returns when all that follows from the question is done.
 func (s *scene) wants(t *testing.T, key, zone string, took time.Duration) {
 	t.Helper()
 	began := time.Now()
@@ -208,6 +209,7 @@ func (s *scene) wants(t *testing.T, key, zone string, took time.Duration) {
 	if got := time.Since(began); got != took {
 		t.Errorf("%s: took %s, want %s", key, got, took)
 	}
+	synctest.Wait()
 }
 
 func inBubble(t *testing.T, name string, test func(*testing.T)) {
