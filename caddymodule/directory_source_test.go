@@ -309,7 +309,9 @@ func TestSourceEnds(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "the directory in force runs alone", func() bool { return running("routing/lookup.(*Directory).Run(", "routing/pgtable.(*Directory).Run(") == 1 })
+	eventually(t, "the directory in force runs alone", func() bool {
+		return running("routing/lookup.(*Directory).Run(", "routing/pgtable.(*Directory).Run(") == 1
+	})
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}

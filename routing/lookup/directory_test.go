@@ -319,8 +319,10 @@ func TestUselessAnswers(t *testing.T) {
 		"not UTF-8": {say("{\"store\":\"\xff\",\"zone\":\"z1\"}"), routing.SourceLost, "UTF-8"},
 		"huge":      {say(`{"store":"` + strings.Repeat("s", 100_000) + `"}`), routing.SourceLost, "longer than 65536"},
 		"status":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, routing.SourceLost, "403"},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
-			routing.SourceLost, "302"},
+		"redirect": {
+			func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
+			routing.SourceLost, "302",
+		},
 		"no store":  {say(`{}`), routing.SourceBadAnswer, "store is empty"},
 		"null":      {say(`null`), routing.SourceBadAnswer, "store is empty"},
 		"no zone":   {say(`{"store":"s1"}`), routing.SourceBadAnswer, "zone is empty"},
