@@ -236,7 +236,8 @@ func TestPostgresDirectory(t *testing.T) {
 	source := fmt.Sprintf("postgres %q {\n\t\t\ttable shops\n\t\t\tnotify shops_changed\n\t\t\trefresh 1s\n\t\t\ttimeout 2s\n\t\t}", db.dsn())
 	p, beside := startProxy(t, strictSite(pool, source)), startProxy(t, strictSite(pool, ""))
 	second := answering("")
-	second.source, second.handlers = source, strictly+"\n\trespond ok"
+	// What it learns in time it was told.
+	second.source, second.handlers = strings.Replace(source, "refresh 1s", "refresh 1m", 1), strictly+"\n\trespond ok"
 	restarted := startProxy(t, second)
 	if got := p.zoneOfStore(t, "key-s017"); got != "z01" {
 		t.Errorf("a key leads to zone %q", got)
@@ -244,7 +245,7 @@ func TestPostgresDirectory(t *testing.T) {
 	warm(t, p, "/search")
 	run := driveBeside(t, p, beside)
 	run.phase("well", false, func() {
-		db.notices(t, p)
+		db.notices(t, restarted)
 		db.refusesBroken(t, p)
 	})
 	run.phase("frozen", true, func() { db.freeze(); run.away(4 * time.Second) })

@@ -43,9 +43,12 @@ func (c *cache[V]) part(key string) *lru.Cache[string, V] {
 	return c.parts[maphash.String(c.seed, key)%uint64(len(c.parts))]
 }
 
-func (c *cache[V]) get(key string) (V, bool) { return c.part(key).Get(key) }
-func (c *cache[V]) put(key string, value V)  { c.part(key).Add(key, value) }
-func (c *cache[V]) remove(key string)        { c.part(key).Remove(key) }
+// get does not make an entry the one used last, which would take the lock from
+// all others: what is in use is put again when it is renewed.
+func (c *cache[V]) get(key string) (V, bool) { return c.part(key).Peek(key) }
+
+func (c *cache[V]) put(key string, value V) { c.part(key).Add(key, value) }
+func (c *cache[V]) remove(key string)       { c.part(key).Remove(key) }
 
 func (c *cache[V]) size() (n int) {
 	for _, part := range c.parts {
@@ -54,8 +57,7 @@ func (c *cache[V]) size() (n int) {
 	return n
 }
 
-// each calls do with every entry, those used last at the end of each part. It
-// holds no lock meanwhile.
+// each calls do with every entry. It holds no lock meanwhile.
 func (c *cache[V]) each(do func(key string, value V)) {
 	for _, part := range c.parts {
 		for _, key := range part.Keys() {

@@ -5,9 +5,9 @@
 //	200 {"store":"s1","zone":"z1","keys":["k1","k2"]}
 //	404 no such store
 //
-// Answers are kept in an LRU and asked for again in the background before they
-// are too old, so that a store in use never waits. What is known outlives the
-// service: while it is down, old answers are given.
+// Answers are kept in an LRU, by the time of the answer, and asked for again in
+// the background before they are too old, so that a store in use never waits.
+// What is known outlives the service: while it is down, old answers are given.
 //
 // Invariants:
 //
