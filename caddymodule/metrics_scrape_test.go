@@ -220,7 +220,9 @@ func TestCulpritsAreNamedWhileTheyLast(t *testing.T) {
 		slot.Hang()
 		slots = append(slots, slot)
 	}
-	count := func() int { return bytes.Count(s.scrape(t, acceptText), []byte("\n"+metricPrefix+"culprit_worker_seconds{")) }
+	count := func() int {
+		return bytes.Count(s.scrape(t, acceptText), []byte("\n"+metricPrefix+"culprit_worker_seconds{"))
+	}
 	if got := count(); got != mostCulprits {
 		t.Errorf("%d culprits, want %d: %+v", got, mostCulprits, s.guard.Culprits(""))
 	}
@@ -315,4 +317,3 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Errorf("docs/metrics.md and the code differ (-code +page):\n%s", diff)
 	}
 }
-
