@@ -77,16 +77,15 @@ func (h *Webhook) fill(ctx context.Context, e caddy.Event) (*webhookEvent, error
 	}
 	to, err := url.Parse(repl.ReplaceAll(h.URL, ""))
 	if err != nil || to.Host == "" || to.Scheme != "http" && to.Scheme != "https" {
-		return nil, fmt.Errorf("with its placeholders filled in, the webhook's URL is none")
+		return nil, errors.New("with its placeholders filled in, the webhook's URL is none")
 	}
 	event := &webhookEvent{name: e.Name(), url: to, header: http.Header{"Content-Type": {"application/json"}, "User-Agent": {"firebreak"}}}
 	for name, value := range h.Headers {
 		event.header.Set(name, strings.NewReplacer("\r", " ", "\n", " ").Replace(repl.ReplaceAll(value, "")))
 	}
 	if h.Body != "" {
-		text, err := repl.ReplaceFunc(h.Body, func(_ string, value any) (any, error) { return insideJSON(value), nil })
-		event.body = []byte(text)
-		return event, err
+		event.body = []byte(fillBody(h.Body, repl))
+		return event, nil
 	}
 	event.body, err = json.Marshal(eventObject(e))
 	return event, err
@@ -103,13 +102,16 @@ func eventObject(e caddy.Event) map[string]any {
 	return object
 }
 
-// insideJSON is a value as it stands between the quotes of a JSON string.
-func insideJSON(value any) string {
-	quoted, err := json.Marshal(caddy.ToString(value))
-	if err != nil {
-		return ""
-	}
-	return string(quoted[1 : len(quoted)-1])
+// fillBody replaces the placeholders that there are; of an event's data also
+// those that are not.
+func fillBody(body string, repl *caddy.Replacer) string {
+	return placeholder.ReplaceAllStringFunc(body, func(found string) string {
+		value, ok := repl.Get(found[1 : len(found)-1])
+		if !ok && !strings.HasPrefix(found, "{event.") {
+			return found
+		}
+		return escapeJSON(caddy.ToString(value))
+	})
 }
 
 // enqueue starts the goroutine with the first event. It reports false if there
