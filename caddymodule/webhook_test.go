@@ -228,4 +228,3 @@ func TestWebhookKeepsSecrets(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
-
