@@ -64,6 +64,9 @@ func (h *histogram) observe(d int64, bounds []time.Duration) {
 // nativeIndex is the place of a duration's native bucket, negative for the
 // zero bucket.
 func nativeIndex(d int64) int {
+	if d == 0 {
+		return -1
+	}
 	fraction, exponent := math.Frexp(float64(d) / 1e9)
 	i := 0
 	for i < perOctave && nativeBounds[i] < fraction {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -63,4 +64,17 @@ func TestWebhookInCaddy(t *testing.T) {
 	load()
 	s.app(t).Guard().ResetZone("z1", "test", "")
 	wait("firebreak.zone_closed")
+}
+
+// TestMonitoringCaddyfile: the example is right.
+func TestMonitoringCaddyfile(t *testing.T) {
+	file, err := os.ReadFile("../examples/monitoring/Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := adapt(string(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	validates(t, config)
 }
