@@ -92,7 +92,7 @@ func (z *zone) noteFirstByte(s *Slot, now int64) {
 	if z.totals.firstByte == nil {
 		z.totals.firstByte = new(histogram)
 	}
-	z.totals.firstByte.observe(now-s.start, firstByteBounds)
+	z.totals.firstByte.observe(now-s.start, firstByteScale)
 }
 
 // noteEnd counts how a hung slot ended.
@@ -145,7 +145,7 @@ func (g *Guard) Counters() Counters {
 	c.Admitted, c.Outcomes = all.admitted, all.outcomes
 	c.Episodes, c.Openings, c.Quarantines = all.episodes, all.openings, all.quarantines
 	c.Returned, c.Abandoned, c.Presumed = all.returned, all.abandoned, all.presumed
-	c.FirstByte = all.firstByte.snapshot(firstByteBounds)
+	c.FirstByte = all.firstByte.snapshot(firstByteScale)
 	return c
 }
 
@@ -159,7 +159,7 @@ func (z *zone) counters(all *totals) ZoneCounters {
 		Live: z.live, Hung: z.hung, Explained: z.explained, Waiting: z.waiters.len(), Streams: z.streams, Quarantined: z.quarantined(),
 		MaxInflight: z.limit(), Outcomes: z.totals.outcomes, Quarantines: z.totals.quarantines,
 		Checked: z.checkable() && z.checkAt != 0, CheckOK: z.checkOK,
-		FirstByte: z.totals.firstByte.snapshot(firstByteBounds),
+		FirstByte: z.totals.firstByte.snapshot(firstByteScale),
 	}
 	if z.held.open() {
 		c.State = Open
@@ -185,11 +185,11 @@ type waits struct {
 func (w *waits) note(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.observe(int64(d), waitBounds)
+	w.observe(int64(d), waitScale)
 }
 
 func (w *waits) snapshot() Histogram {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.histogram.snapshot(waitBounds)
+	return w.histogram.snapshot(waitScale)
 }

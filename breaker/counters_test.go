@@ -140,9 +140,12 @@ func TestHistogramAsPrometheus(t *testing.T) {
 		if rapid.Bool().Draw(t, "on a bound") {
 			octave := rapid.IntRange(-13, 9).Draw(t, "octave")
 			durations = append(durations, int64(math.Exp2(float64(octave))*1e9))
+			bound := rapid.SampledFrom([]int64{5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000}).Draw(t, "bound")
+			durations = append(durations, bound*1e6, bound*1e6+1)
 		}
 		own := prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "own", NativeHistogramBucketFactor: 1.1, NativeHistogramZeroThreshold: math.Exp2(-14),
+			Name: "own", Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+			NativeHistogramBucketFactor: 1.1, NativeHistogramZeroThreshold: math.Exp2(-14),
 		})
 		var got *breaker.Histogram
 		for _, d := range durations {
@@ -173,6 +176,12 @@ func TestHistogramAsPrometheus(t *testing.T) {
 				t.Fatalf("bucket %d holds %d, want %d of %v", got.First+i, n, counts[got.First+i], durations)
 			}
 			delete(counts, got.First+i)
+		}
+		cumulated := uint64(0)
+		for i, bucket := range want.Histogram.Bucket {
+			if cumulated += got.Counts[i]; cumulated != bucket.GetCumulativeCount() || got.Bounds[i] != bucket.GetUpperBound() {
+				t.Fatalf("%d up to %g s, want %d up to %g s: %v", cumulated, got.Bounds[i], bucket.GetCumulativeCount(), bucket.GetUpperBound(), durations)
+			}
 		}
 		if len(counts) > 0 || got.Zero != want.Histogram.GetZeroCount() || got.Count != want.Histogram.GetSampleCount() {
 			t.Fatalf("missing %v; zero %d, count %d, want %d, %d", counts, got.Zero, got.Count, want.Histogram.GetZeroCount(), want.Histogram.GetSampleCount())

@@ -4,8 +4,8 @@ package breaker
 func Counted(durations []int64, limit int64) *Histogram {
 	h := new(histogram)
 	for _, d := range durations {
-		h.observe(min(d, limit), firstByteBounds)
+		h.observe(min(d, limit), firstByteScale)
 	}
-	s := h.snapshot(firstByteBounds)
+	s := h.snapshot(firstByteScale)
 	return &s
 }

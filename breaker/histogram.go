@@ -17,28 +17,66 @@ const (
 	classicMost   = 12
 )
 
-// nativeBounds are the upper bounds of the buckets between 1/2 and 1.
-var nativeBounds = func() (bounds [perOctave]float64) {
-	for i := range bounds {
-		bounds[i] = math.Exp2(float64(i)/perOctave) / 2
+// octave tells the buckets of an octave apart by the mantissa of a duration in
+// seconds: where a sixteenth of the octave begins, and whether the one bound
+// that may lie in it is exceeded.
+var octave = func() (o struct {
+	begins [16]uint8
+	bounds [perOctave + 1]uint64
+},
+) {
+	for j := range perOctave {
+		o.bounds[j] = math.Float64bits(math.Exp2(float64(j)/perOctave)) & mantissa
 	}
-	return bounds
+	o.bounds[perOctave] = mantissa
+	for i := range o.begins {
+		for o.bounds[o.begins[i]] < uint64(i)<<(mantissaBits-4) {
+			o.begins[i]++
+		}
+	}
+	return o
 }()
 
-// Bounds of the classic buckets.
+const (
+	mantissaBits = 52
+	mantissa     = 1<<mantissaBits - 1
+	exponentBias = 1023
+)
+
+// scale is the bounds of classic buckets, and in which of them a native bucket
+// begins.
+type scale struct {
+	bounds []int64 // nanoseconds; the last one is no bound at all
+	begins [nativeBuckets]uint8
+}
+
+func newScale(bounds ...time.Duration) *scale {
+	s := new(scale)
+	for _, bound := range bounds {
+		s.bounds = append(s.bounds, int64(bound))
+	}
+	s.bounds = append(s.bounds, math.MaxInt64)
+	for at := range s.begins {
+		lower := math.Exp2(lowestOctave+float64(at)/perOctave) * 1e9
+		for float64(s.bounds[s.begins[at]]) < lower {
+			s.begins[at]++
+		}
+	}
+	return s
+}
+
+// The classic buckets. No two bounds lie in the same native bucket.
 var (
-	firstByteBounds = []time.Duration{
-		5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
-		500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second,
-	}
-	waitBounds = []time.Duration{
-		time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, time.Second,
-	}
+	firstByteScale = newScale(
+		5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond, 250*time.Millisecond,
+		500*time.Millisecond, time.Second, 2500*time.Millisecond, 5*time.Second, 10*time.Second, 30*time.Second)
+	waitScale = newScale(
+		time.Millisecond, 5*time.Millisecond, 20*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond, time.Second)
 )
 
 // histogram counts durations twice: in a few classic buckets and in many
 // native ones. It is plain memory, counted up under a lock that is held
-// anyway: a request pays for two increments and a sum.
+// anyway, without a loop: every request pays for it.
 type histogram struct {
 	sum     int64 // nanoseconds
 	zero    uint64
@@ -46,34 +84,36 @@ type histogram struct {
 	native  [nativeBuckets]uint64
 }
 
-func (h *histogram) observe(d int64, bounds []time.Duration) {
-	d = max(d, 0)
+func (h *histogram) observe(d int64, s *scale) {
 	h.sum += d
-	i := 0
-	for i < len(bounds) && d > int64(bounds[i]) {
-		i++
-	}
-	h.classic[i]++
-	if at := nativeIndex(d); at >= 0 {
-		h.native[at]++
-	} else {
+	at := nativeIndex(d)
+	if at < 0 {
 		h.zero++
+		h.classic[0]++
+		return
 	}
+	h.native[at]++
+	classic := s.begins[at]
+	if d > s.bounds[classic] {
+		classic++
+	}
+	h.classic[classic]++
 }
 
 // nativeIndex is the place of a duration's native bucket, negative for the
 // zero bucket.
 func nativeIndex(d int64) int {
-	if d == 0 {
+	if d <= 0 {
 		return -1
 	}
-	fraction, exponent := math.Frexp(float64(d) / 1e9)
-	i := 0
-	for i < perOctave && nativeBounds[i] < fraction {
+	bits := math.Float64bits(float64(d) / 1e9)
+	exponent, rest := int(bits>>mantissaBits)-exponentBias, bits&mantissa
+	i := int(octave.begins[rest>>(mantissaBits-4)])
+	if rest > octave.bounds[i] {
 		i++
 	}
 	// Bucket 0 is the last of the octave that ends at 1 s.
-	return min((exponent-1-lowestOctave)*perOctave+i-1, nativeBuckets-1)
+	return min((exponent-lowestOctave)*perOctave+i-1, nativeBuckets-1)
 }
 
 // add counts what other has counted, too.
@@ -113,13 +153,14 @@ type Histogram struct {
 }
 
 // snapshot copies what was counted; nil: nothing was.
-func (h *histogram) snapshot(bounds []time.Duration) Histogram {
+func (h *histogram) snapshot(scale *scale) Histogram {
+	most := len(scale.bounds) - 1
 	s := Histogram{
 		Schema: nativeSchema, ZeroThreshold: math.Exp2(lowestOctave),
-		Bounds: make([]float64, len(bounds)), Counts: make([]uint64, len(bounds)+1),
+		Bounds: make([]float64, most), Counts: make([]uint64, most+1),
 	}
-	for i, bound := range bounds {
-		s.Bounds[i] = bound.Seconds()
+	for i := range s.Bounds {
+		s.Bounds[i] = time.Duration(scale.bounds[i]).Seconds()
 	}
 	if h == nil {
 		return s
