@@ -237,6 +237,7 @@ func (f *flight) leave(r *http.Request, why leaving) error {
 	f.admission.reason = reasonHung
 	if why == slowUpload {
 		f.admission.reason = reasonSlowRequest
+		f.h.meters.slowRequests.Inc()
 	}
 	return f.h.refuse(f.w, r, f.admission)
 }

@@ -30,6 +30,7 @@ type meters struct {
 	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
 	panics        tally
 	unknownStores tally
+	slowRequests  tally
 
 	directoryReloads, directoryFailures tally
 	directoryLoaded                     atomic.Int64 // Unix time in nanoseconds; 0: not yet
@@ -145,6 +146,7 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 func (m *meters) collectSelf(out collection) {
 	out.send(selfPanics, m.panics.value())
 	out.send(allUnknown, m.unknownStores.value())
+	out.send(allSlowRequests, m.slowRequests.value())
 	out.send(selfWebhooks, m.delivered.value(), "delivered")
 	out.send(selfWebhooks, m.undelivered.value(), "failed")
 	out.send(selfWebhooks, m.dropped.value(), "dropped")

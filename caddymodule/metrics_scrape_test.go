@@ -194,6 +194,9 @@ func TestZonesComeAndGo(t *testing.T) {
 	if strings.Contains(text, `zone="old"`) {
 		t.Error("a zone that is gone has series")
 	}
+	if _, ok := theMeters().inMaintenance.Load("old"); ok {
+		t.Error("a zone that is gone is remembered")
+	}
 }
 
 // TestCulpritsAreNamedWhileTheyLast: at most ten, whatever their names are.
