@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -74,6 +75,12 @@ func TestMetricsOverReloads(t *testing.T) {
 	app := strings.Replace(fastApp, "%s", "hung_hold 2s", 1)
 	guardedSite := strings.Replace(strings.Replace(guarded, "%s", "", 1), "%s", "test_next", 1)
 	second := "\n}\nhttp://" + freeAddress(t) + " {\n" + guardedSite
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	taken := "\n}\nhttp://" + listener.Addr().String() + " {\nbind 127.0.0.1\n" + guardedSite
 	broken := strings.Replace(guardedSite, "test_next", "test_next\nreverse_proxy {\ntransport http {\ntls_client_auth nowhere.pem nowhere.key\n}\nto https://127.0.0.1:1\n}", 1)
 	for i, next := range []struct {
 		name, site string
@@ -82,6 +89,10 @@ func TestMetricsOverReloads(t *testing.T) {
 		{"one server", scrapeSite + guardedSite, false},
 		{"two servers", scrapeSite + guardedSite + second, false},
 		{"a broken configuration", scrapeSite + broken, true},
+		{"an address that is taken", scrapeSite + guardedSite + taken, true},
+		{"and again", scrapeSite + guardedSite + taken, true}, // apps start in no order
+		{"and again", scrapeSite + guardedSite + taken, true},
+		{"and again", scrapeSite + guardedSite + taken, true},
 		{"two handlers", scrapeSite + "handle /bulk {\n" + guardedSite + "\n}\n" + guardedSite, false},
 		{"again", scrapeSite + guardedSite, false},
 	} {
@@ -89,12 +100,17 @@ func TestMetricsOverReloads(t *testing.T) {
 			t.Fatalf("%s: error %v", next.name, err)
 		}
 		s.get(t, "/?key=a")
+		sw := maintenance.Switch{Target: maintenance.Target{Scope: maintenance.Store, Name: fmt.Sprint("other", i)}, Mode: maintenance.Full}
+		if _, _, err := s.app(t).Board().Change(t.Context(), maintenance.Author{By: "test"}, &maintenance.Edit{Set: []maintenance.Switch{sw}}); err != nil {
+			t.Fatal(err)
+		}
 		text := s.metrics(t)
 		for _, want := range []string{
 			fmt.Sprintf(`caddy_firebreak_requests_total{outcome="ok",zone="z1"} %d`, i+1),
 			fmt.Sprintf(`caddy_firebreak_zone_first_byte_seconds_count{zone="z1"} %d`, i+1),
 			`caddy_firebreak_directory_zones 2`,
 			`caddy_firebreak_state_stale 0`,
+			fmt.Sprintf(`caddy_firebreak_state_revision %d`, i+1), // of the board in force
 		} {
 			if !strings.Contains(text, want+"\n") {
 				t.Errorf("%s: no %q", next.name, want)

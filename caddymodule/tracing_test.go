@@ -129,6 +129,9 @@ func TestUntracedCostsNothing(t *testing.T) {
 	allocs := func(r *http.Request) float64 {
 		return testing.AllocsPerRun(1000, func() { _ = h.ServeHTTP(w, r, noop) })
 	}
+	if spanOf(ctx) != nil || spanOf(r.Context()) != nil {
+		t.Error("a span that records nothing is told something")
+	}
 	plain, unsampled := allocs(r), allocs(r.WithContext(ctx))
 	if unsampled > plain {
 		t.Errorf("%.0f allocations with a span that is not sampled, %.0f without", unsampled, plain)
