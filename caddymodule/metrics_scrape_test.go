@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -197,6 +198,25 @@ func TestZonesComeAndGo(t *testing.T) {
 	if _, ok := theMeters().inMaintenance.Load("old"); ok {
 		t.Error("a zone that is gone is remembered")
 	}
+}
+
+// TestScrapesDuringTraffic: several at once, while requests come and zones go.
+func TestScrapesDuringTraffic(t *testing.T) {
+	zones := zoneNames(10)
+	s := scrapeOf(t, zones)
+	var work sync.WaitGroup
+	for i := range 2 {
+		work.Go(func() {
+			s.fault(t, zones[5*i:5*i+5])
+		})
+		work.Go(func() {
+			for range 20 {
+				s.scrape(t, []string{acceptText, acceptOpenMetrics}[i])
+				s.guard.Apply(s.policy, zones[i:])
+			}
+		})
+	}
+	work.Wait()
 }
 
 // TestCulpritsAreNamedWhileTheyLast: at most ten, whatever their names are.
