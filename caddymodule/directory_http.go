@@ -92,9 +92,6 @@ func (h *HTTPDirectory) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("directory http: %w", err)
 	}
-	if err := registerSourceMeters(ctx.GetMetricsRegistry()); err != nil {
-		return err
-	}
 	settings, err := json.Marshal(options.settings())
 	if err != nil {
 		return err

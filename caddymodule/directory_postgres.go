@@ -62,9 +62,6 @@ func (p *PostgresDirectory) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("directory postgres: %w", err)
 	}
-	if err := registerSourceMeters(ctx.GetMetricsRegistry()); err != nil {
-		return err
-	}
 	held := fmt.Sprintf("postgres %q", []any{
 		options.DSN, options.Table, options.Query, options.Notify, options.Refresh.String(), options.Timeout.String(), options.Snapshot,
 	})

@@ -66,7 +66,6 @@ func (s *sharedSource) Destruct() error {
 	s.mu.Lock()
 	stop := s.stop
 	s.mu.Unlock()
-	theSource.CompareAndSwap(s, nil)
 	if stop == nil {
 		return nil
 	}
@@ -93,7 +92,6 @@ func (s *sharedSource) watch(ctx context.Context, w *sourceWatcher) {
 		}()
 	}
 	s.mu.Unlock()
-	theSource.Store(s)
 	for _, event := range early {
 		s.tell(event)
 	}
@@ -140,8 +138,10 @@ func logSource(log *zap.Logger, e *routing.SourceEvent) {
 	}
 	switch e.Kind {
 	case routing.SourceLoaded:
+		theMeters().noteDirectory(nil)
 		log.Info(logSourceLoaded, fields...)
 	case routing.SourceRefused:
+		theMeters().noteDirectory(e.Err)
 		log.Error(logSourceRefused, fields...)
 	case routing.SourceLost:
 		log.Error(logSourceLost, fields...)
