@@ -60,8 +60,9 @@ type App struct {
 
 // live is the part of an app that changes after Provision.
 type live struct {
-	stop context.CancelFunc // ends the background work; nil before Start
-	work sync.WaitGroup
+	stop  context.CancelFunc // ends the background work; nil before Start
+	ended <-chan struct{}    // closed by stop
+	work  sync.WaitGroup
 
 	mu       sync.Mutex // guards below
 	mine     *settings  // what this app has put in force; nil before Start
@@ -101,6 +102,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
+	a.events.stream = a.shared.stream
 	return a.openBoard()
 }
 
@@ -129,7 +131,7 @@ func (a *App) Start() error {
 	a.live.mu.Unlock()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
-	a.live.stop = cancel
+	a.live.stop, a.live.ended = cancel, ctx.Done()
 	boards.Store(a.stateID, a.board)
 	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
