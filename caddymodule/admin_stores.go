@@ -37,7 +37,7 @@ func adminStores(a *App, r *http.Request) (any, error) {
 	}
 	lister, ok := a.directory.(routing.Lister)
 	if !ok {
-		return nil, apiError(http.StatusNotImplemented, "the directory cannot list its stores; ask for one: GET /firebreak/stores/{store}")
+		return nil, apiError(http.StatusNotFound, "the directory cannot list its stores; ask for one: GET /firebreak/stores/{store}")
 	}
 	answer := storesAnswer{Zone: zone, Stores: []storeRow{}}
 	after, match := query.Get("after"), strings.ToLower(query.Get("match"))

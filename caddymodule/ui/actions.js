@@ -39,7 +39,7 @@ async function storesOf(zone) {
 export function maintenanceOn(scope, name, rate) {
 	const what = scope === 'all' ? 'all zones and stores' : `${scope} ${name}`;
 	confirm({
-		title: scope === 'all' ? 'Put everything into maintenance' : `Put ${scope}`, subject: scope === 'all' ? '' : name,
+		title: scope === 'all' ? 'Put everything into maintenance' : `Put ${scope}`, subject: scope === 'all' ? '' : name, after: scope === 'all' ? '' : ' into maintenance',
 		will: [
 			`Every request of ${what} is answered with 503 at once, from the next one on${rate ? `; now there are ${number(rate)} a second` : ''}.`,
 			scope === 'all' ? 'The whole API is down while it is on.' : `Everybody else is served as before.`,

@@ -55,19 +55,20 @@ function valuesOf(inputs) {
 /**
  * confirm asks before something is changed.
  *
- * title: what is asked. subject: the zone or store it is about. will: lines
+ * title, subject, after: what is asked, the zone or store it is about between
+ * the words. will: lines
  * that say what will happen. ask: which fields there are beside reason and
  * name. button: the word on the button. danger: it takes something away from
  * clients. preview(values): what the server says would happen. run(values):
  * does it. done(answer): what to tell when it is done.
  */
-export function confirm({ title, subject, will, ask = {}, button, danger, preview, run, done }) {
+export function confirm({ title, subject, after = '', will, ask = {}, button, danger, preview, run, done }) {
 	const { rows, inputs } = fields(ask);
 	const facts = el('ul', { class: 'will' }, will.filter(Boolean).map((line) => el('li', {}, line)));
 	const problem = el('p', { class: 'problem', role: 'alert', hidden: true });
 	const go = el('button', { type: 'submit', class: danger ? 'danger' : 'primary', text: button });
 	const form = el('form', { novalidate: true },
-		el('h2', { id: 'dialog-title' }, title, subject ? ' ' : '', subject && el('bdi', { class: 'name', text: subject }), '?'),
+		el('h2', { id: 'dialog-title' }, title, subject ? ' ' : '', subject && el('bdi', { class: 'name', text: subject }), after, '?'),
 		el('h3', { text: 'What will happen' }), facts, rows, problem,
 		el('div', { class: 'buttons' },
 			el('button', { type: 'button', text: 'Cancel', on: { click: () => dialog.close() } }), go));

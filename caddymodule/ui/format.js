@@ -7,6 +7,9 @@ export const states = {
 	half_open: 'Triage',
 };
 
+/** storeStates are the same for stores. */
+export const storeStates = { calm: 'Calm', open: 'Quarantine', half_open: 'Being tried' };
+
 /** stateWords say what a state means for requests. */
 export const stateWords = {
 	calm: 'nothing is wrong',

@@ -2,7 +2,7 @@
 // tell as much as the colour.
 
 import { attribute, el, icon, say, setIcon } from './dom.js';
-import { states } from './format.js';
+import { states, storeStates } from './format.js';
 
 /** lookOf is which of the looks something has: what operators want comes
  * before what is observed only where nothing is observed. */
@@ -15,7 +15,7 @@ export function lookOf({ state, switch: sw, hold }) {
 function wordOf(item) {
 	if (item.hold) return item.hold.as === 'open' ? 'Held open' : 'Held closed';
 	if (item.switch && item.state === 'calm') return item.switch.mode === 'read_only' ? 'Read-only' : 'Maintenance';
-	return states[item.state] ?? item.state;
+	return (item.of === 'store' ? storeStates : states)[item.state] ?? item.state;
 }
 
 /** Badge shows a state. */

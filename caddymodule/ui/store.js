@@ -66,7 +66,7 @@ export class Store {
 	#show(s) {
 		this.store = s.store;
 		const f = this.facts;
-		this.badge.update({ ...s, switch: s.maintenance });
+		this.badge.update({ ...s, of: 'store', switch: s.maintenance });
 		show(this.badge.node, true);
 		attribute(this.node.children[1], 'data-look', s.verdict === 'refused' ? 'open' : 'calm');
 		const left = s.refused_for_ms ? ` For ${span(s.refused_for_ms)} more.` : '';

@@ -15,7 +15,7 @@ function storeRow() {
 			attribute(node, 'href', href('stores', s.store));
 			attribute(node, 'title', s.store);
 		} },
-		{ make: () => badge.node, update: (_, s) => badge.update({ state: s.state, switch: s.maintenance ? {} : null }) },
+		{ make: () => badge.node, update: (_, s) => badge.update({ of: 'store', state: s.state, switch: s.maintenance ? { mode: 'full' } : null }) },
 		{ class: 'figure', text: (s) => (s.hung ? `${s.hung} hung` : '') },
 	]);
 }
@@ -72,7 +72,10 @@ export class Stores {
 				this.after = '';
 			}
 			say(this.range, error.message);
-			if (error.status === 501) show(this.filter, false);
+			if (error.status === 404) { // the directory cannot list them: no use to ask again
+				this.end();
+				show(this.filter, false);
+			}
 		}
 	}
 

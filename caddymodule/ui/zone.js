@@ -20,7 +20,7 @@ function culpritRow() {
 			attribute(node, 'href', href('stores', c.store));
 			attribute(node, 'title', c.store);
 		} },
-		{ make: () => badge.node, update: (_, c) => badge.update(c) },
+		{ make: () => badge.node, update: (_, c) => badge.update({ ...c, of: 'store' }) },
 		{ class: 'figure', text: (c) => `${c.worker_seconds.toFixed(1)} s` },
 		{ class: 'figure', text: (c) => String(c.hung) },
 		{ class: 'figure', text: (c) => String(c.failures) },
@@ -61,7 +61,7 @@ export class Zone {
 			el('section', { class: 'hero', 'aria-labelledby': 'headline' },
 				el('div', { class: 'hero-text' },
 					el('h1', { id: 'headline', tabindex: '-1' }, 'Zone ', name(subject)),
-					el('p', { class: 'sub' }, this.badge.node, ' ', this.words = el('span'), ' ', this.since), this.meter.node,
+					el('p', { class: 'sub' }, this.badge.node, ' ', this.since, ' ', this.words = el('span')), this.meter.node,
 					el('div', { class: 'buttons' }, this.main, this.recover,
 						button('Hold open…', () => hold('open', 'zone', this.zone)), button('Hold closed…', () => hold('close', 'zone', this.zone)), button('Reset…', () => hold('reset', 'zone', this.zone)))),
 				el('figure', {}, this.chart, legend())),
@@ -91,8 +91,9 @@ export class Zone {
 		const sw = z.maintenance;
 		this.badge.update({ ...z, switch: sw });
 		attribute(this.node.children[1], 'data-look', z.state);
-		say(this.words, sw && z.state === 'calm' ? 'its requests are refused by a switch' : stateWords[z.state] ?? '');
-		tick(this.since, z.state === 'calm' ? 0 : z.since);
+		const what = sw && z.state === 'calm' ? 'its requests are refused by a switch' : stateWords[z.state] ?? '';
+		say(this.words, what);
+		tick(this.since, z.state === 'calm' ? 0 : z.hold ? z.since : z.episode_since ?? z.since);
 		this.meter.update({ live: z.live, hung: z.hung, limit: z.max_inflight, probes: z.probe_slots, what: 'workers it may have' });
 		const f = this.facts;
 		f.set('evidence', z.state === 'calm' ? '' : z.evidence);
