@@ -112,7 +112,7 @@ export function recover(zone) {
 			const stores = await storesOf(zone);
 			return stores ? `Before it starts:${stores.slice(1)}.` : 'The directory cannot list the stores of this zone.';
 		},
-		run: (values) => send('POST', path('recoveries'), { zone, ...values }),
+		run: (values) => send('POST', path('recoveries'), { zone, ...values }, { once: true }),
 		done: () => {
 			announce(`The recovery of zone ${zone} has begun.`);
 			location.hash = '#/recoveries';

@@ -117,7 +117,7 @@ function arrange(parent, nodes) {
 /** table makes a table that scrolls within itself, and returns its body too. */
 export function table(caption, heads) {
 	const body = el('tbody');
-	const node = el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption },
+	const node = el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `${caption}, table` },
 		el('table', {}, el('caption', { class: 'hidden', text: caption }),
 			el('thead', {}, el('tr', {}, heads.map((head) => el('th', { scope: 'col', text: head })))), body));
 	return { node, body };

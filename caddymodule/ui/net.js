@@ -22,24 +22,27 @@ async function answer(response) {
 	return body;
 }
 
-/** get reads a route. A reload of Caddy may cut a connection, so it is tried
- * twice. */
+// ask tries twice: a reload of Caddy may cut a connection.
+async function ask(url, options) {
+	try {
+		return await fetch(url, options);
+	} catch {
+		await new Promise((done) => setTimeout(done, 500));
+		return fetch(url, options);
+	}
+}
+
+/** get reads a route. */
 export async function get(route, query = {}) {
 	const params = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== '' && value !== undefined && value !== null));
 	const url = params.size ? `${route}?${params}` : route;
-	let response;
-	try {
-		response = await fetch(url, { cache: 'no-store' });
-	} catch {
-		await new Promise((done) => setTimeout(done, 500));
-		response = await fetch(url, { cache: 'no-store' });
-	}
-	return answer(response);
+	return answer(await ask(url, { cache: 'no-store' }));
 }
 
-/** send changes something. */
-export async function send(method, route, body) {
-	return answer(await fetch(route, {
+/** send changes something. Doing it twice must be the same as doing it once;
+ * if it is not, say so with once. */
+export async function send(method, route, body, { once } = {}) {
+	return answer(await (once ? fetch : ask)(route, {
 		method,
 		cache: 'no-store',
 		headers: { 'Content-Type': 'application/json' },
@@ -65,11 +68,9 @@ export class Feed {
 		});
 	}
 
-	/** show changes what is asked for. */
+	/** show asks anew: a page that has just come knows nothing yet. */
 	show(query) {
-		const text = String(new URLSearchParams(query));
-		if (this.source && text === this.query) return;
-		this.query = text;
+		this.query = String(new URLSearchParams(query));
 		this.#open();
 	}
 
