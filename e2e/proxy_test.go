@@ -36,7 +36,9 @@ type site struct {
 	zone     string // more options of "zone *"
 	handlers string // directives of the site
 	servers  string // the global option "servers"
-	source   string // of the directory; empty: the file of all stores
+	source   string // of the directory; "": a file
+	stores   string // the directory's file; "": that of the twelve zones
+	browsers bool   // whether people may open the dashboard by its address
 }
 
 // gunicornSite is the Caddyfile a README would show for gunicorn.
@@ -56,15 +58,19 @@ const guard = `
 func (s site) caddyfile(addr, admin string) string {
 	var b strings.Builder
 	// The tests ask the admin API forty times a second: not worth a log line.
+	origins := ""
+	if s.browsers {
+		origins = fmt.Sprintf(" {\n\t\torigins %s \"\"\n\t}", admin)
+	}
 	fmt.Fprintf(&b, `{
-	admin %s
+	admin %s%s
 	auto_https off
 	persist_config off
 	log default {
 		exclude admin.api
 	}
 %s
-`, admin, s.servers)
+`, admin, origins, s.servers)
 	if s.pool > 0 {
 		fmt.Fprintf(&b, `	firebreak {
 		workers %d
@@ -76,7 +82,7 @@ func (s site) caddyfile(addr, admin string) string {
 			%s
 		}
 	}
-`, s.pool, cmp.Or(s.source, "file "+world.storesCSV), s.app, s.zone)
+`, s.pool, cmp.Or(s.source, "file "+cmp.Or(s.stores, world.storesCSV)), s.app, s.zone)
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	fmt.Fprintf(&b, "}\n\nhttp://:%s {\n\tbind 127.0.0.1%s\n}\n", port, s.handlers)
