@@ -28,6 +28,8 @@ const (
 
 	// idlePause is how long a job waits at most until it looks around.
 	idlePause = time.Second
+
+	staleWords = "the state backend cannot be read, so it is not known who is in maintenance"
 )
 
 // run moves the job until it is over or ctx ends.
@@ -161,6 +163,10 @@ func (j *job) beginCheck(ctx context.Context, w *World, now time.Time) bool {
 		return false
 	}
 	if !j.spec.DryRun && w.Board.Lookup(s.zone, s.store) == nil {
+		if w.Board.View().Stale { // after a restart perhaps nothing is known
+			j.hold(now, idlePause, staleWords)
+			return false
+		}
 		pop() // a person released it, or this job before a restart
 		j.setReleased(s, now)
 		return true

@@ -127,6 +127,9 @@ func (w *World) targets(q *Request) ([]placed, error) {
 	if q.DryRun {
 		return all, nil
 	}
+	if w.Board.View().Stale {
+		return nil, refuse(ErrUnavailable, "%s", staleWords)
+	}
 	stores := len(all)
 	all = slices.DeleteFunc(all, func(p placed) bool { return w.Board.Lookup(p.zone, p.store) == nil })
 	if len(all) == 0 {
