@@ -17,6 +17,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -56,6 +57,9 @@ type App struct {
 	stateID   string
 	events    *eventWorker
 	live      *live
+
+	recoveries      *sharedRecoveries
+	holdsRecoveries bool // whether a reference to recoveries has to be given back
 }
 
 // live is the part of an app that changes after Provision.
@@ -67,6 +71,8 @@ type live struct {
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
+
+	lent, lentBefore *recovery.World // the same for recoveries
 }
 
 // CaddyModule returns the Caddy module information.
@@ -101,6 +107,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
+	if a.recoveries, err = holdRecoveries(); err != nil {
+		return err
+	}
+	a.holdsRecoveries = true
 	return a.openBoard()
 }
 
@@ -131,8 +141,9 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop = cancel
 	boards.Store(a.stateID, a.board)
-	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board) })
+	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board, a.recoveries) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
+	a.lendWorld()
 	if watcher, ok := a.directory.(DirectoryWatcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
 	}
@@ -161,18 +172,21 @@ func (a *App) Stop() error {
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
+	a.recoveries.Replace(a.live.lent, a.live.lentBefore)
+	a.live.lent, a.live.lentBefore = nil, nil
 	return nil
 }
 
 // Cleanup gives the guard back; the last one to do so ends it. Requests that
 // are still in flight may go on using it.
 func (a *App) Cleanup() error {
+	err := a.dropRecoveries()
 	a.closeBoard()
 	if !a.holds {
-		return nil
+		return err
 	}
 	a.holds = false
-	return releaseGuard()
+	return errors.Join(err, releaseGuard())
 }
 
 // Guard is the process-wide guard.

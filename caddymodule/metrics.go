@@ -12,6 +12,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 )
 
 const metricPrefix = "caddy_firebreak_"
@@ -21,6 +22,7 @@ const metricPrefix = "caddy_firebreak_"
 type meters struct {
 	guard         atomic.Pointer[breaker.Guard]
 	board         atomic.Pointer[maintenance.Board]
+	recoveries    atomic.Pointer[recovery.Jobs]
 	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
 	panics        prometheus.Counter
 	unknownStores prometheus.Counter
@@ -95,6 +97,7 @@ func (m *meters) Describe(ch chan<- *prometheus.Desc) {
 		descRequests, descRefusals, descWould, descState, descSlots, descStreams, descQuarantined, descAbandoned,
 		descOccupied, descWorkers, descSuspect, descNoUpstream, descDropped,
 		descSwitches, descStateStale, descStateAge, descStateRevision, descStateCorrupt,
+		descRecoveries, descRecoveryStores, descRecovered,
 	} {
 		ch <- d
 	}
@@ -122,6 +125,9 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	send(descDropped, counter, float64(status.EventsDropped))
 	if board := m.board.Load(); board != nil {
 		collectBoard(send, board)
+	}
+	if jobs := m.recoveries.Load(); jobs != nil {
+		collectRecoveries(send, jobs)
 	}
 	for i := range status.Zones {
 		collectZone(send, &status.Zones[i])
