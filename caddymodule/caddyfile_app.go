@@ -180,8 +180,8 @@ func (b *appBlock) check() error {
 	if err := storeError(pool.Store); err != nil {
 		return b.storeAt.WrapErr(err)
 	}
-	if err := storeCheckError(b.app.Check); err != nil {
-		return b.checkAt.WrapErr(err)
+	if err := b.app.Check.Validate(); err != nil {
+		return b.checkAt.WrapErr(fmt.Errorf("firebreak option 'check': %w", err))
 	}
 	pool.Check = b.app.Check
 	baseAt := b.at

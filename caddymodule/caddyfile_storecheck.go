@@ -2,8 +2,8 @@ package caddymodule
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -110,6 +110,9 @@ func parseStoreCheck(d *caddyfile.Dispenser, b *appBlock) error {
 	if len(args) != 2 {
 		return b.checkAt.Errf("firebreak option 'check' needs a method and a path, but has %s; write for example: %s (a check of a zone's database is an option of the zone)", values(len(args)), storeCheckUsage)
 	}
+	if slices.Contains([]string{"http", "postgres", "tcp"}, args[0]) {
+		return b.checkAt.Errf("firebreak option 'check' asks the API server about a store; the check of a zone's database (%s) is an option of the zone: zone z7 { check %[1]s %s }", args[0], args[1])
+	}
 	b.app.Check = &config.StoreCheck{Method: args[0], URI: args[1]}
 	return storeCheckOptions.parse(d, b.app.Check)
 }
@@ -130,10 +133,4 @@ func parseZoneStoreCheck(d *caddyfile.Dispenser, z *config.Zone) error {
 	}
 	z.StoreCheck = c
 	return storeCheckOptions.parse(d, c)
-}
-
-// storeCheckError is what is wrong with the app's check, whatever the zones say.
-func storeCheckError(c *config.StoreCheck) error {
-	_, err := (&config.App{Workers: 1, Check: c, Zones: []config.Zone{{Name: config.AllZones, Timeout: config.Duration(time.Second)}}}).Policy()
-	return err
 }

@@ -128,6 +128,12 @@ func (c *StoreCheck) inherit(base *StoreCheck) *StoreCheck {
 	return &full
 }
 
+// Validate says what is wrong with settings that stand alone.
+func (c *StoreCheck) Validate() error {
+	_, err := c.policy(time.Duration(defaultTimeout))
+	return err
+}
+
 // policy checks the settings and fills in the defaults.
 func (c *StoreCheck) policy(zoneTimeout time.Duration) (*StoreCheckPolicy, error) {
 	if c == nil {
@@ -186,7 +192,7 @@ func (c *StoreCheck) check(p *StoreCheckPolicy) error {
 	}
 	for _, to := range c.To {
 		if _, _, err := SplitTarget(to); err != nil {
-			return err
+			return fmt.Errorf("to: %w", err)
 		}
 	}
 	for _, status := range p.Status {
@@ -228,7 +234,7 @@ func SplitTarget(to string) (scheme, address string, err error) {
 	scheme, address = "http", to
 	if path, ok := strings.CutPrefix(to, "unix/"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return "", "", fmt.Errorf("to %q: the socket's path must be absolute; write for example: to unix//run/api.sock", to)
+			return "", "", fmt.Errorf("%q: the socket's path must be absolute; write for example: to unix//run/api.sock", to)
 		}
 		return "unix", path, nil
 	}
@@ -239,7 +245,7 @@ func SplitTarget(to string) (scheme, address string, err error) {
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" || port == "" || strings.ContainsAny(address, "/?#@ ") {
-		return "", "", fmt.Errorf("to %q: it is no address; write for example: to localhost:9000", to)
+		return "", "", fmt.Errorf("%q is no address; write for example: to localhost:9000", to)
 	}
 	return scheme, address, nil
 }
