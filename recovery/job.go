@@ -144,7 +144,11 @@ func (j *job) take(s *storeState) {
 	s.order = len(j.stores)
 	j.stores = append(j.stores, s)
 	j.byName[s.store] = s
-	if s.phase == waiting {
+	switch {
+	case s.phase != waiting:
+	case s.failures > 0:
+		j.queue.retry(s)
+	default:
 		j.queue.fresh = append(j.queue.fresh, s)
 	}
 }
