@@ -287,7 +287,7 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	if !z.g.takeWorker(workers) {
 		return nil
 	}
-	s := &Slot{z: z, policy: z.policy, store: r.Store, hash: hash, start: now, lane: v.lane, check: r.check, endsOpen: r.endsOpen}
+	s := &Slot{z: z, policy: z.policy, store: r.Store, hash: hash, start: now, lane: v.lane, check: r.check, endsOpen: r.endsOpen && z.state == Open}
 	s.timeout, s.slowAfter = int64(z.policy.Timeout), int64(z.policy.SlowAfter)
 	if r.Timeout > 0 {
 		s.slowAfter = int64(float64(r.Timeout) * float64(s.slowAfter) / float64(s.timeout))

@@ -19,7 +19,8 @@ type CheckRequest struct {
 	// The time until the answer must be there.
 	Timeout time.Duration
 
-	// Probe says that it must do with the probe slots.
+	// Probe says that it must do with the probe slots, and be the only check of
+	// its zone.
 	Probe bool
 
 	// EndsOpen says that two stores that pass end an open state of their zone.
@@ -60,6 +61,8 @@ func (z *zone) decideCheck(c *CheckRequest, now int64) verdict {
 		case !s.check:
 		case s.store == c.Store:
 			return verdict{reason: ReasonChecking, detail: "its last check still occupies a worker, for " + brief(now-s.start)}
+		case c.Probe:
+			return verdict{reason: ReasonBusy, detail: "another check of zone " + z.name + " occupies a worker"}
 		case s.phase == hung && !s.explained:
 			unexplained++
 		}
@@ -91,7 +94,7 @@ func (z *zone) settleCheck(s *Slot, o Outcome, now int64) {
 		z.g.upstreamAway(now)
 	case o.good():
 		z.passedAt = now
-		if s.endsOpen && z.state == Open && z.held == nil && s.start > z.openedAt {
+		if s.endsOpen && z.state == Open && z.held == nil && s.start >= z.openedAt {
 			z.passedWhileOpen(s, now)
 		}
 		z.explain()
