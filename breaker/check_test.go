@@ -88,9 +88,11 @@ func TestChecksKeepToTheirZone(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		more := 0
 		for ; ; more++ {
-			if s, _ := check(g, fmt.Sprint("more", more)); s == nil {
+			s, _ := check(g, fmt.Sprint("more", more))
+			if s == nil {
 				break
 			}
+			time.AfterFunc(time.Second, s.Hang)
 		}
 		if more != 6 {
 			t.Errorf("%d more checks were admitted, want 6: 10 slots in all", more)
@@ -98,7 +100,12 @@ func TestChecksKeepToTheirZone(t *testing.T) {
 		if s, refusal := g.Admit(context.Background(), breaker.Request{Zone: "z1", Store: "back"}); refusal != nil {
 			t.Errorf("a store that is back is refused: %s: %s", refusal.Reason, refusal.Detail)
 		} else {
+			time.Sleep(1500 * time.Millisecond)
 			s.End(breaker.OK)
+		}
+		time.Sleep(100 * time.Millisecond) // now all of them are explained
+		if _, reason := check(g, "a"); reason != breaker.ReasonBusy {
+			t.Errorf("with ten workers stuck a check got %q", reason)
 		}
 	})
 }
