@@ -97,6 +97,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.policy, err = a.App.Policy(); err != nil {
 		return err
 	}
+	fillCheckHeaders(a.policy)
 	if err = a.loadDirectory(); err != nil {
 		return err
 	}

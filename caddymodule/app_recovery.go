@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/recovery"
 )
 
@@ -72,6 +73,24 @@ func (a *App) dropRecoveries() error {
 	a.holdsRecoveries = false
 	_, err := recoveries.Delete(recoveriesKey)
 	return err
+}
+
+// fillCheckHeaders fills placeholders such as {env.CHECK_TOKEN} into the headers
+// of store checks; {store} and {zone} are left for each check.
+func fillCheckHeaders(p *config.Policy) {
+	repl := caddy.NewReplacer()
+	fill := func(c *config.StoreCheckPolicy) {
+		if c == nil {
+			return
+		}
+		for name, value := range c.Headers {
+			c.Headers[name] = repl.ReplaceKnown(value, "")
+		}
+	}
+	fill(p.Default.StoreCheck)
+	for _, zone := range p.Zones {
+		fill(zone.StoreCheck)
+	}
 }
 
 // knocks counts the requests that maintenance refused, by store: how much the

@@ -23,6 +23,7 @@ type checkedAPI struct {
 
 func newCheckedAPI(t *testing.T, sick ...string) *checkedAPI {
 	t.Helper()
+	t.Setenv("CHECK_TOKEN", "secret")
 	api := &checkedAPI{sick: map[string]bool{}}
 	for _, store := range sick {
 		api.sick[store] = true
@@ -36,7 +37,7 @@ func newCheckedAPI(t *testing.T, sick ...string) *checkedAPI {
 			http.Error(w, "row damaged", http.StatusInternalServerError)
 			return
 		}
-		fmt.Fprintf(w, `{"ok":true,"zone":%q}`, r.Header.Get("X-Zone"))
+		fmt.Fprintf(w, `{"ok":true,"zone":%q,"token":%q}`, r.Header.Get("X-Zone"), r.Header.Get("X-Token"))
 	}))
 	t.Cleanup(api.Close)
 	return api
@@ -48,7 +49,8 @@ func (api *checkedAPI) app(options string) string {
 		check GET /internal/check?key={store} {
 			to %s
 			header X-Zone {zone}
-			body_contains z1
+			header X-Token {env.CHECK_TOKEN}
+			body_contains "\"z1\",\"token\":\"secret\""
 			retries 0
 			%s
 		}`, strings.TrimPrefix(api.URL, "http://"), cmp.Or(options, "every 100ms"))
