@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
 // State is where a job stands.
@@ -84,6 +86,9 @@ type job struct {
 	toldAt     time.Time // when an event told last
 	finishing  bool      // the last step is under way
 	recent     pace
+	converted  bool                       // the zone's switch was turned into those of its stores
+	excepted   map[maintenance.Target]int // how many stores the switches except at least
+	looked     uint64                     // revision of the switches when it was last looked who is released
 	dirty      bool
 	summary    *counts // of a job that is over
 }
@@ -250,6 +255,8 @@ func (j *job) resumeBy(by, reason string) error {
 	j.state, j.pausedWhy, j.dirty = Running, "", true
 	j.resumedAt, j.holdUntil, j.note = time.Now(), time.Time{}, ""
 	j.watchUntil, j.batchOut = time.Time{}, 0
+	j.excepted = nil
+	j.takeBack(j.all.World())
 	j.tell(EventResumed, "", inWords("resumed", by, reason), j.count().Released)
 	j.wakeUp()
 	return nil

@@ -365,3 +365,44 @@ func TestLargeZone(t *testing.T) {
 		}
 	})
 }
+
+// TestPeopleComeFirst: what people put into maintenance while a job runs is not
+// taken out again by it.
+func TestPeopleComeFirst(t *testing.T) {
+	inTime(t, 400, config.StoreCheck{Every: every(time.Second), Parallel: 1, Retries: ptr(0)}, func(w *world) {
+		w.isolate()
+		id := w.recover(recovery.Request{}).ID
+		time.Sleep(3 * time.Second)
+		set := func(sw maintenance.Switch) {
+			sw.By = "ann"
+			if _, _, err := w.life.board.Change(w.t.Context(), maintenance.Author{}, &maintenance.Edit{Set: []maintenance.Switch{sw}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(maintenance.Switch{Target: maintenance.Target{Scope: maintenance.Store, Name: "s399"}, Reason: "worse than it seems"})
+		time.Sleep(time.Second)
+		if v := w.view(id); v.State != recovery.Running {
+			t.Errorf("one store was put into maintenance, and the job is %s: %s", v.State, v.PausedWhy)
+		}
+		set(maintenance.Switch{Target: zoneZ1}) // all of it again
+		v := w.until(id, recovery.Paused, time.Second)
+		if !strings.Contains(v.PausedWhy, "in maintenance again, by the switch of zone z1") {
+			t.Errorf("paused because %q", v.PausedWhy)
+		}
+		time.Sleep(5 * time.Second)
+		if n := len(w.inMaintenance()); n != 400 {
+			t.Errorf("%d stores are in maintenance, want all 400", n)
+		}
+		w.mu.Lock()
+		clear(w.released)
+		w.mu.Unlock()
+		if _, err := w.life.jobs.Resume(id, "ann", ""); err != nil {
+			t.Fatal(err)
+		}
+		v = w.until(id, recovery.Done, time.Minute)
+		if v.Released != 399 || v.Failures[0].Reason != "put into maintenance since the recovery began: set by ann: worse than it seems" {
+			t.Errorf("it ended as %+v", v)
+		}
+		equal(t, "in maintenance", w.inMaintenance(), []string{"s399"})
+	})
+}

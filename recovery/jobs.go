@@ -164,6 +164,7 @@ func (a *Jobs) Begin(q *Request) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
+	s.Revision = w.Board.View().State.Revision
 	j := newJob(a, s, all)
 	if err := a.add(j); err != nil {
 		return View{}, err

@@ -41,6 +41,7 @@ type keptHeader struct {
 	PausedWhy string    `json:"paused_why,omitempty"`
 	Ended     time.Time `json:"ended,omitzero"`
 	Summary   *counts   `json:"summary,omitempty"`
+	Converted bool      `json:"converted,omitempty"`
 }
 
 // keptStore is a line of a job's file. Its names are short: there may be many.
@@ -58,7 +59,7 @@ type keptStore struct {
 func (j *job) encode() ([]byte, error) {
 	var data bytes.Buffer
 	enc := json.NewEncoder(&data)
-	err := enc.Encode(keptHeader{keptFormat, j.spec, j.state, j.pausedWhy, j.ended, j.summary})
+	err := enc.Encode(keptHeader{keptFormat, j.spec, j.state, j.pausedWhy, j.ended, j.summary, j.converted})
 	for _, s := range j.stores {
 		line := keptStore{Store: s.store, Zone: s.zone, Attempts: s.attempts, Failures: s.failures, Reason: s.reason, GivenUp: s.phase == givenUp}
 		switch {
@@ -85,7 +86,7 @@ func decodeJob(a *Jobs, data []byte) (*job, error) {
 		return nil, fmt.Errorf("its state is %q", h.State)
 	}
 	j := newJob(a, h.spec, nil)
-	j.state, j.pausedWhy, j.ended, j.summary = h.State, h.PausedWhy, h.Ended, h.Summary
+	j.state, j.pausedWhy, j.ended, j.summary, j.converted = h.State, h.PausedWhy, h.Ended, h.Summary, h.Converted
 	if j.state == Running {
 		j.resumedAt = time.Now()
 	}

@@ -59,14 +59,47 @@ func (j *job) change(ctx context.Context, w *World, batch []*storeState) error {
 			}
 		}
 	}
-	_, _, err := w.Board.Change(ctx, j.author(fmt.Sprintf("recovery %s: passed %d checks in a row", j.spec.ID, j.spec.Times)), edit)
+	edit.If = j.unlessPutBack
+	state, _, err := w.Board.Change(ctx, j.author(fmt.Sprintf("recovery %s: passed %d checks in a row", j.spec.ID, j.spec.Times)), edit)
 	if err != nil {
 		return err
 	}
+	j.noteExcepted(state, zones)
 	for _, s := range batch {
 		w.Guard.Reinstate(s.zone, s.store, fmt.Sprintf("it passed %d checks of recovery %s", j.spec.Times, j.spec.ID))
 	}
 	return nil
+}
+
+// unlessPutBack keeps a release from coming after a person who has put stores
+// back that were released: the exceptions of a switch only grow otherwise.
+func (j *job) unlessPutBack(s *maintenance.State) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for target, n := range j.excepted {
+		if sw, ok := s.Switches[target]; ok && len(sw.Except) < n {
+			return fmt.Errorf("stores that were released are in maintenance again, by the switch of %s: %w", target, maintenance.ErrPrecondition)
+		}
+	}
+	return nil
+}
+
+// noteExcepted remembers how many stores the switches except.
+func (j *job) noteExcepted(s *maintenance.State, zones map[string]int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.excepted == nil {
+		j.excepted = make(map[maintenance.Target]int)
+	}
+	note := func(t maintenance.Target) {
+		if sw, ok := s.Switches[t]; ok {
+			j.excepted[t] = len(sw.Except)
+		}
+	}
+	note(maintenance.Target{Scope: maintenance.All})
+	for zone := range zones {
+		note(zoneTarget(zone))
+	}
 }
 
 func zoneTarget(zone string) maintenance.Target {
@@ -84,6 +117,12 @@ func (j *job) toStoreSwitches(ctx context.Context, w *World, zone *maintenance.S
 	lister, ok := w.Directory.(routing.Lister)
 	if !ok {
 		return fmt.Errorf("the switch of zone %s excepts %d stores, and can except no more; the directory cannot list the others", zone.Name, len(zone.Except))
+	}
+	j.mu.Lock()
+	j.converted = true
+	j.mu.Unlock()
+	if err := j.save(); err != nil { // or a restart would take the switches for a person's
+		return err
 	}
 	why := fmt.Sprintf("recovery %s: the zone's switch can except no more stores, so the rest get switches of their own", j.spec.ID)
 	edit := new(maintenance.Edit)
@@ -145,8 +184,8 @@ func (j *job) releasedStores(batch []*storeState, err error, now time.Time, took
 		}
 	}
 	var invalid *maintenance.InvalidError
-	if errors.As(err, &invalid) && j.state == Running {
-		j.pause("stores cannot be released: "+err.Error(), "")
+	if (errors.As(err, &invalid) || errors.Is(err, maintenance.ErrPrecondition)) && j.state == Running {
+		j.pause("no more stores are released: "+err.Error(), "")
 		return
 	}
 	j.hold(now, idlePause, "stores passed, but cannot be released: "+err.Error())

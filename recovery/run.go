@@ -78,6 +78,9 @@ func (j *job) step(ctx context.Context, now time.Time) (wait time.Duration, over
 	if j.over() && j.inFlight == 0 && !j.releasing && !j.finishing {
 		return 0, true
 	}
+	if w == nil {
+		return idlePause, false
+	}
 	return j.untilNext(now), false
 }
 
@@ -162,13 +165,21 @@ func (j *job) beginCheck(ctx context.Context, w *World, now time.Time) bool {
 	if s == nil {
 		return false
 	}
-	if !j.spec.DryRun && w.Board.Lookup(s.zone, s.store) == nil {
+	sw := w.Board.Lookup(s.zone, s.store)
+	if !j.spec.DryRun && sw == nil {
 		if w.Board.View().Stale { // after a restart perhaps nothing is known
 			j.hold(now, idlePause, staleWords)
 			return false
 		}
 		pop() // a person released it, or this job before a restart
 		j.setReleased(s, now)
+		return true
+	}
+	if why := j.keptBack(sw); why != "" {
+		pop()
+		j.deactivate(s)
+		s.phase, s.reason, s.passes, s.failures = givenUp, why, 0, max(s.failures, 1)
+		j.dirty = true
 		return true
 	}
 	policy := w.Policy.Zone(s.zone)

@@ -64,6 +64,7 @@ type spec struct {
 	Reason   string        `json:"reason,omitempty"`
 	DryRun   bool          `json:"dry_run,omitempty"`
 	Began    time.Time     `json:"began"`
+	Revision uint64        `json:"revision"` // of the switches when it began
 	Times    int           `json:"times"`
 	Parallel int           `json:"parallel"`
 	Retries  int           `json:"retries"`

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
 const (
@@ -37,7 +38,11 @@ func (j *job) watch(w *World, now time.Time) {
 	}
 	if !j.releasedAt.IsZero() && !now.Before(j.watchAt) {
 		j.watchAt = now.Add(watchEvery)
-		if why, store := j.turnedBad(w, now); why != "" {
+		why, store := j.turnedBad(w, now)
+		if why == "" {
+			why = j.putBack(w)
+		}
+		if why != "" {
 			j.pause(why, store)
 			return
 		}
@@ -96,6 +101,61 @@ func inTrouble(s *storeState, t *breaker.Trouble, now time.Time) string {
 		return text + plural(t.Hung, "request") + " hung"
 	}
 	return text + fmt.Sprintf("%d bad outcomes in a row, last %s", t.BadInRow, t.Last)
+}
+
+// putBack says that somebody has put stores that were released into maintenance
+// again, not one by one but with their zone or everything.
+func (j *job) putBack(w *World) string {
+	revision := w.Board.View().State.Revision
+	if revision == j.looked {
+		return ""
+	}
+	j.looked = revision
+	count, text := 0, ""
+	for _, s := range j.stores {
+		if sw := againInMaintenance(w, s); sw != nil {
+			if count++; count == 1 {
+				text = fmt.Sprintf(" in maintenance again, by the switch of %s; first of them %s", sw.Target, s.store)
+			}
+		}
+	}
+	if count == 0 {
+		return ""
+	}
+	return plural(count, "released store") + text
+}
+
+func againInMaintenance(w *World, s *storeState) *maintenance.Switch {
+	if s.phase != released {
+		return nil
+	}
+	if sw := w.Board.Lookup(s.zone, s.store); sw != nil && sw.Scope != maintenance.Store {
+		return sw
+	}
+	return nil
+}
+
+// takeBack lets the stores wait for checks again that somebody has put back into
+// maintenance. Call it with mu held.
+func (j *job) takeBack(w *World) {
+	if w == nil {
+		return
+	}
+	for _, s := range j.stores {
+		if againInMaintenance(w, s) != nil {
+			s.phase, s.passes, s.nextAt = waiting, 0, time.Time{}
+			j.queue.retry(s)
+		}
+	}
+}
+
+// keptBack says that a store is in maintenance by a switch of its own that a
+// person set after the job began: it is not the job's to release it.
+func (j *job) keptBack(sw *maintenance.Switch) string {
+	if sw == nil || sw.Scope != maintenance.Store || sw.Revision <= j.spec.Revision || j.converted || j.spec.DryRun {
+		return ""
+	}
+	return "put into maintenance since the recovery began: " + inWords("set", sw.By, sw.Reason)
 }
 
 // zones are the zones of the job's stores.
