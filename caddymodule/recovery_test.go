@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -132,6 +133,16 @@ func TestRecoverySurvives(t *testing.T) {
 	id := fmt.Sprint(began["id"])
 	if err := s.load(api.app("every 100ms\nparallel 2"), maintenanceSite); err != nil {
 		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	broken := *s
+	broken.site = taken.Addr().String()
+	if err := broken.load(smallApp, maintenanceSite); err == nil { // one without a check
+		t.Fatal("a configuration loads that cannot")
 	}
 	if ended := s.recovered(t, id, "done"); ended["times"] != 5.0 || ended["released"] != ended["total"] {
 		t.Errorf("it ended as %v", ended)

@@ -89,8 +89,10 @@ const (
 	defaultCheckRetries  = 4
 	defaultCheckWatch    = Duration(10 * time.Second)
 
-	// MaxCheckTimes and MaxCheckParallel bound what one recovery may ask for.
-	MaxCheckTimes    = 100
+	// MaxCheckTimes bounds how many checks in a row a store must pass.
+	MaxCheckTimes = 100
+
+	// MaxCheckParallel bounds how many stores are checked at a time.
 	MaxCheckParallel = 1000
 )
 

@@ -146,7 +146,7 @@ func (a *Jobs) Stores(id, state, after string, limit int) (page []StoreView, nex
 	}
 	for _, s := range sorted[at:] {
 		v := s.view()
-		if state != "" && v.State != state && !(state == "failing" && v.State == "given_up") {
+		if state != "" && v.State != state && (state != "failing" || v.State != "given_up") {
 			continue
 		}
 		if len(page) == limit {
