@@ -84,6 +84,7 @@ type zone struct {
 	outcomes    [outcomes]uint64
 	refusals    map[Reason]uint64
 	wouldRefuse map[Reason]uint64
+	kept        *counts // of the last moments in which it was well
 	abandoned   uint64
 }
 
