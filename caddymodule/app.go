@@ -45,6 +45,9 @@ type App struct {
 	// host's name.
 	Instance string `json:"instance,omitempty"`
 
+	// What is kept of each episode.
+	Incidents *Incidents `json:"incidents,omitempty"`
+
 	ctx       caddy.Context
 	log       *zap.Logger
 	policy    *config.Policy
@@ -67,6 +70,8 @@ type live struct {
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
+
+	incidents *incidentLog // nil: not started, or none are kept
 }
 
 // CaddyModule returns the Caddy module information.
@@ -89,6 +94,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	var err error
 	if a.policy, err = a.App.Policy(); err != nil {
+		return err
+	}
+	if err = a.Incidents.check(); err != nil {
 		return err
 	}
 	if err = a.loadDirectory(); err != nil {
@@ -131,7 +139,8 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop = cancel
 	boards.Store(a.stateID, a.board)
-	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board) })
+	a.holdIncidents()
+	a.live.work.Go(func() { a.events.run(ctx, a) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
 	if watcher, ok := a.directory.(DirectoryWatcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
@@ -157,6 +166,7 @@ func (a *App) Stop() error {
 	case <-time.After(stopPatience):
 		a.log.Warn("background work does not end, probably because of an event handler; leaving it behind", zap.Duration("waited", stopPatience))
 	}
+	a.releaseIncidents()
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)

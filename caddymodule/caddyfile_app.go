@@ -27,6 +27,11 @@ func init() {
 //	    instance       <name>
 //	    directory      <source> ...
 //	    state          <backend> ...
+//	    incidents off
+//	    incidents {
+//	        keep <number>
+//	        dir  <path>
+//	    }
 //	    zone <name>|* {
 //	        timeout | slow_after | body_idle | window | max_wait <duration>
 //	        open_time | open_time_max | abandon_after | hung_hold <duration>
@@ -81,6 +86,7 @@ var appOptions = options[appBlock]{block: "firebreak", known: map[string]option[
 	"instance":       {usage: "instance web1", min: 1, max: 1, set: setInstance},
 	"directory":      {block: parseDirectory},
 	"state":          {block: parseState},
+	"incidents":      {block: parseIncidents},
 	"zone":           {block: parseZone, repeats: true},
 	"store":          {block: parseStore},
 }}

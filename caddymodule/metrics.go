@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
@@ -21,6 +22,7 @@ const metricPrefix = "caddy_firebreak_"
 type meters struct {
 	guard         atomic.Pointer[breaker.Guard]
 	board         atomic.Pointer[maintenance.Board]
+	incidents     atomic.Pointer[incidents.Log]
 	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
 	panics        prometheus.Counter
 	unknownStores prometheus.Counter
@@ -86,6 +88,8 @@ var (
 	descStateRevision = describe("state_revision", "Revision of the switches that this sidecar applies.")
 	descStateCorrupt  = describe("state_corrupt_records", "Records of the state backend that cannot be read and were left out.")
 
+	descIncidentLosses = describe("incident_write_failures_total", "Attempts to keep incidents on disk that failed.")
+
 	descDropped = describe("events_dropped_total", "Transitions that nobody read in time.")
 )
 
@@ -94,7 +98,7 @@ func (m *meters) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRequests, descRefusals, descWould, descState, descSlots, descStreams, descQuarantined, descAbandoned,
 		descOccupied, descWorkers, descSuspect, descNoUpstream, descDropped,
-		descSwitches, descStateStale, descStateAge, descStateRevision, descStateCorrupt,
+		descSwitches, descStateStale, descStateAge, descStateRevision, descStateCorrupt, descIncidentLosses,
 	} {
 		ch <- d
 	}
@@ -122,6 +126,9 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	send(descDropped, counter, float64(status.EventsDropped))
 	if board := m.board.Load(); board != nil {
 		collectBoard(send, board)
+	}
+	if log := m.incidents.Load(); log != nil {
+		send(descIncidentLosses, counter, float64(log.Counts().Failures))
 	}
 	for i := range status.Zones {
 		collectZone(send, &status.Zones[i])

@@ -12,14 +12,14 @@ import (
 // books are an ongoing incident's accounts: who was in the dark from when to
 // when. Darkness that is on stands in Open, by its cause.
 type books struct {
-	Base     breaker.Tally        `json:"base"`     // of the zone, before it began
-	Upkeep   uint64               `json:"upkeep"`   // requests that maintenance had refused then
+	Base     breaker.Tally        `json:"base"`              // of the zone, before it began
+	Upkeep   uint64               `json:"upkeep"`            // requests that maintenance had refused then
 	Carried  map[string]uint64    `json:"carried,omitempty"` // counted before a restart
-	Switches map[string]desired   `json:"switches"` // in force, by target
-	Zone     []span               `json:"zone"`     // the breaker of the zone was open
-	Off      []span               `json:"off"`      // maintenance of the zone or of everything
-	Own      map[string][]span    `json:"own"`      // a store was in the dark on its own account
-	Except   map[string][]span    `json:"except"`   // a store was let out of Off
+	Switches map[string]desired   `json:"switches"`          // in force, by target
+	Zone     []span               `json:"zone"`              // the breaker of the zone was open
+	Off      []span               `json:"off"`               // maintenance of the zone or of everything
+	Own      map[string][]span    `json:"own"`               // a store was in the dark on its own account
+	Except   map[string][]span    `json:"except"`            // a store was let out of Off
 	Open     map[string]time.Time `json:"open"`
 
 	calmFor int       // looks in a row that found nothing wrong

@@ -69,8 +69,9 @@ type Query struct {
 const readPatience = time.Second
 
 // List is incidents without their lists, newest first. next is what After has
-// to be to get those behind them, if there are more.
-func (l *Log) List(q Query) (list []Incident, next string) {
+// to be to get those behind them, if there are more. The error is ErrUnknown if
+// there is no incident After.
+func (l *Log) List(q Query) (list []Incident, next string, err error) {
 	l.wait()
 	now := l.now()
 	l.mu.Lock()
@@ -90,13 +91,16 @@ func (l *Log) List(q Query) (list []Incident, next string) {
 	slices.SortFunc(all, newestFirst)
 	if q.After != "" {
 		at := slices.IndexFunc(all, func(i Incident) bool { return i.ID == q.After })
+		if at < 0 {
+			return nil, "", ErrUnknown
+		}
 		all = all[at+1:]
 	}
 	if q.Limit > 0 && len(all) > q.Limit {
 		all = all[:q.Limit]
 		next = all[q.Limit-1].ID
 	}
-	return all, next
+	return all, next, nil
 }
 
 func newestFirst(a, b Incident) int {
