@@ -22,8 +22,9 @@ type books struct {
 	Except   map[string][]span    `json:"except"`            // a store was let out of Off
 	Open     map[string]time.Time `json:"open"`
 
-	calmFor int       // looks in a row that found nothing wrong
-	wrote   time.Time // when it was last put on disk
+	calmFor   int       // looks in a row that found nothing wrong
+	closedFor int       // looks in a row that found no breaker open
+	wrote     time.Time // when it was last put on disk
 }
 
 // desired is a switch in force, as far as an incident needs it.

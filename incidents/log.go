@@ -398,6 +398,9 @@ func (l *Log) lookAt(i *Incident, status *breaker.ZoneStatus, known bool, upkeep
 		i.blame(status.Culprits)
 	}
 	i.refuse("maintenance", upkeep, i.Books.Upkeep)
+	if known {
+		i.reconcile(status, now)
+	}
 	i.noteRecovery(now)
 	i.AsOf = now
 	if known && !calm(status) || i.Books.kept() {
@@ -407,6 +410,24 @@ func (l *Log) lookAt(i *Incident, status *breaker.ZoneStatus, known bool, upkeep
 	if i.Books.calmFor++; i.Books.calmFor >= calmLooks {
 		l.end(i, now)
 		l.touch(i)
+	}
+}
+
+// reconcile ends the darkness of breakers that have been closed for a while,
+// in case the event that said so was lost.
+func (i *Incident) reconcile(status *breaker.ZoneStatus, now time.Time) {
+	b := i.Books
+	if status.State == breaker.Open || status.State == breaker.HalfOpen || status.QuarantinedCount > 0 {
+		b.closedFor = 0
+		return
+	}
+	if b.closedFor++; b.closedFor < calmLooks {
+		return
+	}
+	for cause := range b.Open {
+		if cause == zoneOpen || strings.HasPrefix(cause, storeDark) {
+			b.finish(cause, now)
+		}
 	}
 }
 
