@@ -184,7 +184,7 @@ func TestCulprit(t *testing.T) {
 func TestHeld(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.traffic("z1", 3, time.Second)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2100 * time.Millisecond) // not when a request comes
 		r.forget("z1")
 		r.guard.HoldZone("z1", breaker.Open, 0, "alice", "disk swap")
 		time.Sleep(30 * time.Second)
