@@ -127,14 +127,20 @@ func (i *Incident) account(now time.Time) {
 	}
 	zone, off = union(zone), union(off)
 	everybody := union(zone, off)
-	i.DarkMinutes, i.StoresDark, i.Stores, i.AsOf = minutes(everybody), len(b.Own), nil, now
+	i.DarkMinutes, i.StoresDark, i.Stores, i.AsOf = minutes(everybody), 0, nil, now
 	add := func(store string) {
 		mine := everybody
 		if let := union(b.Except[store], free[store]); len(let) > 0 {
 			mine = union(zone, minus(off, let))
 		}
-		mine = union(mine, b.Own[store], own[store])
-		i.Stores = append(i.Stores, StoreMinutes{store, minutes(mine)})
+		m := minutes(union(mine, b.Own[store], own[store]))
+		if m == i.DarkMinutes {
+			return // as every other store
+		}
+		if m > i.DarkMinutes {
+			i.StoresDark++
+		}
+		i.Stores = append(i.Stores, StoreMinutes{store, m})
 	}
 	for store := range b.Own {
 		add(store)

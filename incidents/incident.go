@@ -55,8 +55,8 @@ type Incident struct {
 	// Worst first.
 	Culprits []breaker.Culprit `json:"culprits"`
 
-	// How many stores were in the dark on their own account, and the time that
-	// every store of the zone was, but those that are listed with less.
+	// How many stores were in the dark for longer than their zone, and the time
+	// that every store of the zone was, but those that are listed with less.
 	StoresDark  int     `json:"stores_dark"`
 	DarkMinutes float64 `json:"dark_minutes"`
 
@@ -108,10 +108,20 @@ func (i *Incident) again(at time.Time, what, text string) {
 	i.note(at, what, "", text)
 }
 
-// dropLast takes the last line back if it is about what.
-func (i *Incident) dropLast(what string) {
-	if n := len(i.Timeline); n > 0 && i.Timeline[n-1].What == what {
-		i.Timeline = i.Timeline[:n-1]
+// dropTry takes back what was told of a triage that came to nothing: its
+// beginning, and the stores that were tried and pardoned.
+func (i *Incident) dropTry() {
+	pardoned := map[string]bool{}
+	for n, e := range slices.Backward(i.Timeline) {
+		switch {
+		case e.What == breaker.EventZoneHalfOpen:
+			i.Timeline = i.Timeline[:n]
+			return
+		case e.What == breaker.EventStoreReleased:
+			pardoned[e.Store] = true
+		case e.What != breaker.EventStoreQuarantined || !pardoned[e.Store]:
+			return
+		}
 	}
 }
 
@@ -174,19 +184,23 @@ func since(now, base uint64) uint64 {
 	return now - base
 }
 
-// blame takes in who is named as a cause.
-func (i *Incident) blame(culprits []breaker.Culprit) {
-	for _, c := range culprits {
-		if c.LastSeen.Before(i.Began.Add(-time.Second)) {
+// blame takes in who is named as a cause. Who is no longer named was pardoned,
+// unless there are too many to name.
+func (i *Incident) blame(named []breaker.Culprit) {
+	old := i.Culprits
+	i.Culprits = []breaker.Culprit{}
+	for _, c := range named {
+		if c.LastSeen.Before(i.Began) {
 			continue // of an earlier episode
 		}
-		at := slices.IndexFunc(i.Culprits, func(o breaker.Culprit) bool { return o.Store == c.Store })
-		if at < 0 {
-			i.Culprits = append(i.Culprits, c)
-			continue
+		if at := slices.IndexFunc(old, func(o breaker.Culprit) bool { return o.Store == c.Store }); at >= 0 {
+			c.WorkerSeconds, c.Failures = max(c.WorkerSeconds, old[at].WorkerSeconds), max(c.Failures, old[at].Failures)
+			old = slices.Delete(old, at, at+1)
 		}
-		c.WorkerSeconds, c.Failures = max(c.WorkerSeconds, i.Culprits[at].WorkerSeconds), max(c.Failures, i.Culprits[at].Failures)
-		i.Culprits[at] = c
+		i.Culprits = append(i.Culprits, c)
+	}
+	if len(named) >= maxCulprits {
+		i.Culprits = append(i.Culprits, old...)
 	}
 	slices.SortStableFunc(i.Culprits, func(a, b breaker.Culprit) int {
 		return cmp.Or(cmp.Compare(b.WorkerSeconds, a.WorkerSeconds), cmp.Compare(b.Failures, a.Failures))

@@ -2,6 +2,7 @@ package incidents_test
 
 import (
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -443,17 +444,21 @@ func TestLostClosing(t *testing.T) {
 // TestNothing: a hiccup that came to nothing is not kept.
 func TestNothing(t *testing.T) {
 	bubble(t, func(r *rig) {
-		r.traffic("z1", 4, time.Second)
-		time.Sleep(2 * time.Second)
-		r.freeze("z1-s1", "z1-s2")
-		time.Sleep(1500 * time.Millisecond)
+		r.traffic("z1", 2, time.Second)
+		time.Sleep(2100 * time.Millisecond)
+		r.freeze("z1")
+		time.Sleep(1900 * time.Millisecond)
+		if i := r.only("z1"); !i.Ongoing {
+			t.Errorf("nothing was noticed: %+v", i)
+		}
 		r.heal()
 		time.Sleep(time.Minute)
-		list, _, _ := r.log.List(incidents.Query{})
-		for _, i := range list {
-			if i.Openings == 0 && i.StoresDark == 0 && i.Hung == 0 {
-				t.Errorf("kept: %+v", i)
-			}
+		if list, _, _ := r.log.List(incidents.Query{}); len(list) > 0 {
+			t.Errorf("kept: %+v", list)
+		}
+		time.Sleep(5 * time.Second)
+		if files, _ := filepath.Glob(filepath.Join(r.dir, "web1", "*.json")); len(files) > 0 {
+			t.Errorf("still on disk: %q", files)
 		}
 	})
 }

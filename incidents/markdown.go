@@ -116,7 +116,7 @@ func (i *Incident) writeImpact(p *page) {
 	p.line("| of the refused, kept from a worker by an open breaker | %d |", i.Saved)
 	p.line("| openings of the zone | %d |", i.Openings)
 	p.line("| minutes in the dark, for every store of the zone | %s |", inMinutes(i.DarkMinutes))
-	p.line("| stores in the dark on their own account | %d |", i.StoresDark)
+	p.line("| stores that were in the dark for longer | %d |", i.StoresDark)
 	p.line("")
 }
 

@@ -49,6 +49,8 @@ func outage(t *testing.T, zone, store, words string) incidents.Incident {
 	tell(breaker.Event{Kind: breaker.EventZoneOpened, From: breaker.Troubled, To: breaker.Open, At: at(1.1), For: 5300 * time.Millisecond, Evidence: "4 of 4 stores in flight have no answer for over 1s, and nobody was answered for 1.1s"})
 	for _, s := range []float64{6.4, 16.5, 38.1} {
 		tell(breaker.Event{Kind: breaker.EventZoneHalfOpen, From: breaker.Open, At: at(s), Evidence: "its open time is over"})
+		tell(breaker.Event{Kind: breaker.EventStoreQuarantined, Store: store, From: breaker.Calm, At: at(s + 2), Evidence: "one strike in its zone's triage: hung"})
+		tell(breaker.Event{Kind: breaker.EventStoreReleased, Store: store, At: at(s + 2), Evidence: "its zone opened, which explains it"})
 		tell(breaker.Event{Kind: breaker.EventZoneOpened, From: breaker.HalfOpen, At: at(s + 2), For: 20 * time.Second, Evidence: "3 stores were tried and none was answered, last " + store + ": hung"})
 	}
 	tell(breaker.Event{Kind: breaker.EventZoneHalfOpen, From: breaker.Open, At: at(48.9), Evidence: "requests of 2 stores that were stuck came back with an answer"})

@@ -64,7 +64,7 @@ func (i *Incident) tellOpened(e *breaker.Event) {
 		i.note(e.At, e.Kind, "", fmt.Sprintf("zone opened for %s, %s: %s", lasted(e.For), refused, e.Evidence))
 		return
 	}
-	i.dropLast(breaker.EventZoneHalfOpen)
+	i.dropTry()
 	i.again(e.At, whatTried, fmt.Sprintf("zone is still sick, open for another %s: %s", lasted(e.For), e.Evidence))
 }
 
