@@ -447,7 +447,7 @@ func TestNothing(t *testing.T) {
 		r.traffic("z1", 2, time.Second)
 		time.Sleep(2100 * time.Millisecond)
 		r.freeze("z1")
-		time.Sleep(1900 * time.Millisecond)
+		time.Sleep(2100 * time.Millisecond)
 		if i := r.only("z1"); !i.Ongoing {
 			t.Errorf("nothing was noticed: %+v", i)
 		}
