@@ -25,6 +25,16 @@ func (s *sidecar) incidentsOf(t *testing.T, query string) []incidents.Incident {
 	return page.Incidents
 }
 
+// oneIncident is the only incident of a zone.
+func (s *sidecar) oneIncident(t *testing.T, zone string) incidents.Incident {
+	t.Helper()
+	list := s.incidentsOf(t, "?zone="+zone)
+	if len(list) != 1 {
+		t.Fatalf("%d incidents of %s: %+v", len(list), zone, list)
+	}
+	return list[0]
+}
+
 // TestIncident: an episode, a reload in its middle, and its end are one record.
 func TestIncident(t *testing.T) {
 	s := startSidecar(t, smallApp, smallSite)
@@ -51,17 +61,17 @@ func TestIncident(t *testing.T) {
 	guard.ResetZone("z1", "alice", "repaired")
 	hung.End(breaker.OK)
 	guard.ResetZone("z2", "alice", "")
-	eventually(t, "the incident of z2 is over", func() bool { return !s.incidentsOf(t, "?zone=z2")[0].Ongoing })
+	eventually(t, "the incident of z2 is over", func() bool { return !s.oneIncident(t, "z2").Ongoing })
 	eventually(t, "maintenance counts", func() bool {
-		return s.incidentsOf(t, "?zone=z1")[0].Refused["maintenance"] == 1
+		return s.oneIncident(t, "z1").Refused["maintenance"] == 1
 	})
-	if !s.incidentsOf(t, "?zone=z1")[0].Ongoing {
+	if !s.oneIncident(t, "z1").Ongoing {
 		t.Error("the incident of z1 is over while its switch is in force")
 	}
 	if resp, body := s.ask(t, "DELETE", "/firebreak/maintenance/zones/z1"); resp.StatusCode >= 300 {
 		t.Fatal(resp.Status, body)
 	}
-	eventually(t, "the incident of z1 is over", func() bool { return !s.incidentsOf(t, "?zone=z1")[0].Ongoing })
+	eventually(t, "the incident of z1 is over", func() bool { return !s.oneIncident(t, "z1").Ongoing })
 	s.checkIncident(t, going[0].ID)
 	eventually(t, "both are on disk", func() bool { return len(s.records(t)) == 2 })
 	id := going[0].ID

@@ -58,6 +58,10 @@ func TestIncident(t *testing.T) {
 	}
 	page := string(p.page(t, "/firebreak/incidents/"+id+"?format=markdown"))
 	t.Logf("the draft of the postmortem:\n%s", page)
+	listed, code := p.command(t, "incidents")
+	if t.Logf("on the command line:\n%s", listed); code != 0 || !strings.Contains(listed, id) {
+		t.Errorf("exit code %d", code)
+	}
 	checkPages(t, p, i, page)
 	for _, other := range world.databases {
 		if other != sick && len(p.incidentsOf(t, other.zone)) > 0 {

@@ -25,6 +25,7 @@ type books struct {
 	calmFor   int       // looks in a row that found nothing wrong
 	closedFor int       // looks in a row that found no breaker open
 	wrote     time.Time // when it was last put on disk
+	adopted   time.Time // when it was begun in the middle, if so
 }
 
 // desired is a switch in force, as far as an incident needs it.

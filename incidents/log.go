@@ -111,6 +111,15 @@ func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, u
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := l.ongoing[e.Zone]
+	if i != nil && !e.At.After(i.Books.adopted) {
+		// The event was on its way when the record was begun in the middle.
+		if e.Kind != breaker.EventZoneTroubled && e.Kind != breaker.EventZoneHeld && e.Kind != breaker.EventStoreHeld {
+			return false
+		}
+		l.touch(i)
+		delete(l.ongoing, e.Zone)
+		i = nil
+	}
 	if i == nil {
 		if !begins(e) {
 			return false
@@ -336,6 +345,7 @@ func (l *Log) adopt(z *breaker.ZoneStatus, upkeep uint64) {
 		at = z.EpisodeSince.UTC()
 	}
 	i := l.newIncident(z.Zone, at, evidence)
+	i.Books.adopted = now
 	i.Observe, i.Books.Upkeep, i.Books.Base = z.Observe, upkeep, *tallyOf(z)
 	i.Books.Base.Worst = 0
 	i.note(now, whatFound, "", "the record begins here, in the middle: the zone is "+z.State.String())

@@ -386,6 +386,30 @@ func TestAdopt(t *testing.T) {
 	})
 }
 
+// TestAdoptBeforeItsEvents: what is found is told of a moment later.
+func TestAdoptBeforeItsEvents(t *testing.T) {
+	bubble(t, func(r *rig) {
+		at := time.Now().Add(-time.Second)
+		since := at.Add(-time.Second)
+		r.log.Adopt([]breaker.ZoneStatus{{
+			Zone: "z9", State: breaker.Open, Turn: 1, OpenedAt: at, Since: at, EpisodeSince: since, Outcomes: map[string]uint64{"hung": 3}, Quarantined: []string{"a"}, QuarantinedCount: 1,
+		}})
+		tally := &breaker.Tally{Outcomes: map[string]uint64{"hung": 1}}
+		r.log.Tell(&breaker.Event{Kind: breaker.EventZoneTroubled, Zone: "z9", At: since, First: since.Add(-time.Second), Tally: tally, Evidence: "x"})
+		r.log.Tell(&breaker.Event{Kind: breaker.EventZoneOpened, Zone: "z9", At: at, For: time.Second, Evidence: "y", Tally: &breaker.Tally{Outcomes: map[string]uint64{"hung": 3}}})
+		i := r.only("z9")
+		if i.Hung != 2 || i.Openings != 1 || !i.Opened.Equal(at) || !i.Began.Equal(since.Add(-time.Second)) || i.StoresDark != 0 {
+			t.Errorf("got %+v", i)
+		}
+		wantWhats(t, i, "first_wrong", "zone_troubled", "zone_opened")
+		r.log.Adopt([]breaker.ZoneStatus{{Zone: "z8", State: breaker.Open, Turn: 2, OpenedAt: at, Since: at, EpisodeSince: since}})
+		r.log.Tell(&breaker.Event{Kind: breaker.EventZoneOpened, Zone: "z8", At: at, For: time.Second, Evidence: "y"})
+		if i = r.only("z8"); i.Openings != 2 {
+			t.Errorf("an opening counts twice: %+v", i)
+		}
+	})
+}
+
 // TestResume: a switch of the incident is still in force after a restart, so
 // the incident goes on.
 func TestResume(t *testing.T) {

@@ -63,7 +63,7 @@ func newRig(t *testing.T, dir string) *rig {
 		for {
 			select {
 			case e := <-r.guard.Events():
-				r.log.Tell(&e)
+				r.current().Tell(&e)
 			case <-r.ended:
 				return
 			}
@@ -73,8 +73,17 @@ func newRig(t *testing.T, dir string) *rig {
 }
 
 func (r *rig) open() {
-	r.log = incidents.Open(incidents.Options{Dir: r.dir, Instance: "web1"})
-	r.log.Attach(incidents.Source{Zone: r.guard.Zone, Switches: r.inForce})
+	l := incidents.Open(incidents.Options{Dir: r.dir, Instance: "web1"})
+	l.Attach(incidents.Source{Zone: r.guard.Zone, Switches: r.inForce})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log = l
+}
+
+func (r *rig) current() *incidents.Log {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log
 }
 
 func (r *rig) close() {
