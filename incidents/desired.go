@@ -57,7 +57,7 @@ func (l *Log) sample(now time.Time) {
 // force. It reports whether anything has changed.
 func (i *Incident) want(in wanted, now time.Time) (changed bool) {
 	b := i.Books
-	slices.SortFunc(in, func(x, y *maintenance.Switch) int { return compareKeys(x, y) })
+	slices.SortFunc(in, compareKeys)
 	next := make(map[string]bool, len(in))
 	var on, off []*maintenance.Switch // of stores, newly so
 	for _, sw := range in {

@@ -120,12 +120,12 @@ func (l *Log) Get(id string) (Incident, error) {
 	if err != nil || !past {
 		return found, err
 	}
-	read, err := l.files.read(id)
-	if err != nil {
-		found.Interrupted = "its lists cannot be read: " + err.Error()
-		return found, nil
+	read, problem := l.files.read(id)
+	if problem == nil {
+		return *read, nil
 	}
-	return *read, nil
+	found.Interrupted = "its lists cannot be read: " + problem.Error()
+	return found, nil
 }
 
 // inMemory finds an incident. It says whether its lists are on disk alone.
