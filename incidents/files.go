@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
 )
 
 const (
@@ -203,12 +205,26 @@ func decode(data []byte) (*Incident, error) {
 func (l *Log) takeOver(kept []*Incident) {
 	l.looking.Lock()
 	defer l.looking.Unlock()
+	l.mu.Lock()
+	mine := make(map[string]bool) // begun while the folder was read
+	for _, r := range l.past {
+		mine[r.summary.ID] = true
+	}
+	for _, i := range l.ongoing {
+		mine[i.ID] = true
+	}
+	l.mu.Unlock()
 	for _, i := range kept {
-		status, known := l.see(i.Zone)
-		upkeep := l.upkeep(i.Zone)
+		var status breaker.ZoneStatus
+		var known bool
+		var upkeep uint64
+		if i.Ongoing {
+			status, known = l.see(i.Zone)
+			upkeep = l.upkeep(i.Zone)
+		}
 		l.mu.Lock()
 		switch {
-		case l.has(i.ID):
+		case mine[i.ID]:
 		case !i.Ongoing:
 			l.past = append(l.past, &record{summary: i.summary()})
 		case i.Books != nil && i.Books.kept() && l.ongoing[i.Zone] == nil:
