@@ -12,7 +12,10 @@ func (l *Log) Look() {
 // Wait waits until nothing is written any more.
 func (l *Log) Wait() { <-l.files.done }
 
-// Flush has the log write what has changed, and waits for it.
+// Wake has the log write what has changed, soon.
+func (l *Log) Wake() { l.files.wake() }
+
+// Flush has the log write what has changed.
 func (l *Log) Flush() {
 	for {
 		l.files.wake()
@@ -20,7 +23,7 @@ func (l *Log) Flush() {
 		waiting := len(l.dirty)
 		l.mu.Unlock()
 		if waiting == 0 {
-			return
+			return // the last one may be on its way
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -23,6 +23,9 @@ const asWriter = "FIREBREAK_TEST_AS_WRITER"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(asWriter); dir != "" {
+		if os.Getenv(asCut) != "" {
+			writeAndBeCut(dir)
+		}
 		writeForEver(dir)
 	}
 	os.Exit(m.Run())
