@@ -32,7 +32,7 @@ type counts struct {
 }
 
 func (z *zone) countNow(now int64) count {
-	c := count{at: now, outcomes: z.outcomes}
+	c := count{at: now, outcomes: z.totals.outcomes}
 	for i, reason := range reasons {
 		c.refusals[i] = z.refusals[reason]
 		c.would += z.wouldRefuse[reason]

@@ -71,7 +71,8 @@ type live struct {
 	previous *settings  // what was in force before
 	handlers []*Handler
 
-	incidents *incidentLog // nil: not started, or none are kept
+	incidents *incidentLog    // nil: not started, or none are kept
+	meters    [2]*meterSource // what this app has put in force for scrapes, and what was before
 }
 
 // CaddyModule returns the Caddy module information.
@@ -109,6 +110,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
+	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	return a.openBoard()
 }
 
@@ -135,6 +139,7 @@ func (a *App) Start() error {
 	a.live.mu.Lock()
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)
 	a.live.mu.Unlock()
+	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop = cancel
@@ -171,6 +176,7 @@ func (a *App) Stop() error {
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
+	a.unfollowMeters()
 	return nil
 }
 
