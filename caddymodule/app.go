@@ -63,8 +63,9 @@ type App struct {
 
 // live is the part of an app that changes after Provision.
 type live struct {
-	stop context.CancelFunc // ends the background work; nil before Start
-	work sync.WaitGroup
+	stop  context.CancelFunc // ends the background work; nil before Start
+	ended <-chan struct{}    // closed by stop
+	work  sync.WaitGroup
 
 	mu       sync.Mutex // guards below
 	mine     *settings  // what this app has put in force; nil before Start
@@ -113,6 +114,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
+	a.events.stream = a.shared.stream
 	return a.openBoard()
 }
 
@@ -142,7 +144,7 @@ func (a *App) Start() error {
 	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
-	a.live.stop = cancel
+	a.live.stop, a.live.ended = cancel, ctx.Done()
 	boards.Store(a.stateID, a.board)
 	a.holdIncidents()
 	a.live.work.Go(func() { a.events.run(ctx, a) })

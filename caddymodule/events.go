@@ -22,6 +22,7 @@ type eventWorker struct {
 	ctx     caddy.Context
 	log     *zap.Logger
 	app     *caddyevents.App
+	stream  *stream // for those who listen at the admin endpoint
 	started startedHandler
 
 	incidents *incidents.Log // nil: none are kept
@@ -113,6 +114,7 @@ func (w *eventWorker) emit(kind string, data map[string]any) {
 			w.log.Error(logEventHandlerPanic, zap.String("event", kind), zap.Any("panic", p), zap.Stack("stack"))
 		}
 	}()
+	w.stream.tell(kind, data)
 	w.app.Emit(w.ctx, eventPrefix+kind, data)
 }
 
