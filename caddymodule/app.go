@@ -138,6 +138,9 @@ func (a *App) loadDirectory() error {
 	if err != nil {
 		return err
 	}
+	if opener, ok := module.(DirectoryOpener); ok {
+		module = opener.OpenDirectory()
+	}
 	directory, ok := module.(Directory)
 	if !ok {
 		return fmt.Errorf("directory %T is no firebreak directory", module)

@@ -240,6 +240,7 @@ func (m *meters) collectDirectory(out collection, directory routing.Directory) {
 	if lister, ok := directory.(routing.Lister); ok {
 		out.send(directoryStores, float64(lister.Len()))
 	}
+	collectSource(out, directory)
 }
 
 func oneIf(is bool) float64 {
