@@ -30,12 +30,19 @@ func init() {
 //	GET /firebreak/events[?zone=]          every event as it happens
 //	GET /firebreak/ui/                     the dashboard
 //
+//	GET /firebreak/incidents[?zone=]       episodes, newest first
+//	GET /firebreak/incidents/{id}[?format=markdown|csv]
+//
 //	GET /firebreak/maintenance             all switches
 //	GET|PUT|DELETE /firebreak/maintenance/{all|zones/{zone}|stores/{store}}
 //	POST /firebreak/maintenance/batch      many switches at once
 //	GET /firebreak/maintenance/history     who changed what
 //	POST /firebreak/zones/{zone}/{open|close|reset}     a breaker held by hand
 //	POST /firebreak/stores/{store}/{open|close|reset}
+//
+//	GET|POST /firebreak/recoveries         stores that come back, checked
+//	GET /firebreak/recoveries/{id}
+//	POST /firebreak/recoveries/{id}/{pause|resume|cancel}
 //
 // It keeps nothing. Caddy replaces its admin endpoint before a new
 // configuration has proven to load, and never puts the old one back, so the
@@ -86,6 +93,8 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/stores/{name}/{action}", anyOf, adminHold(true)},
 		{"/firebreak/culprits", reads, view(adminCulprits)},
 		{"/firebreak/explain", reads, view(adminExplain)},
+		{"/firebreak/incidents", reads, view(adminIncidents)},
+		{"/firebreak/incidents/{id}", reads, adminIncident},
 		{"/firebreak/maintenance", reads, adminMaintenance},
 		{"/firebreak/maintenance/all", writes, adminSwitch(maintenance.All)},
 		{"/firebreak/maintenance/zones/{name}", writes, adminSwitch(maintenance.Zone)},
@@ -96,6 +105,9 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/events", reads, adminEvents},
 		{"/firebreak/ui/feed", reads, adminFeed},
 		{"/firebreak/ui/{file...}", reads, adminUI},
+		{"/firebreak/recoveries", readsAndPost, adminRecoveries},
+		{"/firebreak/recoveries/{id}", reads, view(adminRecovery)},
+		{"/firebreak/recoveries/{id}/{action}", anyOf, adminRecoveryAction},
 	}
 }
 
@@ -159,7 +171,7 @@ func adminNotFound(w http.ResponseWriter, r *http.Request) error {
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/firebreak/"), "/")
 	hint := "there is: " + strings.Join(known, ", ")
-	switch near := nearest(parts[0], []string{"culprits", "events", "explain", "fleet", "maintenance", "status", "stores", "ui", "zones"}); {
+	switch near := nearest(parts[0], []string{"culprits", "events", "explain", "fleet", "incidents", "maintenance", "recoveries", "status", "stores", "ui", "zones"}); {
 	case parts[0] == "stores", parts[0] == "maintenance" && len(parts) > 2 && parts[1] == "stores":
 		hint = "write /firebreak/" + strings.Join(parts[:len(parts)-min(len(parts)-1, 2)], "/") + "/{store}, with a slash in the store's id as %2F; " + hint
 	case near != "" && near != parts[0]:

@@ -17,6 +17,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -45,6 +46,9 @@ type App struct {
 	// host's name.
 	Instance string `json:"instance,omitempty"`
 
+	// What is kept of each episode.
+	Incidents *Incidents `json:"incidents,omitempty"`
+
 	ctx       caddy.Context
 	log       *zap.Logger
 	policy    *config.Policy
@@ -56,6 +60,9 @@ type App struct {
 	stateID   string
 	events    *eventWorker
 	live      *live
+
+	recoveries      *sharedRecoveries
+	holdsRecoveries bool // whether a reference to recoveries has to be given back
 }
 
 // live is the part of an app that changes after Provision.
@@ -68,7 +75,11 @@ type live struct {
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
-	meters   [2]*meterSource // what this app has put in force for scrapes, and what was before
+
+	incidents *incidentLog    // nil: not started, or none are kept
+	meters    [2]*meterSource // what this app has put in force for scrapes, and what was before
+
+	lent, lentBefore *recovery.World // the same for recoveries
 }
 
 // CaddyModule returns the Caddy module information.
@@ -93,6 +104,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.policy, err = a.App.Policy(); err != nil {
 		return err
 	}
+	fillCheckHeaders(a.policy)
+	if err = a.Incidents.check(); err != nil {
+		return err
+	}
 	if err = a.loadDirectory(); err != nil {
 		return err
 	}
@@ -107,6 +122,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.events.stream = a.shared.stream
+	if a.recoveries, err = holdRecoveries(); err != nil {
+		return err
+	}
+	a.holdsRecoveries = true
 	return a.openBoard()
 }
 
@@ -141,8 +160,10 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop, a.live.ended = cancel, ctx.Done()
 	boards.Store(a.stateID, a.board)
-	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board) })
+	a.holdIncidents()
+	a.live.work.Go(func() { a.events.run(ctx, a) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
+	a.lendWorld()
 	if watcher, ok := a.directory.(DirectoryWatcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
 	}
@@ -167,23 +188,27 @@ func (a *App) Stop() error {
 	case <-time.After(stopPatience):
 		a.log.Warn("background work does not end, probably because of an event handler; leaving it behind", zap.Duration("waited", stopPatience))
 	}
+	a.releaseIncidents()
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
 	a.unfollowMeters()
+	a.recoveries.Replace(a.live.lent, a.live.lentBefore)
+	a.live.lent, a.live.lentBefore = nil, nil
 	return nil
 }
 
 // Cleanup gives the guard back; the last one to do so ends it. Requests that
 // are still in flight may go on using it.
 func (a *App) Cleanup() error {
+	err := a.dropRecoveries()
 	a.closeBoard()
 	if !a.holds {
-		return nil
+		return err
 	}
 	a.holds = false
-	return releaseGuard()
+	return errors.Join(err, releaseGuard())
 }
 
 // Guard is the process-wide guard.

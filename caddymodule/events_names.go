@@ -48,6 +48,9 @@ const (
 	logSwitchBegan    = "maintenance begins, as it was set ahead of time"
 	logSwitchExpired  = "maintenance has ended, as it was set to"
 
+	logIncidentsLost = "incidents cannot be kept on disk"
+	logIncidentsKept = "incidents are kept on disk again"
+
 	fieldZone     = "zone"
 	fieldStore    = "store"
 	fieldFrom     = "from"

@@ -17,7 +17,9 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -27,6 +29,7 @@ import (
 // counts only what the guard does not know.
 type meters struct {
 	source        atomic.Pointer[meterSource]
+	incidents     atomic.Pointer[incidents.Log]
 	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
 	panics        tally
 	unknownStores tally
@@ -45,6 +48,7 @@ type meterSource struct {
 	guard     *breaker.Guard
 	board     *maintenance.Board
 	directory routing.Directory
+	jobs      *recovery.Jobs
 }
 
 // tally is a counter that starts at zero with the process.
@@ -78,7 +82,7 @@ func (m *meters) follow(source *meterSource) (previous *meterSource) {
 
 // followMeters makes scrapes read this app.
 func (a *App) followMeters() {
-	mine := &meterSource{guard: a.Guard(), board: a.board, directory: a.directory}
+	mine := &meterSource{guard: a.Guard(), board: a.board, directory: a.directory, jobs: a.recoveries.Jobs}
 	previous := theMeters().follow(mine)
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
@@ -137,6 +141,9 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	collectCulprits(out, source.guard)
 	m.collectZones(out, source, counters.Zones)
 	collectBoard(out, source.board)
+	if source.jobs != nil {
+		collectRecoveries(out, source.jobs)
+	}
 	out.send(selfErrors, float64(counters.InternalErrors))
 	out.send(selfDropped, float64(counters.EventsDropped+source.board.EventsDropped()))
 	m.collectDirectory(out, source.directory)
@@ -147,6 +154,9 @@ func (m *meters) collectSelf(out collection) {
 	out.send(selfPanics, m.panics.value())
 	out.send(allUnknown, m.unknownStores.value())
 	out.send(allSlowRequests, m.slowRequests.value())
+	if log := m.incidents.Load(); log != nil {
+		out.send(selfIncidents, float64(log.Counts().Failures))
+	}
 	out.send(selfWebhooks, m.delivered.value(), "delivered")
 	out.send(selfWebhooks, m.undelivered.value(), "failed")
 	out.send(selfWebhooks, m.dropped.value(), "dropped")
