@@ -37,7 +37,7 @@ type verdict struct {
 // queue that is fair by zone and by store. Either the slot or the refusal is
 // nil. The slot must be ended, on every path.
 func (g *Guard) Admit(ctx context.Context, r Request) (*Slot, *Refusal) {
-	z, hash := g.zone(r.Zone), hashOf(r.Store)
+	z, hash := g.zone(r.Zone), g.hashOf(r.Store)
 	s, refusal, w := z.tryAdmitLocked(&r, hash, g.now())
 	if w == nil {
 		return s, refusal
@@ -355,7 +355,7 @@ func (g *Guard) Explain(zoneName, store string) *Refusal {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	r := Request{Zone: zoneName, Store: store, Shared: z.shared()}
-	v := z.decide(&r, hashOf(store), now)
+	v := z.decide(&r, g.hashOf(store), now)
 	switch {
 	case v.admit:
 		return nil

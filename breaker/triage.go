@@ -2,6 +2,7 @@ package breaker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -28,7 +29,7 @@ func (z *zone) toOpen(now int64, why string) {
 	}
 	z.trouble(now, why)
 	z.turn++
-	d := openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn)
+	d := z.g.openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn)
 	z.machine.open(now, d, z.policy.MaxInflight)
 	z.openedAt, z.lateOK = now, make(map[string]struct{})
 	z.checkOK = false
@@ -47,6 +48,7 @@ func (z *zone) pardon(now int64) {
 			pardoned = append(pardoned, rec)
 		}
 	}
+	slices.SortFunc(pardoned, byStore)
 	for _, rec := range pardoned {
 		rec.culprit = false
 		z.release(rec, now, "its zone opened, which explains it")
@@ -56,7 +58,7 @@ func (z *zone) pardon(now int64) {
 // toHalfOpen begins the triage: one request at first, one more with every
 // success.
 func (z *zone) toHalfOpen(now int64, why string) {
-	if z.machine.isOpen() {
+	if z.machine.isOpen(now) {
 		z.machine.halfOpen(now, z.policy.MaxInflight)
 	}
 	z.window, z.triageOK, z.strikes, z.idleSince = 1, 0, 0, now
@@ -180,7 +182,7 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 		return
 	}
 	rec.turn++
-	d := openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
+	d := z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
 	rec.machine.open(now, d, 1)
 	if rec.firstBad == 0 {
 		rec.firstBad, rec.lastBad = now, now
@@ -192,7 +194,7 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 
 // storeHalfOpen lets the store be tried again.
 func (z *zone) storeHalfOpen(rec *record, now int64, why string) {
-	if rec.machine.isOpen() {
+	if rec.machine.isOpen(now) {
 		rec.machine.halfOpen(now, 1)
 	}
 	z.setStore(rec, now, EventStoreHalfOpen, HalfOpen, why, 0)
