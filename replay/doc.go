@@ -16,8 +16,8 @@
 //     up) the worker went on until its store is next seen to be answered, or for
 //     hung_hold, if that never happens.
 //   - One that never got a worker, since the queue or firebreak stood before it,
-//     would have fared as the latest one of its store that did, else as the
-//     latest one of its zone.
+//     would have fared as the latest one of its store that did; or would have
+//     hung, if that is all that the zone's latest min_bad_stores stores did.
 //
 // What a request comes to is its own: it does not depend on what else is
 // admitted. A database that is slow because too much is asked of it is as slow

@@ -39,18 +39,9 @@ type inference struct {
 	rules  []config.ZonePolicy // of the zones
 	nextOK []int64             // of each request without an end: when its store is answered next; 0: never
 	usual  []int64             // what a worker takes for each store
-	stores []fared             // how the latest known request of each store fared
-	fared  []fared             // and of each zone
+	stuck  []bool              // of each store: its latest known request got stuck
+	silent [][]uint32          // of each zone: the stores that got stuck since one was last served in time
 }
-
-// fared is how the latest request that is known fared.
-type fared uint8
-
-const (
-	unseen fared = iota
-	fine
-	stuck
-)
 
 func (v *inference) zones() {
 	index := make(map[string]int32)
@@ -107,32 +98,33 @@ func (v *inference) hang(i uint32, began int64) int64 {
 	if next := v.nextOK[i]; next > began {
 		return max(r.End(), next) - began
 	}
+	r.flags |= lost
 	return max(r.End()-began, int64(v.rule(r).HungHold))
 }
 
 // guess gives a request whose worker is not known the fate of others.
 func (v *inference) guess(i uint32) {
 	r := &v.log.Requests[i]
-	how := v.stores[r.Store]
-	if how == unseen {
-		how = v.fared[v.zone[r.Store]]
-	}
 	v.found.Guessed++
 	r.flags |= guessed
 	r.Worker = v.usual[r.Store]
-	if how == stuck && !known(r) {
+	zone := v.zone[r.Store]
+	if stuck := v.stuck[r.Store] || len(v.silent[zone]) >= v.rules[zone].MinBadStores; stuck && !known(r) {
 		r.flags |= guessedHung
 		r.Worker = v.hang(i, r.Begin)
 	}
 }
 
-// learn takes in how a request fared that began now.
+// learn takes in how a request fares that a worker takes now.
 func (v *inference) learn(r *Request) {
-	how := fine
-	if v.late(r) {
-		how = stuck
+	zone, late := v.zone[r.Store], v.late(r)
+	v.stuck[r.Store] = late
+	switch silent := v.silent[zone]; {
+	case !late:
+		v.silent[zone] = silent[:0]
+	case len(silent) < v.rules[zone].MinBadStores && !slices.Contains(silent, r.Store):
+		v.silent[zone] = append(silent, r.Store)
 	}
-	v.stores[r.Store], v.fared[v.zone[r.Store]] = how, how
 }
 
 // usualTimes finds out what a worker usually takes for a store: the median of

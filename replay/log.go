@@ -49,6 +49,7 @@ const (
 	brokenOff                     // the connection to it broke
 	guessed                       // Worker is not from this line but from others of its store or zone
 	guessedHung                   // and its worker hangs
+	lost                          // its worker is never seen to answer
 )
 
 func (f flags) has(f1 flags) bool { return f&f1 != 0 }

@@ -3,7 +3,7 @@ package replay
 // serve lets the log's requests meet its own pool, whose queue is first come,
 // first served.
 func (v *inference) serve() {
-	v.stores, v.fared = make([]fared, len(v.log.Stores)), make([]fared, len(v.names))
+	v.stuck, v.silent = make([]bool, len(v.log.Stores)), make([][]uint32, len(v.names))
 	q := &queue{v: v, workers: v.policy.Workers, busy: make([]int, len(v.names)), worst: make([]int, len(v.names))}
 	for i := range v.log.Requests {
 		q.arrive(uint32(i))
@@ -41,11 +41,16 @@ func (q *queue) arrive(i uint32) {
 	r := q.request(i)
 	q.pass(r.Begin)
 	switch {
+	case r.has(noUpstream):
+		r.Worker = r.Took // no worker heard of it
 	case r.has(refusedByUs):
 		q.v.guess(i)
 	case q.workers == 0 || len(q.running) < q.workers:
 		q.startAtOnce(i)
 	default:
+		if r.has(brokenOff) {
+			r.flags ^= brokenOff | unanswered // the proxy did not get through
+		}
 		q.waiting = append(q.waiting, i)
 		if !known(r) {
 			q.v.guess(i)

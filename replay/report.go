@@ -32,8 +32,8 @@ type ZoneReport struct {
 	Quarantines []Quarantine   `json:"quarantines"`
 
 	// IsolatedAfter is how many seconds after the beginning of the first
-	// request that came to nothing good the zone opened, or its first store was
-	// put into quarantine. Nil: never.
+	// request that failed or was not answered by slow_after the zone opened, or
+	// its first store was put into quarantine. Nil: never.
 	IsolatedAfter *float64 `json:"isolated_after"`
 
 	// WorstBusy is how many workers were busy for it at worst.
@@ -53,7 +53,7 @@ type Opening struct {
 	At       time.Time `json:"at"`
 	Until    time.Time `json:"until,omitzero"`
 	Turns    int       `json:"turns"`
-	After    float64   `json:"after"` // seconds since the first request that came to nothing good
+	After    float64   `json:"after"` // seconds since the first request that failed or was late began
 	Evidence string    `json:"evidence"`
 }
 

@@ -74,8 +74,8 @@ type storeRun struct {
 	bad  badSince
 }
 
-// badSince tells since when requests come to nothing good: the moment the first
-// of them began.
+// badSince tells since when requests come to nothing good, or late: the moment
+// the first of them began.
 type badSince struct{ since, last time.Duration }
 
 func (b *badSince) note(now, window time.Duration) {
@@ -200,7 +200,7 @@ func (j *job) Patience() time.Duration {
 
 // Start implements virtual.Job.
 func (j *job) Start() (time.Duration, breaker.Outcome) {
-	if j.isBad() {
+	if j.isBad() || j.request.Worker >= int64(j.zone.policy.SlowAfter) {
 		now := j.run.world.Now()
 		j.zone.bad.note(now, j.zone.policy.Window)
 		j.run.stores[j.request.Store].bad.note(now, j.zone.policy.Window)
@@ -214,10 +214,10 @@ func (j *job) outcome() breaker.Outcome {
 	switch {
 	case r.has(noUpstream):
 		return breaker.NoUpstream
-	case r.has(brokenOff):
+	case r.has(brokenOff | lost):
 		return breaker.Broken
 	case r.has(guessedHung):
-		return breaker.OK // late, if ever
+		return breaker.OK // late
 	case !r.has(unanswered|refusedByUs) && j.zone.policy.Fails(int(r.Status)):
 		return breaker.Failure
 	}
@@ -271,10 +271,10 @@ func (j *job) logged() ending {
 		return endRefused
 	case r.has(unanswered) && (r.Status == 0 || r.Status == statusClientGone):
 		return endLeft
-	case r.Took >= int64(j.zone.policy.Timeout) || r.has(unanswered):
-		return endHung
 	case r.has(noUpstream|brokenOff) || j.zone.policy.Fails(int(r.Status)):
 		return endFailed
+	case r.Took >= int64(j.zone.policy.Timeout) || r.has(unanswered):
+		return endHung
 	case r.Took >= int64(j.zone.policy.SlowAfter):
 		return endSlow
 	}

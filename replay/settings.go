@@ -28,8 +28,8 @@ func Set(app *config.App, change string) error {
 	block, option, _ := strings.Cut(name, ".")
 	var err error
 	switch {
-	case option == "":
-		err = set(app, block, value, "", "zone", "zones", "store")
+	case option == "" && !strings.HasSuffix(name, "."):
+		err = set(app, block, value, "", appBlocks)
 	case block == "zone":
 		zone := config.AllZones
 		if i := strings.LastIndexByte(option, '.'); i >= 0 {
@@ -38,16 +38,43 @@ func Set(app *config.App, change string) error {
 		if err = config.CheckZoneName(zone); err != nil && zone != config.AllZones {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		err = set(zoneOf(app, zone), option, value, strings.TrimSuffix(name, option), "name", "check")
+		err = set(zoneOf(app, zone), option, value, strings.TrimSuffix(name, option), zoneBlocks)
 	case block == "store":
-		err = set(&app.Store, option, value, "store.")
+		err = set(&app.Store, option, value, "store.", nil)
 	default:
-		err = fmt.Errorf("there is no %s%s", block, hint(block, []string{"zone", "store"}, ""))
+		err = set(app, name, value, "", appBlocks)
 	}
 	if err != nil {
 		return fmt.Errorf("setting %s: %w", name, err)
 	}
 	return nil
+}
+
+// Names are the settings that Set knows, those of all zones, in order.
+func Names() []string {
+	names := fieldNames(reflect.TypeFor[config.App](), "", appBlocks)
+	names = append(names, fieldNames(reflect.TypeFor[config.Zone](), "zone.", zoneBlocks)...)
+	return append(names, fieldNames(reflect.TypeFor[config.Store](), "store.", nil)...)
+}
+
+// What cannot be set in one line.
+var (
+	appBlocks  = []string{"zones", "store"}
+	zoneBlocks = []string{"name", "check"}
+)
+
+func fieldName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+func fieldNames(t reflect.Type, prefix string, without []string) (names []string) {
+	for i := range t.NumField() {
+		if name := fieldName(t.Field(i)); name != "" && !slices.Contains(without, name) {
+			names = append(names, prefix+name)
+		}
+	}
+	return names
 }
 
 // zoneOf is the settings of a zone, added if there are none.
@@ -62,31 +89,28 @@ func zoneOf(app *config.App, name string) *config.Zone {
 
 // set sets the field of a struct that has this name in JSON, if it is not
 // among those left out.
-func set(block any, option, value, prefix string, without ...string) error {
+func set(block any, option, value, prefix string, without []string) error {
 	v := reflect.ValueOf(block).Elem()
-	var known []string
 	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-		if name == "" || slices.Contains(without, name) {
-			continue
-		}
-		if name == option {
+		if name := fieldName(v.Type().Field(i)); name == option && !slices.Contains(without, name) {
 			return setField(v.Field(i), value)
 		}
-		known = append(known, name)
 	}
+	known := fieldNames(v.Type(), prefix, without)
 	if prefix == "" {
-		known = append(known, "zone.timeout", "store.max_hung")
+		known = Names() // perhaps the block was forgotten
 	}
 	slices.Sort(known)
-	return fmt.Errorf("there is no such setting%s; there are: %s%s", hint(option, known, prefix), prefix, strings.Join(known, ", "+prefix))
-}
-
-func hint(word string, known []string, prefix string) string {
-	if near := routing.Nearest(word, known); near != "" {
-		return fmt.Sprintf(", did you mean %s%s?", prefix, near)
+	near := routing.Nearest(prefix+option, known)
+	for _, name := range known {
+		if near == "" && strings.HasSuffix(name, "."+option) {
+			near = name
+		}
 	}
-	return ""
+	if near != "" {
+		near = ", did you mean " + near + "?"
+	}
+	return fmt.Errorf("there is no such setting%s (there are: %s)", near, strings.Join(known, ", "))
 }
 
 // setField reads the value as the field's type wants it.

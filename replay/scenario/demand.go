@@ -20,6 +20,7 @@ const (
 	spread        = 0.6                   // of its logarithm
 	longest       = 400 * time.Millisecond
 	patience      = 30 * time.Second // of clients
+	backlog       = 2048             // gunicorn's
 	calm          = time.Minute      // before the fault, and after it
 )
 

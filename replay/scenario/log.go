@@ -14,23 +14,22 @@ import (
 )
 
 // statusOf is what the plain proxy logs of each outcome.
-var statusOf = map[breaker.Outcome]int{breaker.OK: 200, breaker.Failure: 500, breaker.Gone: 499}
+var statusOf = map[breaker.Outcome]int{breaker.OK: 200, breaker.Failure: 500, breaker.Gone: 499, breaker.NoUpstream: 502}
 
 // WriteLog plays the outage behind a plain proxy and writes its access log, in
 // Caddy's format.
 func (o *Outage) WriteLog(out io.Writer) error {
 	var err error
 	o.playPlain(o.demand(), func(r *request, now time.Duration, result virtual.Result) {
-		level, size := "info", 27
-		switch result.Outcome {
-		case breaker.OK:
-		case breaker.Gone:
-			size = 0
-		default:
+		level, size, headers := "info", 27, `{"Content-Type":["application/json"]}`
+		if result.Outcome == breaker.Gone || result.Outcome == breaker.NoUpstream {
+			size, headers = 0, `{"Server":["Caddy"]}`
+		}
+		if statusOf[result.Outcome] >= 500 {
 			level = "error"
 		}
 		if err == nil {
-			_, err = fmt.Fprintf(out, lineFormat, level, float64(Start.Add(now).UnixNano())/1e9, r.name.Store, result.Took.Seconds(), size, statusOf[result.Outcome])
+			_, err = fmt.Fprintf(out, lineFormat, level, float64(Start.Add(now).UnixNano())/1e9, r.name.Store, result.Took.Seconds(), size, statusOf[result.Outcome], headers)
 		}
 	})
 	return err
@@ -38,7 +37,7 @@ func (o *Outage) WriteLog(out io.Writer) error {
 
 const lineFormat = `{"level":%q,"ts":%.6f,"logger":"http.log.access.log0","msg":"handled request",` +
 	`"request":{"remote_ip":"10.0.0.1","remote_port":"40000","client_ip":"10.0.0.1","proto":"HTTP/1.1","method":"GET","host":"api.example.com","uri":"/search?key=%s&q=red+shoes","headers":{"User-Agent":["shop/1.0"],"Accept":["application/json"]}},` +
-	`"bytes_read":0,"user_id":"","duration":%.6f,"size":%d,"status":%d,"resp_headers":{"Content-Type":["application/json"]}}` + "\n"
+	`"bytes_read":0,"user_id":"","duration":%.6f,"size":%d,"status":%d,"resp_headers":%s}` + "\n"
 
 // Caddyfile is the configuration of all scenarios, beside stores.csv.
 const Caddyfile = `{

@@ -95,7 +95,7 @@ func (o *Outage) Play() (*Figures, error) {
 
 // playPlain plays it behind a plain proxy.
 func (o *Outage) playPlain(demand []*request, done func(*request, time.Duration, virtual.Result)) {
-	pool := virtual.NewPlain(workers)
+	pool := virtual.NewPlain(workers, backlog)
 	for _, r := range demand {
 		j := &job{o: o, r: r, pool: pool, done: func(r *request, result virtual.Result) { done(r, pool.Now(), result) }}
 		pool.At(r.at, func() { pool.Send(j) })

@@ -8,9 +8,11 @@ import (
 
 // Plain is a pool behind a proxy that does nothing but pass on: its queue is
 // first come, first served, and a worker does not notice that the client of the
-// request it takes next has left.
+// request it takes next has left. The queue is the kernel's, and bounded: once it
+// is full the proxy cannot connect any more.
 type Plain struct {
 	workers int
+	backlog int
 	now     time.Duration
 	agenda  agenda
 	queue   []*plainLife // from head on
@@ -19,8 +21,13 @@ type Plain struct {
 	Occupancy
 }
 
-// NewPlain makes a pool of so many workers.
-func NewPlain(workers int) *Plain { return &Plain{workers: workers, Occupancy: newOccupancy()} }
+// dialTimeout is Caddy's.
+const dialTimeout = 3 * time.Second
+
+// NewPlain makes a pool of so many workers, for which so many requests can wait.
+func NewPlain(workers, backlog int) *Plain {
+	return &Plain{workers: workers, backlog: backlog, Occupancy: newOccupancy()}
+}
 
 // Now is the time since the beginning.
 func (p *Plain) Now() time.Duration { return p.now }
@@ -55,6 +62,10 @@ func (p *Plain) Send(job Job) {
 	l := &plainLife{job: job, sent: p.now}
 	if patience := job.Patience(); patience > 0 {
 		p.At(p.now+patience, func() { p.finish(l, breaker.Gone) })
+	}
+	if len(p.queue)-p.head >= p.backlog {
+		p.At(p.now+dialTimeout, func() { p.finish(l, breaker.NoUpstream) })
+		return
 	}
 	p.queue = append(p.queue, l)
 	p.serve()
