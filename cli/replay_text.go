@@ -49,22 +49,22 @@ func (s *session) showLeftOut(v *replayed) {
 	}
 	var parts []string
 	for _, part := range []struct {
-		n    int
-		text string
+		n         int
+		one, more string
 	}{
-		{l.Other, "lines of other logs"},
-		{l.Streams, "streams"},
-		{l.Bypassed, "requests that operators sent around firebreak"},
+		{l.Other, "line", " of other logs"},
+		{l.Streams, "stream", ""},
+		{l.Bypassed, "request", " that operators sent around firebreak"},
 	} {
 		if part.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.text))
+			parts = append(parts, plural(part.n, part.one)+part.more)
 		}
 	}
 	if len(parts) > 0 {
 		s.printf("left out: %s\n", strings.Join(parts, ", "))
 	}
 	if l.Unknown > 0 {
-		s.printf("%s (%s) name no store and share the zone unknown\n", plural(l.Unknown, "request"), share(l.Unknown, l.Requests))
+		s.printf("zone unknown: %s (%s) without the key of a store\n", plural(l.Unknown, "request"), share(l.Unknown, l.Requests))
 	}
 	if f := v.Inferred; f.Queued+f.Unanswered+f.Guessed > 0 {
 		s.printf("inferred: %d stood in the pool's queue before they were answered; of %d the worker's end is not in the log;\n", f.Queued, f.Unanswered)
