@@ -158,6 +158,7 @@ func (z *zone) decideTriage() verdict {
 	switch {
 	case z.probing >= z.window || z.machine.full():
 		return verdict{wait: true}
+	case z.crowded():
 	case taken < limit:
 		return verdict{admit: true}
 	case z.trials < z.probeSlots():
@@ -165,6 +166,11 @@ func (z *zone) decideTriage() verdict {
 	}
 	return verdict{reason: ReasonZoneOpen, after: busyRetry, since: z.since, detail: z.evidence}
 }
+
+// crowded says that slots which take no room from the innocent, since they are
+// explained, have made room for as many as the zone may occupy at all. A triage
+// in which some succeed and most hang would eat the pool otherwise.
+func (z *zone) crowded() bool { return z.explained > 0 && z.live+z.hung >= z.mostOccupied() }
 
 // decideCapacity applies the limits of a zone that is closed.
 func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) verdict {

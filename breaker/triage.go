@@ -134,7 +134,7 @@ func (z *zone) triageBad(s *Slot, rec *record, now int64, what string) {
 
 // roomToProbe says that a probe could be admitted now.
 func (z *zone) roomToProbe() bool {
-	return z.live+z.hung-z.explained < z.limit() || z.trials < z.probeSlots()
+	return !z.crowded() && (z.live+z.hung-z.explained < z.limit() || z.trials < z.probeSlots())
 }
 
 // toClosed ends the open state. The episode goes on until nothing is left of

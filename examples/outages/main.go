@@ -14,22 +14,23 @@ import (
 
 func main() {
 	logs := flag.String("logs", "", "write the access logs, the Caddyfile and the directory into this folder")
+	times := flag.Int("times", 10, "how often each outage is played, each time with other clients")
 	flag.Parse()
-	if err := run(*logs); err != nil {
+	if err := run(*logs, max(1, *times)); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(logs string) error {
+func run(logs string, times int) error {
 	outages := scenario.Outages()
-	var all []*scenario.Figures
+	var all []scenario.Series
 	for _, o := range outages {
-		figures, err := o.Play()
+		series, err := o.PlayMany(times)
 		if err != nil {
 			return fmt.Errorf("playing %s: %w", o.Name, err)
 		}
-		all = append(all, figures)
+		all = append(all, series)
 	}
 	if err := scenario.WriteTable(os.Stdout, all); err != nil || logs == "" {
 		return err

@@ -21,7 +21,7 @@ const (
 	longest       = 400 * time.Millisecond
 	patience      = 30 * time.Second // of clients
 	backlog       = 2048             // gunicorn's
-	calm          = time.Minute      // before the fault, and after it
+	calm          = 30 * time.Second // before the fault, and after it
 )
 
 // App is firebreak's settings in all scenarios.
@@ -84,7 +84,7 @@ func (o *Outage) demand() []*request {
 // length is how long the scenario is.
 func (o *Outage) length() time.Duration { return calm + o.lasts + calm }
 
-// healed is when the fault is over. It begins after the first calm minute.
+// healed is when the fault is over. It begins after the calm time.
 func (o *Outage) healed() time.Duration { return calm + o.lasts }
 
 func (o *Outage) faulty(at time.Duration) bool { return at >= calm && at < o.healed() }

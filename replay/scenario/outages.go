@@ -44,6 +44,14 @@ func Outages() []*Outage {
 	return []*Outage{redis(), damaged(), dark(), connections(), surge()}
 }
 
+// Again is the outage with other clients: the same demand in the mean, at other
+// times and of other stores.
+func (o *Outage) Again(n int) *Outage {
+	again := *o
+	again.seed += uint64(n) << 32
+	return &again
+}
+
 // Shortened is the outage with a fault of at most this length.
 func (o *Outage) Shortened(lasts time.Duration) *Outage {
 	short := *o

@@ -1,7 +1,12 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
@@ -36,6 +41,39 @@ type Figures struct {
 	// BackAfter is how many seconds after the repair the last request was
 	// refused. Negative: none was.
 	BackAfter float64
+}
+
+// PlayMany plays the outage so many times, each time with other clients, some at
+// the same time.
+func (o *Outage) PlayMany(times int) (Series, error) {
+	all, errs := make(Series, times), make([]error, times)
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i := range times {
+		turns <- struct{}{}
+		wg.Go(func() {
+			all[i], errs[i] = o.Again(i).Play()
+			<-turns
+		})
+	}
+	wg.Wait()
+	return all, errors.Join(errs...)
+}
+
+// Series is what came of an outage that was played several times.
+type Series []*Figures
+
+// MedianAndWorst are those of a figure. Negative figures, which mean never, are
+// the worst.
+func (s Series) MedianAndWorst(of func(*Figures) float64) (median, worst float64) {
+	values := make([]float64, len(s))
+	for i, f := range s {
+		if values[i] = of(f); values[i] < 0 {
+			values[i] = math.Inf(1)
+		}
+	}
+	slices.Sort(values)
+	return values[len(values)/2], values[len(values)-1]
 }
 
 // Share is how some requests fared.

@@ -54,13 +54,13 @@ func isolated(t *testing.T, f *scenario.Figures, within float64) {
 	}
 }
 
-// TestOutages plays the five outages, of two minutes each, and checks what
+// TestOutages plays the five outages, of a minute each, and checks what
 // Firebreak promises of each of them.
 func TestOutages(t *testing.T) {
 	for _, o := range scenario.Outages() {
 		t.Run(o.Name, func(t *testing.T) {
 			t.Parallel()
-			f, err := o.Shortened(2 * time.Minute).Play()
+			f, err := o.Shortened(time.Minute).Play()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +95,7 @@ func TestReplayOfOutages(t *testing.T) {
 	dir := t.TempDir()
 	var short []*scenario.Outage
 	for _, o := range scenario.Outages() {
-		short = append(short, o.Shortened(time.Minute))
+		short = append(short, o.Shortened(20*time.Second))
 	}
 	if err := scenario.WriteFiles(dir, short); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func compare(t *testing.T, report *replay.Report, want *scenario.Figures) {
 	t.Helper()
 	got := -1.0
 	if len(report.Suspicions) > 0 && want.SuspectAfter >= 0 {
-		got = report.Suspicions[0].At.Sub(scenario.Start).Seconds() - 60
+		got = report.Suspicions[0].At.Sub(scenario.Start).Seconds() - 30
 	}
 	if d := got - want.SuspectAfter; d < -0.1 || d > 0.1 {
 		t.Errorf("pool suspect after %.2f s, in the scenario after %.2f s", got, want.SuspectAfter)
@@ -151,7 +151,7 @@ func compare(t *testing.T, report *replay.Report, want *scenario.Figures) {
 				first = q.At
 			}
 		}
-		if d := first.Sub(scenario.Start).Seconds() - 60 - want.IsolatedAfter; d < -0.1 || d > 0.1 {
+		if d := first.Sub(scenario.Start).Seconds() - 30 - want.IsolatedAfter; d < -0.1 || d > 0.1 {
 			t.Errorf("first verdict %.2f s after the scenario's, which comes after %.2f s", d, want.IsolatedAfter)
 		}
 		if z := report.Zones[0]; z.IsolatedAfter == nil || len(z.Openings)+len(z.Quarantines) == 0 {
