@@ -6,36 +6,50 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
-	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 )
 
-// line is what is read of a line of Caddy's access log.
+// line is what is read of a line of Caddy's access log, as it is written there.
 type line struct {
-	TS          json.RawMessage `json:"ts"`
-	Duration    json.RawMessage `json:"duration"`
-	Status      *int            `json:"status"`
-	Size        int64           `json:"size"`
-	Request     json.RawMessage `json:"request"`
-	RespHeaders json.RawMessage `json:"resp_headers"`
-
-	Store   string `json:"firebreak_store"`
-	Zone    string `json:"firebreak_zone"`
-	Outcome string `json:"firebreak_outcome"`
-	Refusal string `json:"firebreak_refusal"`
-	Bypass  bool   `json:"firebreak_bypass"`
+	ts, duration, status, size            []byte
+	request, respHeaders                  []byte
+	store, zone, outcome, refusal, bypass []byte
 }
 
-// loggedRequest is the request of a line.
-type loggedRequest struct {
-	Method  string      `json:"method"`
-	Host    string      `json:"host"`
-	URI     string      `json:"uri"`
-	Headers http.Header `json:"headers"`
+// scan reads a line, and says whether it is a JSON object.
+func (l *line) scan(text []byte) bool {
+	return scanFields(text, func(name, value []byte) {
+		switch string(name) {
+		case "ts":
+			l.ts = value
+		case "duration":
+			l.duration = value
+		case "status":
+			l.status = value
+		case "size":
+			l.size = value
+		case "request":
+			l.request = value
+		case "resp_headers":
+			l.respHeaders = value
+		case "firebreak_store":
+			l.store = value
+		case "firebreak_zone":
+			l.zone = value
+		case "firebreak_outcome":
+			l.outcome = value
+		case "firebreak_refusal":
+			l.refusal = value
+		case "firebreak_bypass":
+			l.bypass = value
+		}
+	})
 }
 
 // parsed is a line made ready.
@@ -70,10 +84,10 @@ func parse(text []byte, number int, resolve Resolve) parsed {
 		return p
 	}
 	var l line
-	if err := json.Unmarshal(text, &l); err != nil {
-		return p.bad(fmt.Errorf("it is no JSON object of an access log: %w", err))
+	if !l.scan(text) {
+		return p.bad(errors.New("it is no JSON object"))
 	}
-	if l.Status == nil && l.Duration == nil {
+	if l.status == nil && l.duration == nil {
 		p.kind = kindOther
 		return p
 	}
@@ -86,27 +100,27 @@ func (p parsed) bad(err error) parsed {
 }
 
 func (p parsed) read(l *line, resolve Resolve) parsed {
-	ended, err := readTime(l.TS)
+	ended, err := readTime(l.ts)
 	if err != nil {
 		return p.bad(err)
 	}
-	took, err := readDuration(l.Duration)
+	took, err := readDuration(l.duration)
 	if err != nil {
 		return p.bad(err)
 	}
-	if l.Status == nil || *l.Status < 0 || *l.Status > 999 {
+	status, err := strconv.Atoi(string(l.status))
+	if err != nil || status < 0 || status > 999 {
 		return p.bad(errors.New(`"status" is no HTTP status`))
 	}
 	if ended-took < 0 {
 		return p.bad(errors.New("it began before 1970"))
 	}
-	status := *l.Status
 	p.request = Request{Begin: ended - took, Took: took, Worker: took, Line: p.number, Status: uint16(status)}
 	switch {
-	case l.Bypass:
+	case string(l.bypass) == "true":
 		p.kind = kindBypassed
 		return p
-	case status == http.StatusSwitchingProtocols || bytes.Contains(l.RespHeaders, []byte("text/event-stream")):
+	case status == http.StatusSwitchingProtocols || bytes.Contains(l.respHeaders, []byte("text/event-stream")):
 		p.kind = kindStream
 		return p
 	}
@@ -119,39 +133,76 @@ func (p parsed) read(l *line, resolve Resolve) parsed {
 
 // whose is the line's store.
 func (l *line) whose(resolve Resolve) (Store, error) {
-	if l.Store != "" && l.Zone != "" {
-		return Store{Zone: l.Zone, Name: l.Store}, nil
+	store, _ := unquote(l.store)
+	zone, _ := unquote(l.zone)
+	if store != "" && zone != "" {
+		return Store{Zone: zone, Name: store}, nil
 	}
 	if resolve == nil {
 		return Store{}, errors.New("it has no firebreak_store and firebreak_zone, and no configuration says where else to find them")
 	}
-	var logged loggedRequest
-	if err := json.Unmarshal(l.Request, &logged); err != nil {
-		return Store{}, fmt.Errorf(`"request" cannot be read: %w`, err)
-	}
-	r, err := http.NewRequest(logged.Method, "http://placeholder"+logged.URI, http.NoBody)
-	if err != nil || !strings.HasPrefix(logged.URI, "/") {
-		return Store{}, fmt.Errorf("the request's method %q or URI %q cannot be read", logged.Method, logged.URI)
-	}
-	r.Host, r.RequestURI = logged.Host, logged.URI
-	for name, values := range logged.Headers {
-		r.Header[http.CanonicalHeaderKey(name)] = values
+	r, err := readRequest(l.request)
+	if err != nil {
+		return Store{}, err
 	}
 	return resolve(r)
+}
+
+// readRequest makes a request of what is logged of it.
+func readRequest(raw []byte) (*http.Request, error) {
+	r := &http.Request{Header: make(http.Header, 8), Body: http.NoBody, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	ok := scanFields(raw, func(name, value []byte) {
+		switch string(name) {
+		case "method":
+			r.Method, _ = unquote(value)
+		case "host":
+			r.Host, _ = unquote(value)
+		case "uri":
+			r.RequestURI, _ = unquote(value)
+		case "headers":
+			scanFields(value, func(name, value []byte) {
+				if values := readList(value); len(values) > 0 {
+					r.Header[http.CanonicalHeaderKey(string(name))] = values
+				}
+			})
+		}
+	})
+	if !ok {
+		return nil, errors.New(`"request" cannot be read`)
+	}
+	var err error
+	if r.URL, err = url.ParseRequestURI(r.RequestURI); err != nil {
+		return nil, fmt.Errorf("the request's URI %q cannot be read", r.RequestURI)
+	}
+	return r, nil
+}
+
+// readList reads a JSON list of strings; most have one.
+func readList(raw []byte) (values []string) {
+	if len(raw) > 2 {
+		if value, ok := unquote(raw[1 : len(raw)-1]); ok {
+			return []string{value}
+		}
+	}
+	if err := json.Unmarshal(raw, &values); err != nil {
+		return nil
+	}
+	return values
 }
 
 // flags says what else the line tells. An answer of the proxy itself, 502 or
 // 504, has neither a body nor a type.
 func (l *line) flags(status int, took int64) (f flags) {
-	own := l.Size == 0 && !bytes.Contains(l.RespHeaders, []byte("Content-Type"))
+	outcome, _ := unquote(l.outcome)
+	own := (len(l.size) == 0 || string(l.size) == "0") && !bytes.Contains(l.respHeaders, []byte("Content-Type"))
 	switch {
-	case l.Outcome == breaker.Hung.String() || l.Outcome == breaker.GoneLate.String() || l.Outcome == breaker.Gone.String():
+	case outcome == breaker.Hung.String() || outcome == breaker.GoneLate.String() || outcome == breaker.Gone.String():
 		return unanswered
-	case l.Outcome == breaker.NoUpstream.String():
+	case outcome == breaker.NoUpstream.String():
 		return noUpstream
-	case l.Outcome == breaker.Broken.String():
+	case outcome == breaker.Broken.String():
 		return brokenOff
-	case l.Outcome == "" && l.Refusal != "":
+	case outcome == "" && len(l.refusal) > 2:
 		return refusedByUs
 	case status == 0 || status == statusClientGone:
 		return unanswered
@@ -182,7 +233,7 @@ var (
 var timeFormats = []string{time.RFC3339Nano, "2006-01-02T15:04:05.000Z0700", "2006/01/02 15:04:05.000", "2006/01/02 15:04:05"}
 
 // readTime reads any of Caddy's time formats, in nanoseconds.
-func readTime(raw json.RawMessage) (int64, error) {
+func readTime(raw []byte) (int64, error) {
 	if text, ok := unquote(raw); ok {
 		for _, format := range timeFormats {
 			if t, err := time.Parse(format, text); err == nil && t.Year() >= 1970 && t.Year() < maxYear {
@@ -215,7 +266,7 @@ const (
 )
 
 // readDuration reads any of Caddy's formats of time spans, in nanoseconds.
-func readDuration(raw json.RawMessage) (int64, error) {
+func readDuration(raw []byte) (int64, error) {
 	if text, ok := unquote(raw); ok {
 		d, err := config.ParseDuration(text)
 		if err != nil || d < 0 || time.Duration(d) > maxDuration {
@@ -236,9 +287,13 @@ func readDuration(raw json.RawMessage) (int64, error) {
 // maxDuration is longer than any request.
 const maxDuration = 30 * 24 * time.Hour
 
-func unquote(raw json.RawMessage) (string, bool) {
+// unquote reads a JSON string.
+func unquote(raw []byte) (string, bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return "", false
+	}
+	if inner := raw[1 : len(raw)-1]; bytes.IndexByte(inner, '\\') < 0 && bytes.IndexByte(inner, '"') < 0 && utf8.Valid(inner) {
+		return string(inner), true
 	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {

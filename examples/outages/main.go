@@ -32,15 +32,29 @@ func run(logs string, times int) error {
 		}
 		all = append(all, series)
 	}
-	if err := scenario.WriteTable(os.Stdout, all); err != nil || logs == "" {
+	if err := scenario.WriteTable(os.Stdout, all); err != nil {
 		return err
+	}
+	fmt.Print(notes)
+	if logs == "" {
+		return nil
 	}
 	if err := scenario.WriteFiles(logs, outages); err != nil {
 		return fmt.Errorf("writing the logs: %w", err)
 	}
-	fmt.Printf("\nThe logs of a plain proxy are in %s. What would have come of them:\n\n", logs)
+	fmt.Printf("\nThe access logs of a plain proxy are in %s. What would have come of them:\n\n  cd %s\n", logs, logs)
 	for _, o := range outages {
-		fmt.Printf("  firebreak replay %s/%s.log.gz --config %s/Caddyfile\n", logs, o.Name, logs)
+		fmt.Printf("  firebreak replay %s.log.gz\n", o.Name)
 	}
 	return nil
 }
+
+const notes = `
+PEOPLE is how long people took by the public reports, FIREBREAK how long it takes
+from the beginning of the fault until the zone is open or its first damaged store
+is in quarantine: the median of all plays, and the worst. WITHOUT is how many
+requests of the other zones are answered well behind a plain proxy, in the same
+time. A worker that hangs for more than abandon_after (5 min) is taken for dead;
+if it is not, more than half of the pool can be lost to an outage that lasts
+longer.
+`
