@@ -58,7 +58,7 @@ What a replay cannot know:
   not come again because they were refused.
 - Zone checks are not made, and all handlers have their zone's timeout.
 
-A log takes about 40 bytes of memory a request; 50 million requests are read at
+A log takes about 60 bytes of memory a request; 50 million requests are read at
 most. With --since and --until a part of it is.
 
 Exit codes: 0 it worked; 1 the command, the configuration or the log is wrong.`

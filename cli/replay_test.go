@@ -104,10 +104,25 @@ func TestReplayGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if name == "replay" {
+				inDocs(t, string(want))
+			}
 			if r.out != string(want) {
 				t.Errorf("%v prints\n%s\nwant (or: go test ./cli -run Replay -update)\n%s", args, r.out, want)
 			}
 		})
+	}
+}
+
+// inDocs checks that the page on replays shows what the command prints.
+func inDocs(t *testing.T, text string) {
+	t.Helper()
+	page, err := os.ReadFile("../docs/replay.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), text) {
+		t.Errorf("docs/replay.md does not show\n%s", text)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Log is the requests of an access log, in the order in which they began. It
-// takes about 40 bytes of memory a request and 50 a store.
+// takes about 40 bytes of memory a request and 100 a store.
 type Log struct {
 	Requests []Request
 	Stores   []Store

@@ -25,7 +25,7 @@ type ReadOptions struct {
 	Since, Until time.Time
 
 	// MaxRequests is how many requests are read; one more is an error.
-	// Default: 50 million, which take 2 GB of memory.
+	// Default: 50 million, which take 3 GB of memory.
 	MaxRequests int
 }
 
