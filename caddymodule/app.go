@@ -60,13 +60,15 @@ type App struct {
 
 // live is the part of an app that changes after Provision.
 type live struct {
-	stop context.CancelFunc // ends the background work; nil before Start
-	work sync.WaitGroup
+	stop  context.CancelFunc // ends the background work; nil before Start
+	ended <-chan struct{}    // closed by stop
+	work  sync.WaitGroup
 
 	mu       sync.Mutex // guards below
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
+	meters   [2]*meterSource // what this app has put in force for scrapes, and what was before
 }
 
 // CaddyModule returns the Caddy module information.
@@ -101,6 +103,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
+	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	a.events.stream = a.shared.stream
 	return a.openBoard()
 }
 
@@ -127,9 +133,10 @@ func (a *App) Start() error {
 	a.live.mu.Lock()
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)
 	a.live.mu.Unlock()
+	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
-	a.live.stop = cancel
+	a.live.stop, a.live.ended = cancel, ctx.Done()
 	boards.Store(a.stateID, a.board)
 	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
@@ -161,6 +168,7 @@ func (a *App) Stop() error {
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
+	a.unfollowMeters()
 	return nil
 }
 
