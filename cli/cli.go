@@ -98,7 +98,7 @@ type command struct {
 
 var commands = []*command{
 	statusCommand, zonesCommand, zoneCommand, storeCommand, explainCommand, culpritsCommand,
-	maintenanceCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand, replayCommand,
+	maintenanceCommand, recoverCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand, replayCommand,
 }
 
 func (c *command) cobra(program string) *cobra.Command {

@@ -167,7 +167,7 @@ func (s *session) replay(v *replayed, c *replayConfig) error {
 	v.Log = summed(v.log)
 	v.Inferred = v.log.Infer(v.policies[0])
 	for i, policy := range v.policies {
-		bar := s.progress(fmt.Sprintf("replaying (%d of %d)", i+1, len(v.policies)), int64(len(v.log.Requests)))
+		bar := s.replayBar(fmt.Sprintf("replaying (%d of %d)", i+1, len(v.policies)), int64(len(v.log.Requests)))
 		v.Runs[i].Report = replay.Run(v.log, policy, replay.Options{Zones: zones, Progress: func(done int) { bar.show(int64(done)) }})
 		v.Runs[i].Report.InLog(v.Inferred)
 		bar.end()
@@ -209,7 +209,7 @@ func (s *session) readLog(name string, resolve replay.Resolve) (*replay.Log, err
 		}
 		in = file
 	}
-	bar := s.progress("reading", size)
+	bar := s.replayBar("reading", size)
 	defer bar.end()
 	log, err := replay.Read(&countingReader{in: in, bar: bar}, opts)
 	if err != nil {
@@ -234,7 +234,7 @@ func (s *session) logTime(flag string) (time.Time, error) {
 type countingReader struct {
 	in  io.Reader
 	n   int64
-	bar *progress
+	bar *replayBar
 }
 
 // Read reads on.

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// progress is a line on a terminal that says how far a long job is. Elsewhere
+// replayBar is a line on a terminal that says how far a long job is. Elsewhere
 // it says nothing.
-type progress struct {
+type replayBar struct {
 	out   io.Writer // nil: it is not shown
 	what  string
 	whole int64 // 0: not known
@@ -16,8 +16,8 @@ type progress struct {
 	shown time.Time
 }
 
-func (s *session) progress(what string, whole int64) *progress {
-	p := &progress{what: what, whole: whole, began: time.Now()}
+func (s *session) replayBar(what string, whole int64) *replayBar {
+	p := &replayBar{what: what, whole: whole, began: time.Now()}
 	if isTerminal(s.err) {
 		p.out = s.err
 	}
@@ -27,7 +27,7 @@ func (s *session) progress(what string, whole int64) *progress {
 const progressPause = 200 * time.Millisecond
 
 // show says that so much is done.
-func (p *progress) show(done int64) {
+func (p *replayBar) show(done int64) {
 	if p.out == nil || time.Since(p.shown) < progressPause {
 		return
 	}
@@ -46,7 +46,7 @@ func (p *progress) show(done int64) {
 }
 
 // end takes the line away.
-func (p *progress) end() {
+func (p *replayBar) end() {
 	if p.out != nil && !p.shown.IsZero() {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
