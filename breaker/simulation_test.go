@@ -199,3 +199,70 @@ func TestSimulatedWait(t *testing.T) {
 		t.Error("not idle although nothing is in flight")
 	}
 }
+
+// TestOpenTimeIsKept: a zone and a store stay open for as long as they say when
+// they open, to the sweep.
+func TestOpenTimeIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(2*time.Second, 100, allZones)
+		p.freeze("z7")
+		p.freeze("z3/s0")
+		p.load(20*time.Second, 100, allZones)
+		ends := make(map[string]time.Time)
+		checked := 0
+		for len(p.guard.Events()) > 0 {
+			switch e := <-p.guard.Events(); e.Kind {
+			case breaker.EventZoneOpened, breaker.EventStoreQuarantined:
+				ends[e.Zone+e.Store] = e.At.Add(e.For)
+			case breaker.EventZoneHalfOpen, breaker.EventStoreHalfOpen:
+				checked++
+				if late := e.At.Sub(ends[e.Zone+e.Store]); late < 0 || late > breaker.SweepEvery {
+					t.Errorf("%s %s half-open %s after its open time", e.Zone, e.Store, late)
+				}
+			}
+		}
+		if checked < 2 {
+			t.Errorf("%d became half-open", checked)
+		}
+	})
+}
+
+// TestTriageDoesNotEatThePool: in a triage some stores are answered, which
+// explains the hung requests of the others, and so makes room for more of them.
+func TestTriageDoesNotEatThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Zones[0].MaxWait = new(config.Duration)
+		g := newGuard(t, app, breaker.Options{})
+		defer g.Close()
+		openZone(t, g)
+		for i := range 7 { // one answer more and it is closed
+			if s := tryAdmit(g, fmt.Sprint("good", i)); s != nil {
+				s.End(breaker.OK)
+			}
+			for j := range 8 {
+				if s := tryAdmit(g, fmt.Sprint("bad", i, j)); s != nil {
+					s.Hang()
+				}
+			}
+		}
+		z, _ := g.Zone("z1")
+		if z.Explained < 5 {
+			t.Fatalf("zone is %s with %d explained; want a triage in which some hang", z.State, z.Explained)
+		}
+		if z.Hung > 16 {
+			t.Errorf("the zone occupies %d workers, want at most half of 32", z.Hung)
+		}
+	})
+}
+
+func tryAdmit(g *breaker.Guard, store string) *breaker.Slot {
+	time.Sleep(100 * time.Millisecond)
+	s, _ := g.Admit(context.Background(), breaker.Request{Zone: "z1", Store: store})
+	if s != nil {
+		s.Track()
+	}
+	return s
+}
