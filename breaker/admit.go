@@ -158,6 +158,9 @@ func (z *zone) decideTriage() verdict {
 	switch {
 	case z.probing >= z.window || z.machine.full():
 		return verdict{wait: true}
+	case z.live+z.hung >= z.halfOfWhatIsLeft():
+		// In a small pool, or with many zones hung, the probe slots are more
+		// than that.
 	case taken < limit:
 		return verdict{admit: true}
 	case z.trials < z.probeSlots():
