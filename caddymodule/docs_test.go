@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -193,3 +194,45 @@ func TestRunbookNames(t *testing.T) {
 
 // unwrapped joins the lines of paragraphs.
 func unwrapped(text string) string { return strings.ReplaceAll(text, "\n", " ") }
+
+// TestSystemdUnit wants the example's unit to be one that systemd takes, where
+// there is a systemd, and its commands to be known to the binary.
+func TestSystemdUnit(t *testing.T) {
+	raw, err := os.ReadFile("../examples/systemd/firebreak.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section, found := "", make(map[string]string)
+	for n, line := range strings.Split(string(raw), "\n") {
+		switch key, value, assigned := strings.Cut(line, "="); {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]"):
+			section = line
+		case !assigned || section == "" || strings.TrimSpace(key) != key:
+			t.Errorf("line %d is no setting: %q", n+1, line)
+		default:
+			found[section+key] = value
+		}
+	}
+	for key, want := range map[string]string{
+		"[Service]Type": "notify", "[Service]ExecStart": "/usr/local/bin/firebreak run --config /etc/firebreak/Caddyfile",
+		"[Service]ExecReload": "/usr/local/bin/firebreak reload --config /etc/firebreak/Caddyfile --force", "[Install]WantedBy": "multi-user.target",
+	} {
+		if found[key] != want {
+			t.Errorf("%s is %q, want %q", key, found[key], want)
+		}
+	}
+	verify, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		return // the settings were read above
+	}
+	// It wants the program to be there.
+	unit := filepath.Join(t.TempDir(), "firebreak.service")
+	text := strings.ReplaceAll(string(raw), "/usr/local/bin/firebreak", "/bin/true")
+	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(verify, "verify", unit).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("systemd-analyze verify: %v: %s", err, out)
+	}
+}
