@@ -131,15 +131,25 @@ var (
 
 func readsOnly(command string) bool { return !changes.MatchString(command) }
 
-// docsStage is what make run starts, and a shell beside it.
+// docsStage is a directory and a network of its own, in which commands are run
+// as a person would type them.
 type docsStage struct {
 	t     *testing.T
 	dir   string
 	enter []string
 }
 
-// startDocsStage starts a stage in a network of its own.
+// startDocsStage starts what make run starts.
 func startDocsStage(t *testing.T, outage string) *docsStage {
+	t.Helper()
+	s := newDocsStage(t, t.TempDir())
+	s.furnish(outage)
+	s.play(outage, "run", "-firebreak", "bin/firebreak", "-config", "Caddyfile")
+	return s
+}
+
+// newDocsStage makes the network.
+func newDocsStage(t *testing.T, dir string) *docsStage {
 	t.Helper()
 	holder := exec.Command("unshare", "--net", "sh", "-c", "ip link set lo up && exec sleep infinity")
 	if err := as(holder, "root"); err != nil {
@@ -149,18 +159,12 @@ func startDocsStage(t *testing.T, outage string) *docsStage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { killGroup(holder) })
-	s := &docsStage{t: t, dir: t.TempDir(), enter: []string{"nsenter", "--net", "--target", fmt.Sprint(holder.Process.Pid)}}
+	s := &docsStage{t: t, dir: dir, enter: []string{"nsenter", "--net", "--target", fmt.Sprint(holder.Process.Pid)}}
 	eventually(t, 5*time.Second, "there is a network namespace; making one needs root", func() bool {
 		out, err := exec.Command(s.enter[0], append(s.enter[1:], "ip", "-o", "addr", "show", "lo")...).Output()
 		ours, _ := os.Readlink("/proc/self/ns/net")
 		theirs, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid))
 		return err == nil && theirs != ours && strings.Contains(string(out), "127.0.0.1")
-	})
-	s.furnish(outage)
-	log := s.play(outage)
-	eventually(t, 30*time.Second, "the stage is ready", func() bool {
-		text, _ := os.ReadFile(log)
-		return strings.Contains(string(text), "Ctrl-C ends everything")
 	})
 	return s
 }
@@ -202,9 +206,9 @@ func lookGo(t *testing.T) string {
 	return path
 }
 
-// play starts the stage and returns its log.
-func (s *docsStage) play(outage string) string {
-	cmd := s.command(outage, "run", "-firebreak", "bin/firebreak", "-config", "Caddyfile")
+// play starts the stage and waits until it says what to try.
+func (s *docsStage) play(command ...string) {
+	cmd := s.command(command...)
 	log := logTo(s.t, cmd, "stage.log")
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -220,7 +224,10 @@ func (s *docsStage) play(outage string) string {
 			<-gone
 		}
 	})
-	return log
+	eventually(s.t, 3*time.Minute, "the stage is ready", func() bool {
+		text, _ := os.ReadFile(log)
+		return strings.Contains(string(text), "Ctrl-C ends everything")
+	})
 }
 
 func (s *docsStage) command(args ...string) *exec.Cmd {
@@ -228,9 +235,15 @@ func (s *docsStage) command(args ...string) *exec.Cmd {
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(),
 		"PATH="+filepath.Join(s.dir, "tools")+":"+os.Getenv("PATH"),
-		"HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "USER=alice", "TERM=dumb")
+		"HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "USER=alice", "TERM=dumb", "GOCACHE="+goEnv("GOCACHE"), "GOMODCACHE="+goEnv("GOMODCACHE"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return cmd
+}
+
+// goEnv keeps Go's caches where they are, whatever HOME is.
+func goEnv(name string) string {
+	out, _ := exec.Command("go", "env", name).Output()
+	return strings.TrimSpace(string(out))
 }
 
 // try runs a command and says what is wrong with its end or its output.
@@ -243,12 +256,12 @@ func (s *docsStage) try(c pages.Command) string {
 	if m := exitCode.FindStringSubmatch(c.Text); m != nil {
 		wantCode = m[1]
 	}
-	path := filepath.Join(s.dir, "command.sh")
+	path := filepath.Join(s.t.TempDir(), "command.sh")
 	if err := os.WriteFile(path, []byte("set -o pipefail\n"+script+"\n"), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	cmd := s.command("timeout", "30", "bash", path)
-	out, err := os.Create(filepath.Join(s.dir, "output"))
+	out, err := os.Create(path + ".output")
 	if err != nil {
 		s.t.Fatal(err)
 	}
