@@ -41,7 +41,8 @@ var optionsAround = map[string]around{
 	"handlerOptions": {
 		"{\n firebreak {\n workers 32\n }\n}\n:80 {\n firebreak {\n%s\n }\n}",
 		[]string{"apps", "http", "servers", "srv0", "routes", "0", "handle", "0"},
-		[]string{"key query key"}, "Handler",
+		[]string{"key query key"},
+		"Handler",
 	},
 }
 

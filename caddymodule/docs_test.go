@@ -177,7 +177,7 @@ func TestRunbookNames(t *testing.T) {
 			t.Errorf("docs/runbook.md: nobody finds the log line %q there, although it says what to do next: add it in backticks to the entry it belongs to", message.text)
 		}
 	}
-	quoted := regexp.MustCompile("(?m)^\\| (log|event|metric) \\| (.+) \\|$")
+	quoted := regexp.MustCompile(`(?m)^\| (log|event|metric) \| (.+) \|$`)
 	found := 0
 	for _, row := range quoted.FindAllStringSubmatch(book, -1) {
 		for _, code := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[2], -1) {

@@ -113,8 +113,8 @@ func (s *session) showSize(p *sizing.Plan) {
 	s.printf("\nif a zone freezes\n")
 	s.printf("  without firebreak every worker is stuck after %s\n", brief(p.PoolGone))
 	s.printf("  with it the zone is cut off after %s, and takes %s of %d at worst (%d in hours of probing without a check)\n", brief(p.Isolated), plural(p.Worst, "worker"), p.Workers, p.WorstInTime)
-	s.printf("  one after the other: %s\n", s.series(p, p.OneByOne, p.Bearable))
-	s.printf("  in the same moment:  %s\n", s.series(p, p.AtOnce, p.BearAtOnce))
+	s.printf("  one after the other: %s\n", s.series(p.OneByOne, p.Bearable))
+	s.printf("  in the same moment:  %s\n", s.series(p.AtOnce, p.BearAtOnce))
 	for i, w := range p.Warnings {
 		if i == 0 {
 			s.printf("\n")
@@ -125,7 +125,7 @@ func (s *session) showSize(p *sizing.Plan) {
 }
 
 // series says how many workers are taken by one zone, two, three, ...
-func (s *session) series(p *sizing.Plan, taken []int, bearable int) string {
+func (s *session) series(taken []int, bearable int) string {
 	var each []string
 	for _, n := range taken[:min(len(taken), 5)] {
 		each = append(each, fmt.Sprint(n))
