@@ -25,13 +25,12 @@ const (
 // outage that is seen and healed.
 func TestNewcomer(t *testing.T) {
 	clone := cleanClone(t)
-	commands := firstPart(t, clone)
+	commands := part(t, clone, "docs/getting-started.md", "## An outage, seen", "## Your own API server")
 	s := newDocsStage(t, clone)
 	var typed, waits int
 	var waited time.Duration
 	for _, c := range commands {
-		line, _, _ := strings.Cut(c.Text, "   #")
-		typed += len(strings.TrimSpace(line)) + 1
+		typed += keys(c)
 		began := time.Now()
 		switch {
 		case strings.HasPrefix(c.Text, "git clone"), strings.HasPrefix(c.Text, "cd "):
@@ -51,12 +50,14 @@ func TestNewcomer(t *testing.T) {
 		waits++
 		waited += time.Since(began)
 	}
-	typing := time.Duration(float64(typed) / keysPerMinute * float64(time.Minute))
-	figure(t, "%d commands, %d keys: %.1f minutes of typing at %d keys a minute, %.0f s of waiting (with Go's modules downloaded)",
-		len(commands), typed, typing.Minutes(), keysPerMinute, waited.Seconds())
-	if typing > typingLimit {
-		t.Errorf("a newcomer types for %s, more than %s", typing, typingLimit)
+	typing(t, "getting started", len(commands), typed)
+	figure(t, "%.0f s of waiting, with Go's modules downloaded", waited.Seconds())
+	shortcut := part(t, clone, "README.md", "## See it", "## Use it")
+	typed = 0
+	for _, c := range shortcut {
+		typed += keys(c)
 	}
+	typing(t, "the README alone", len(shortcut), typed) // TestDocs runs these
 	if waits < 10 {
 		t.Errorf("only %d commands were run", waits)
 	}
@@ -100,18 +101,35 @@ func cleanClone(t *testing.T) string {
 	return dir
 }
 
-// firstPart is the commands up to the heading that leaves the example.
-func firstPart(t *testing.T, clone string) (commands []pages.Command) {
+// keys is how many keys a command takes, the last of them enter.
+func keys(c pages.Command) int {
+	line, _, _ := strings.Cut(c.Text, "   #")
+	return len(strings.TrimSpace(line)) + 1
+}
+
+// typing reports how long somebody types.
+func typing(t *testing.T, what string, commands, keys int) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(clone, "docs", "getting-started.md"))
+	length := time.Duration(float64(keys) / keysPerMinute * float64(time.Minute))
+	figure(t, "%s: %d commands, %d keys, %.1f minutes of typing at %d keys a minute", what, commands, keys, length.Minutes(), keysPerMinute)
+	if length > typingLimit {
+		t.Errorf("%s: a newcomer types for %s, more than %s", what, length, typingLimit)
+	}
+}
+
+// part is the commands between two headings of a page.
+func part(t *testing.T, clone, page, from, to string) (commands []pages.Command) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(clone, page))
 	if err != nil {
 		t.Fatal(err)
 	}
-	part, _, found := strings.Cut(string(text), "\n## Your own API server")
-	if !found {
-		t.Fatal("docs/getting-started.md has no heading \"Your own API server\"")
+	_, after, found := strings.Cut(string(text), "\n"+from)
+	inside, _, ends := strings.Cut(after, "\n"+to)
+	if !found || !ends {
+		t.Fatalf("%s has no headings %q and %q", page, from, to)
 	}
-	for _, b := range pages.Parse("docs/getting-started.md", part).Blocks {
+	for _, b := range pages.Parse(page, inside).Blocks {
 		commands = append(commands, b.Commands()...)
 	}
 	return commands
