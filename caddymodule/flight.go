@@ -78,26 +78,29 @@ func (f *flight) hear() { f.heard.Store(int64(time.Since(f.began))) }
 // hold mu.
 func (f *flight) over() bool { return f.cut || f.landed }
 
-// wake is what the handler's goroutine waits for. It goes back to the pool
-// when the flight has landed in time: then nobody else holds it any more, and
-// a stopped timer sends nothing.
+// wake is what the handler's goroutine waits for, and the header fields of the
+// next handlers. It goes back to the pool when the flight has landed in time:
+// then nobody else holds it any more, and a stopped timer sends nothing.
 type wake struct {
-	timer *time.Timer
-	done  chan struct{} // one value, when next has returned
+	timer  *time.Timer
+	done   chan struct{} // one value, when next has returned
+	header http.Header
 }
 
 var wakes = sync.Pool{New: func() any {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	return &wake{timer: timer, done: make(chan struct{}, 1)}
+	return &wake{timer: timer, done: make(chan struct{}, 1), header: make(http.Header)}
 }}
 
 // fly runs the next handlers for an admitted request.
 func (h *Handler) fly(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, a *admission) error {
 	f := &flight{
 		Context: r.Context(), h: h, slot: a.slot, admission: a, w: w,
-		began: time.Now(), tunnel: r.Method == http.MethodConnect, header: ownHeader(w.Header()), wake: wakes.Get().(*wake),
+		began: time.Now(), tunnel: r.Method == http.MethodConnect, wake: wakes.Get().(*wake),
 	}
+	f.header = f.wake.header
+	shareHeader(f.header, w.Header())
 	ctx, cancel := context.WithCancelCause(f)
 	defer cancel(nil)
 	f.cancel = cancel

@@ -16,8 +16,6 @@ import (
 func (f *flight) finish() error {
 	f.mu.Lock()
 	f.wake.timer.Stop()
-	wakes.Put(f.wake)
-	f.wake = nil
 	f.conclude()
 	f.observe()
 	f.settleEnd()
@@ -26,6 +24,9 @@ func (f *flight) finish() error {
 	} else {
 		copyTrailers(f.w.Header(), f.header)
 	}
+	clear(f.header)
+	wakes.Put(f.wake)
+	f.wake, f.header = nil, nil
 	f.mu.Unlock()
 	if f.panicked != nil {
 		panic(f.panicked)
