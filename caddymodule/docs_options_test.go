@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -69,40 +68,42 @@ var usageOfBlocks = map[string]string{
 	"storeOptions open_time": "open_time 6s",
 }
 
-// TestDocsOptions compares docs/caddyfile.md with the code, both ways: every
-// option is there with its name in JSON and its default, and nothing else is.
+// TestDocsOptions compares the tables of options in the documentation with the
+// code, both ways: every option is there with its name in JSON and its default,
+// and nothing else is.
 func TestDocsOptions(t *testing.T) {
-	raw, err := os.ReadFile("../docs/caddyfile.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := pages.Parse("docs/caddyfile.md", string(raw))
-	src := readSource(t)
+	src, all := readSource(t), allPages(t)
 	for _, table := range src.tables {
-		t.Run(table.name, func(t *testing.T) { testOptionTable(t, page, src, table) })
+		t.Run(table.name, func(t *testing.T) { testOptionTable(t, all, src, table) })
 	}
-	for _, shown := range page.Tables {
-		if !slices.ContainsFunc(src.tables, func(o optionTable) bool { return o.name == shown.Name }) {
-			t.Errorf("docs/caddyfile.md:%d: options of %s, which the code does not have", shown.Line, shown.Name)
+	for _, page := range all {
+		for _, shown := range page.Tables {
+			if !slices.ContainsFunc(src.tables, func(o optionTable) bool { return o.name == shown.Name }) {
+				t.Errorf("%s:%d: options of %s, which the code does not have", page.Path, shown.Line, shown.Name)
+			}
 		}
 	}
 }
 
-func testOptionTable(t *testing.T, page *pages.Page, src *source, table optionTable) {
+func testOptionTable(t *testing.T, all []*pages.Page, src *source, table optionTable) {
 	rows := make(map[string][]string)
-	for _, shown := range page.Tables {
-		if shown.Name != table.name {
-			continue
-		}
-		for _, row := range shown.Rows {
-			if len(row) != 4 {
-				t.Fatalf("docs/caddyfile.md:%d: a row with %d columns instead of four: option, JSON, default, meaning: %v", shown.Line, len(row), row)
+	var page *pages.Page
+	for _, p := range all {
+		for _, shown := range p.Tables {
+			if shown.Name != table.name {
+				continue
 			}
-			rows[strings.Trim(row[0], "`")] = row
+			page = p
+			for _, row := range shown.Rows {
+				if len(row) != 4 {
+					t.Fatalf("%s:%d: a row with %d columns instead of four: option, JSON, default, meaning: %v", p.Path, shown.Line, len(row), row)
+				}
+				rows[strings.Trim(row[0], "`")] = row
+			}
 		}
 	}
-	if len(rows) == 0 {
-		t.Fatalf("docs/caddyfile.md says nothing of the options of %s: add, before a table with the columns option, JSON, default, meaning, the line\n<!-- options: %s -->", table.name, table.name)
+	if page == nil {
+		t.Fatalf("docs/caddyfile.md (or another page) says nothing of the options of %s: add, before a table with the columns option, JSON, default, meaning, the line\n<!-- options: %s -->", table.name, table.name)
 	}
 	where, ok := optionsAround[table.name]
 	if !ok {
@@ -111,7 +112,7 @@ func testOptionTable(t *testing.T, page *pages.Page, src *source, table optionTa
 	for _, option := range table.options {
 		row, ok := rows[option.name]
 		if !ok {
-			t.Errorf("docs/caddyfile.md has no option %q: add to the table behind <!-- options: %s --> the row\n| `%s` | `%s` | `DEFAULT` or none | WHAT IT DOES |", option.name, table.name, option.name, option.name)
+			t.Errorf("%s has no option %q: add to the table behind <!-- options: %s --> the row\n| `%s` | `%s` | `DEFAULT` or none | WHAT IT DOES |", page.Path, option.name, table.name, option.name, option.name)
 			continue
 		}
 		delete(rows, option.name)
@@ -127,7 +128,7 @@ func testOptionTable(t *testing.T, page *pages.Page, src *source, table optionTa
 		testOptionDefault(t, src, where, table, option.name, row)
 	}
 	for name := range rows {
-		t.Errorf("docs/caddyfile.md: the table of %s has the option %q, which the code does not know", table.name, name)
+		t.Errorf("%s: the table of %s has the option %q, which the code does not know", page.Path, table.name, name)
 	}
 	into := where.into
 	if into == "" {
@@ -135,7 +136,7 @@ func testOptionTable(t *testing.T, page *pages.Page, src *source, table optionTa
 	}
 	for _, field := range src.fields[into] {
 		if !strings.Contains(page.Text, "`"+field.name+"`") {
-			t.Errorf("docs/caddyfile.md says nothing of the JSON field %q of %s: mention it as `%s`", field.name, into, field.name)
+			t.Errorf("%s says nothing of the JSON field %q of %s: mention it as `%s`", page.Path, field.name, into, field.name)
 		}
 	}
 }
@@ -189,7 +190,7 @@ func testOptionNames(t *testing.T, where around, name, usage string, row []strin
 	said := inCode(row[1])
 	for _, key := range changed {
 		if !slices.Contains(said, key) {
-			t.Errorf("docs/caddyfile.md: %s is %q in JSON, not %v (by: %s)", name, changed, said, usage)
+			t.Errorf("the documentation: %s is %q in JSON, not %v (by: %s)", name, changed, said, usage)
 		}
 	}
 	if len(changed) == 0 {
@@ -213,7 +214,7 @@ func testOptionDefault(t *testing.T, src *source, where around, table optionTabl
 	said := inCode(row[2])
 	if len(said) == 0 || !strings.HasPrefix(row[2], "`") {
 		if !noDefault.MatchString(row[2]) {
-			t.Errorf("docs/caddyfile.md: the default of %s is %q: begin with a value in backticks, or with none, off, must be set, the …", name, row[2])
+			t.Errorf("the documentation: the default of %s is %q: begin with a value in backticks, or with none, off, must be set, the …", name, row[2])
 		}
 		return
 	}
@@ -221,7 +222,7 @@ func testOptionDefault(t *testing.T, src *source, where around, table optionTabl
 	bare.base = slices.DeleteFunc(slices.Clone(where.base), func(line string) bool { return line == "window 30s" || line == "timeout 3s" })
 	without, with := bare.write("", ""), bare.write(name, name+" "+said[0])
 	if got, want := policyOf(t, with), policyOf(t, without); !cmp.Equal(got, want) {
-		t.Errorf("docs/caddyfile.md: %s is not %s by default (-default +documented):\n%s", name, said[0], cmp.Diff(want, got))
+		t.Errorf("the documentation: %s is not %s by default (-default +documented):\n%s", name, said[0], cmp.Diff(want, got))
 	}
 	into := where.into
 	if into == "" {
@@ -229,7 +230,7 @@ func testOptionDefault(t *testing.T, src *source, where around, table optionTabl
 	}
 	for _, field := range src.fields[into] {
 		if field.name == name && field.fallback != "" && !slices.ContainsFunc(samesOf(said[0]), func(v string) bool { return strings.Contains(field.fallback, v) }) && len(said) == 1 && !strings.Contains(row[2], ":") {
-			t.Errorf("docs/caddyfile.md says that %s is %s by default, its comment in the code: %s", name, said[0], field.fallback)
+			t.Errorf("the documentation says that %s is %s by default, its comment in the code: %s", name, said[0], field.fallback)
 		}
 	}
 }
