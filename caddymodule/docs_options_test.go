@@ -25,20 +25,36 @@ type around struct {
 	into      string   // the struct, if the table fills in another one
 }
 
-const inApp = "{\n firebreak {\n workers 32\n%s\n }\n}"
+const (
+	inApp  = "{\n firebreak {\n workers 32\n%s\n }\n}"
+	onSite = "{\n firebreak {\n workers 32\n }\n}\n:80 {\n%s\n}"
+)
 
 var optionsAround = map[string]around{
-	"appOptions":          {"{\n firebreak {\n%s\n }\n}", app(), []string{"workers 64"}, "config.App"},
-	"zoneOptions":         {fmt.Sprintf(inApp, "zone * {\n%s\n}"), app("zones", "0"), []string{"window 30s", "timeout 3s"}, ""},
-	"storeOptions":        {fmt.Sprintf(inApp, "store {\n%s\n}"), app("store"), nil, ""},
-	"checkOptions":        {fmt.Sprintf(inApp, "zone * {\ncheck http http://db {\n%s\n}\n}"), app("zones", "0", "check"), nil, ""},
-	"inlineOptions":       {fmt.Sprintf(inApp, "directory inline {\nzone z1 {\nstores a\n}\n%s\n}"), app("directory"), nil, ""},
-	"inlineZoneOptions":   {fmt.Sprintf(inApp, "directory inline {\nzone z1 {\nstores a\n%s\n}\n}"), app("directory", "zones", "0"), nil, ""},
-	"storageStateOptions": {fmt.Sprintf(inApp, "state storage {\n%s\n}"), app("state"), nil, ""},
-	"redisStateOptions":   {fmt.Sprintf(inApp, "state redis localhost:1 {\n%s\n}"), app("state"), nil, ""},
-	"redisTLSOptions":     {fmt.Sprintf(inApp, "state redis localhost:1 {\ntls {\n%s\n}\n}"), app("state", "tls"), nil, ""},
+	"appOptions":               {"{\n firebreak {\n%s\n }\n}", app(), []string{"workers 64"}, "config.App"},
+	"zoneOptions":              {fmt.Sprintf(inApp, "zone * {\n%s\n}"), app("zones", "0"), []string{"window 30s", "timeout 3s"}, ""},
+	"storeOptions":             {fmt.Sprintf(inApp, "store {\n%s\n}"), app("store"), nil, ""},
+	"checkOptions":             {fmt.Sprintf(inApp, "zone * {\ncheck http http://db {\n%s\n}\n}"), app("zones", "0", "check"), nil, ""},
+	"inlineOptions":            {fmt.Sprintf(inApp, "directory inline {\nzone z1 {\nstores a\n}\n%s\n}"), app("directory"), nil, ""},
+	"inlineZoneOptions":        {fmt.Sprintf(inApp, "directory inline {\nzone z1 {\nstores a\n%s\n}\n}"), app("directory", "zones", "0"), nil, ""},
+	"storageStateOptions":      {fmt.Sprintf(inApp, "state storage {\n%s\n}"), app("state"), nil, ""},
+	"redisStateOptions":        {fmt.Sprintf(inApp, "state redis localhost:1 {\n%s\n}"), app("state"), nil, ""},
+	"redisTLSOptions":          {fmt.Sprintf(inApp, "state redis localhost:1 {\ntls {\n%s\n}\n}"), app("state", "tls"), nil, ""},
+	"storeCheckOptions":        {fmt.Sprintf(inApp, "check GET /check?key={store} {\n%s\n}"), app("check"), []string{"to localhost:9000"}, ""},
+	"incidentOptions":          {fmt.Sprintf(inApp, "incidents {\n%s\n}"), app("incidents"), nil, ""},
+	"httpDirectoryOptions":     {fmt.Sprintf(inApp, "directory http http://lookup/{key} {\n%s\n}"), app("directory"), nil, ""},
+	"postgresDirectoryOptions": {fmt.Sprintf(inApp, "directory postgres postgres://firebreak@db/shop {\n%s\n}"), app("directory"), []string{"table stores"}, ""},
+	"upstreamOptions": {
+		fmt.Sprintf(onSite, "firebreak {\nkey query key\n}\nreverse_proxy {\ndynamic firebreak {\n%s\n}\n}"),
+		[]string{"apps", "http", "servers", "srv0", "routes", "0", "handle", "1", "dynamic_upstreams"},
+		[]string{"zone z9 10.0.0.9:9000"}, "",
+	},
+	"webhookOptions": {
+		"{\n events {\n on * firebreak_webhook https://chat.example.com/hook {\n%s\n}\n }\n firebreak {\n workers 32\n }\n}",
+		[]string{"apps", "events", "subscriptions", "0", "handlers", "0"}, nil, "",
+	},
 	"handlerOptions": {
-		"{\n firebreak {\n workers 32\n }\n}\n:80 {\n firebreak {\n%s\n }\n}",
+		fmt.Sprintf(onSite, "firebreak {\n%s\n}"),
 		[]string{"apps", "http", "servers", "srv0", "routes", "0", "handle", "0"},
 		[]string{"key query key"},
 		"Handler",
@@ -52,20 +68,24 @@ var noDefault = regexp.MustCompile(`^(none|off|must be set|nothing|nobody|built 
 
 // usageOfBlocks are examples of options that read themselves.
 var usageOfBlocks = map[string]string{
-	"appOptions directory":   "directory hash z1 z2",
-	"appOptions state":       "state storage",
-	"appOptions zone":        "zone z7 {\ntimeout 1s\n}",
-	"appOptions store":       "store {\nmax_hung 5\n}",
-	"zoneOptions check":      "check http http://db7:8008/",
-	"handlerOptions refuse":  "refuse error",
-	"redisStateOptions tls":  "tls",
-	"inlineOptions zone":     "zone z2 {\nstores b\n}",
-	"redisStateOptions db":   "db 1",
-	"zoneOptions window":     "window 20s",
-	"handlerOptions expose":  "expose store",
-	"zoneOptions max_hung":   "max_hung 2",
-	"zoneOptions open_time":  "open_time 6s",
-	"storeOptions open_time": "open_time 6s",
+	"appOptions directory":           "directory hash z1 z2",
+	"appOptions check":               "check GET /check?key={store} {\nto localhost:9000\n}",
+	"appOptions incidents":           "incidents {\nkeep 500\n}",
+	"zoneOptions store_check":        "store_check GET /check?key={store} {\nto localhost:9000\n}",
+	"postgresDirectoryOptions query": `query "SELECT 1"`,
+	"appOptions state":               "state storage",
+	"appOptions zone":                "zone z7 {\ntimeout 1s\n}",
+	"appOptions store":               "store {\nmax_hung 5\n}",
+	"zoneOptions check":              "check http http://db7:8008/",
+	"handlerOptions refuse":          "refuse error",
+	"redisStateOptions tls":          "tls",
+	"inlineOptions zone":             "zone z2 {\nstores b\n}",
+	"redisStateOptions db":           "db 1",
+	"zoneOptions window":             "window 20s",
+	"handlerOptions expose":          "expose store",
+	"zoneOptions max_hung":           "max_hung 2",
+	"zoneOptions open_time":          "open_time 6s",
+	"storeOptions open_time":         "open_time 6s",
 }
 
 // TestDocsOptions compares the tables of options in the documentation with the
@@ -145,12 +165,19 @@ func testOptionTable(t *testing.T, all []*pages.Page, src *source, table optionT
 func (a *around) write(name, line string) string {
 	lines := []string{line}
 	for _, base := range a.base {
-		if word, _, _ := strings.Cut(base, " "); word != name || line == "" {
+		word, _, _ := strings.Cut(base, " ")
+		if (word != name || a.repeats(base)) && insteadOf[name] != word || line == "" {
 			lines = append([]string{base}, lines...)
 		}
 	}
 	return fmt.Sprintf(a.caddyfile, strings.Join(lines, "\n"))
 }
+
+// insteadOf are options that another one must not stand beside.
+var insteadOf = map[string]string{"query": "table"}
+
+// repeats says that a base line may stand beside more of its kind.
+func (a *around) repeats(base string) bool { return strings.HasPrefix(base, "zone z9") }
 
 // at is the JSON object that the options are fields of.
 func (a *around) at(t *testing.T, caddyfile string) map[string]any {
