@@ -76,6 +76,8 @@ var usageOfBlocks = map[string]string{
 	"appOptions state":               "state storage",
 	"appOptions zone":                "zone z7 {\ntimeout 1s\n}",
 	"appOptions store":               "store {\nmax_hung 5\n}",
+	"postgresDirectoryOptions table": "table shops",
+	"storeCheckOptions to":           "to localhost:9001",
 	"zoneOptions check":              "check http http://db7:8008/",
 	"handlerOptions refuse":          "refuse error",
 	"redisStateOptions tls":          "tls",
