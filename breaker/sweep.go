@@ -3,6 +3,7 @@ package breaker
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/config"
@@ -197,6 +198,9 @@ func (z *zone) sweepStores(now int64) {
 	}
 }
 
+// stillFails stands before the evidence of a zone that stays open.
+const stillFails = "its check still fails: "
+
 // sweepState drives the zone's own transitions.
 func (z *zone) sweepState(now int64) {
 	switch z.state {
@@ -205,7 +209,7 @@ func (z *zone) sweepState(now int64) {
 			return
 		}
 		if z.checkable() && !z.checkOK {
-			z.toOpen(now, "its check still fails: "+z.evidence)
+			z.toOpen(now, stillFails+strings.TrimPrefix(z.evidence, stillFails))
 			return
 		}
 		z.toHalfOpen(now, "its open time is over")
