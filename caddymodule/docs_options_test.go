@@ -47,11 +47,13 @@ var optionsAround = map[string]around{
 	"upstreamOptions": {
 		fmt.Sprintf(onSite, "firebreak {\nkey query key\n}\nreverse_proxy {\ndynamic firebreak {\n%s\n}\n}"),
 		[]string{"apps", "http", "servers", "srv0", "routes", "0", "handle", "1", "dynamic_upstreams"},
-		[]string{"zone z9 10.0.0.9:9000"}, "",
+		[]string{"zone z9 10.0.0.9:9000"},
+		"",
 	},
 	"webhookOptions": {
 		"{\n events {\n on * firebreak_webhook https://chat.example.com/hook {\n%s\n}\n }\n firebreak {\n workers 32\n }\n}",
-		[]string{"apps", "events", "subscriptions", "0", "handlers", "0"}, nil, "",
+		[]string{"apps", "events", "subscriptions", "0", "handlers", "0"},
+		nil, "",
 	},
 	"handlerOptions": {
 		fmt.Sprintf(onSite, "firebreak {\n%s\n}"),
