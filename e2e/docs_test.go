@@ -30,6 +30,8 @@ var notRun = []struct{ command, why string }{
 	{`^(firebreak|bin/firebreak|caddy) (run|start|stop|reload)\b`, "the stage has its own server; the other e2e tests start it so"},
 	{`^(\w+=\S+ )*(psql|createdb|gunicorn|php-fpm\S*|redis-cli|redis-server)\b`, "the other e2e tests run these programs"},
 	{`^(xdg-open|open http)`, "a browser"},
+	{`^(firebreak|bin/firebreak) replay\b|^cd bin/outages$`, "needs access logs: the tests of the command have them"},
+	{`\b20\d{6}-\d{6}-\w+`, "names an incident or a recovery of another day"},
 	{`^go run \./examples/outage (run|scenario)\b`, "the stage is what it starts; scenarios take minutes"},
 }
 

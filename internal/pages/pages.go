@@ -9,6 +9,11 @@
 //	               a part of one, see [Block.Caddyfile]
 //	```text, json, csv and so on   something to look at: output, a file, a drawing
 //
+// A command that readers do not see stands in a comment: what has to be so before
+// the next block makes sense.
+//
+//	<!-- first: curl -X POST '127.0.0.1:9002/freeze?zone=z7' -->
+//
 // A block of another kind, or an indented block that holds a command, is an
 // error that says what to write instead.
 package pages
@@ -82,6 +87,7 @@ func All(root string) ([]*Page, error) {
 var (
 	linkPattern    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	commentPattern = regexp.MustCompile(`^<!-- options: (\w+) -->$`)
+	firstPattern   = regexp.MustCompile(`^<!-- first: (.+) -->$`)
 	notAnchor      = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 	listItem       = regexp.MustCompile(`^\s*([-*+]|\d+[.)])\s`)
 )
@@ -103,6 +109,8 @@ func Parse(path, text string) *Page {
 			continue
 		case commentPattern.MatchString(trimmed):
 			p.table(lines, i, commentPattern.FindStringSubmatch(trimmed)[1])
+		case firstPattern.MatchString(trimmed):
+			p.Blocks = append(p.Blocks, Block{Page: path, Line: i + 1, Kind: "sh", Text: firstPattern.FindStringSubmatch(trimmed)[1] + "\n"})
 		case strings.HasPrefix(line, "#"):
 			p.Headings = append(p.Headings, anchor(line))
 		}
