@@ -3,6 +3,7 @@ package pages
 import (
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -21,17 +22,19 @@ type Command struct {
 
 var statusPattern = regexp.MustCompile(`#.*\b([2345]\d\d)\b`)
 
-// Commands are the commands of a block of the kind sh or console.
+// Commands are the commands of a block of the kind sh or console. The output
+// that "console example" shows is of another day, and is not compared.
 func (b *Block) Commands() (all []Command) {
 	if b.Kind != "sh" && b.Kind != "console" {
 		return nil
 	}
 	lines := strings.Split(strings.TrimRight(b.Text, "\n"), "\n")
+	example := slices.Contains(b.Words, "example")
 	transcript := b.Kind == "console" && strings.Contains("\n"+b.Text, "\n$ ")
 	for i := 0; i < len(lines); i++ {
 		line, isCommand := strings.CutPrefix(lines[i], "$ ")
 		if transcript && !isCommand {
-			if len(all) > 0 {
+			if len(all) > 0 && !example {
 				last := &all[len(all)-1]
 				last.Output = append(last.Output, lines[i])
 			}

@@ -4,7 +4,8 @@
 // What a block is shows in the word behind its fence:
 //
 //	```sh          commands, run in order against a running example
-//	```console     the same with what they print: "$ firebreak status", then lines of its output
+//	```console     the same with what they print: "$ firebreak status", then lines of its output;
+//	               "console example" if the output is of another day
 //	```caddyfile   a whole Caddyfile, adapted and validated; with a second word
 //	               a part of one, see [Block.Caddyfile]
 //	```text, json, csv and so on   something to look at: output, a file, a drawing

@@ -65,6 +65,13 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+func TestExamples(t *testing.T) {
+	c := pages.Parse("p.md", "```console example\n$ firebreak status\nof another day\n```\n").Blocks[0].Commands()
+	if len(c) != 1 || c[0].Text != "firebreak status" || c[0].Missing("today") != "" {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestUnknownKinds(t *testing.T) {
 	for text, want := range map[string]string{
 		"```bash\nls\n```\n":             "```sh for commands to run",
