@@ -276,6 +276,7 @@ func (z *zone) runCheck(ctx context.Context, check *config.Check) {
 	defer cancel()
 	began := z.g.now()
 	err := z.g.opts.Check(ctx, z.name, check)
+	z.g.countCheck(err)
 	now := z.g.now()
 	z.mu.Lock()
 	defer z.mu.Unlock()

@@ -81,10 +81,9 @@ type zone struct {
 	checkOK  bool  // latest result of the zone's check
 	checkAt  int64 // when the latest check began
 
-	outcomes    [outcomes]uint64
+	totals      totals
 	refusals    map[Reason]uint64
 	wouldRefuse map[Reason]uint64
-	abandoned   uint64
 }
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {

@@ -67,6 +67,7 @@ type live struct {
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
+	meters   [2]*meterSource // what this app has put in force for scrapes, and what was before
 }
 
 // CaddyModule returns the Caddy module information.
@@ -101,6 +102,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
+	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	return a.openBoard()
 }
 
@@ -127,6 +131,7 @@ func (a *App) Start() error {
 	a.live.mu.Lock()
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)
 	a.live.mu.Unlock()
+	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop = cancel
@@ -161,6 +166,7 @@ func (a *App) Stop() error {
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
+	a.unfollowMeters()
 	return nil
 }
 

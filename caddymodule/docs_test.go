@@ -18,7 +18,7 @@ import (
 // this list: a link to nowhere is an error.
 var pagesNotYet = []string{
 	"docs/recovery.md", "docs/incidents.md", "docs/directories.md", "docs/replay.md",
-	"docs/dashboard.md", "docs/metrics.md", "docs/events.md",
+	"docs/dashboard.md",
 }
 
 func allPages(t *testing.T) []*pages.Page {

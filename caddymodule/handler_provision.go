@@ -70,7 +70,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err = h.provisionRoutes(ctx); err != nil {
 		return err
 	}
-	if h.meters, err = registerMeters(ctx.GetMetricsRegistry(), h.guard, h.board); err != nil {
+	if h.meters, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
 	app.RegisterHandler(h)
