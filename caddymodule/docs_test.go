@@ -107,7 +107,7 @@ func TestExampleCaddyfiles(t *testing.T) {
 // setsOfDocs gives Caddyfiles what the machine they are for has.
 func setsOfDocs(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"BYPASS_SECRET", "REDIS_PASSWORD"} {
+	for _, name := range []string{"BYPASS_SECRET", "CHAT_TOKEN", "LOOKUP_TOKEN", "CHECK_TOKEN", "REDIS_PASSWORD"} {
 		t.Setenv(name, "0123456789abcdef")
 	}
 }

@@ -186,7 +186,7 @@ var command = regexp.MustCompile(`^\s*(\$ )?((bin/)?firebreak|caddy|xcaddy|curl|
 func (b *Block) Check() error {
 	where := fmt.Sprintf("%s:%d", b.Page, b.Line)
 	if b.Indented || b.Kind == "" {
-		if strings.Contains(b.Text, "firebreak {") {
+		if first, _, _ := strings.Cut(b.Text, "\n"); strings.HasSuffix(first, "{") || strings.Contains(b.Text, "firebreak {") {
 			return fmt.Errorf("%s: a Caddyfile that no test reads: fence it as ```caddyfile, with a second word if it is only a part (%s)", where, strings.Join(parts(), ", "))
 		}
 		for n, line := range strings.Split(b.Text, "\n") {
