@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/firebreak-proxy/firebreak/internal/pages"
+	docpages "github.com/firebreak-proxy/firebreak/internal/pages"
 )
 
 // notRun are commands of the documentation that the test does not run, and why.
@@ -47,7 +47,7 @@ var pagesNotRun = map[string]string{
 // them. The stage has a network of its own, so that every address is the one on
 // the page.
 func TestDocs(t *testing.T) {
-	all, err := pages.All("..")
+	all, err := docpages.All("..")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestDocs(t *testing.T) {
 	began, ran, found := time.Now(), new(counter), 0
 	t.Run("pages", func(t *testing.T) {
 		for _, p := range all {
-			var commands []pages.Command
+			var commands []docpages.Command
 			for _, b := range p.Blocks {
 				commands = append(commands, b.Commands()...)
 			}
@@ -94,7 +94,7 @@ func buildOutage(t *testing.T) string {
 }
 
 // runPage runs commands one after the other and says how many it ran.
-func runPage(t *testing.T, outage string, commands []pages.Command) (ran int) {
+func runPage(t *testing.T, outage string, commands []docpages.Command) (ran int) {
 	s := startDocsStage(t, outage)
 	for _, c := range commands {
 		if reason := whyNot(c.Text); reason != "" {
@@ -250,7 +250,7 @@ func goEnv(name string) string {
 }
 
 // try runs a command and says what is wrong with its end or its output.
-func (s *docsStage) try(c pages.Command) string {
+func (s *docsStage) try(c docpages.Command) string {
 	script, wantCode := c.Text, "0"
 	if endless.MatchString(script) {
 		script = "timeout 2 " + script

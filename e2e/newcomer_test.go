@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/firebreak-proxy/firebreak/internal/pages"
+	docpages "github.com/firebreak-proxy/firebreak/internal/pages"
 )
 
 const (
@@ -102,7 +102,7 @@ func cleanClone(t *testing.T) string {
 }
 
 // keys is how many keys a command takes, the last of them enter.
-func keys(c pages.Command) int {
+func keys(c docpages.Command) int {
 	line, _, _ := strings.Cut(c.Text, "   #")
 	return len(strings.TrimSpace(line)) + 1
 }
@@ -118,7 +118,7 @@ func typing(t *testing.T, what string, commands, keys int) {
 }
 
 // part is the commands between two headings of a page.
-func part(t *testing.T, clone, page, from, to string) (commands []pages.Command) {
+func part(t *testing.T, clone, page, from, to string) (commands []docpages.Command) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(clone, page))
 	if err != nil {
@@ -129,7 +129,7 @@ func part(t *testing.T, clone, page, from, to string) (commands []pages.Command)
 	if !found || !ends {
 		t.Fatalf("%s has no headings %q and %q", page, from, to)
 	}
-	for _, b := range pages.Parse(page, inside).Blocks {
+	for _, b := range docpages.Parse(page, inside).Blocks {
 		commands = append(commands, b.Commands()...)
 	}
 	return commands
