@@ -21,6 +21,7 @@ type eventWorker struct {
 	ctx     caddy.Context
 	log     *zap.Logger
 	app     *caddyevents.App
+	stream  *stream // for those who listen at the admin endpoint
 	started startedHandler
 }
 
@@ -51,7 +52,7 @@ func (s startedHandler) Handle(context.Context, caddy.Event) error {
 
 // run works until ctx ends. What it has not read by then waits for the worker
 // of the next configuration, or is told at once if the process ends.
-func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *maintenance.Board) {
+func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *maintenance.Board, jobs *sharedRecoveries) {
 	select {
 	case <-w.started.seen:
 	case <-ctx.Done():
@@ -63,10 +64,10 @@ func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *mainte
 		return
 	}
 	defer func() { <-guard.reader }()
-	w.read(ctx, guard, board.Events())
+	w.read(ctx, guard, board.Events(), jobs)
 }
 
-func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-chan maintenance.Event) {
+func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-chan maintenance.Event, jobs *sharedRecoveries) {
 	events := guard.Events()
 	for {
 		select {
@@ -74,6 +75,8 @@ func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-c
 			w.tell(&e)
 		case e := <-switches:
 			w.tellSwitch(&e)
+		case e := <-jobs.Events():
+			w.tellRecovery(&e)
 		case <-ctx.Done():
 			for caddy.Exiting() && len(events) > 0 {
 				e := <-events
@@ -107,6 +110,7 @@ func (w *eventWorker) emit(kind string, data map[string]any) {
 			w.log.Error(logEventHandlerPanic, zap.String("event", kind), zap.Any("panic", p), zap.Stack("stack"))
 		}
 	}()
+	w.stream.tell(kind, data)
 	w.app.Emit(w.ctx, eventPrefix+kind, data)
 }
 
