@@ -35,7 +35,7 @@ test: ## unit, property and in-process tests, with the race detector
 
 .PHONY: e2e
 e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Debian packages; see CONTRIBUTING.md)
-	$(GO) test -tags e2e -count=1 -timeout 40m -v ./maintenance/ ./e2e/
+	$(GO) test -tags e2e -count=1 -p 1 -timeout 40m -v ./maintenance/ ./e2e/
 
 .PHONY: bench
 bench: build ## print the figures that docs/budgets.md promises

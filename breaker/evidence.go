@@ -18,7 +18,7 @@ func (z *zone) settle(s *Slot, o Outcome, now int64) {
 	if o == OK && now-s.start >= s.slowAfter {
 		o = Slow
 	}
-	z.outcomes[o]++
+	z.totals.outcomes[o]++
 	switch {
 	case o.good():
 		z.good(s, o, now)
@@ -173,11 +173,9 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 	case live, hung:
 	}
 	wasHung, late := s.phase == hung, s.settled
+	z.noteEnd(s, o)
 	z.remove(s)
 	s.phase = ended
-	if o == Abandoned {
-		z.abandoned++
-	}
 	switch {
 	case !late:
 		z.settle(s, o, now)

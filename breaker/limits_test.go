@@ -2,6 +2,7 @@ package breaker_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,6 +267,9 @@ func TestCheckCostsNoWorker(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if got := refused(g, "z1", "x"); got != breaker.ReasonZoneOpen {
 			t.Errorf("while the check fails: %q, want zone_open", got)
+		}
+		if z, _ := g.Zone("z1"); z.Turn < 3 || strings.Count(z.Evidence, "check still fails") != 1 {
+			t.Errorf("after %d turns the evidence is %q, want the first with one word on the check", z.Turn, z.Evidence)
 		}
 		<-well
 		well <- nil

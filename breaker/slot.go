@@ -48,6 +48,7 @@ type Slot struct {
 	left      bool // the client left early; what that means is not known yet
 	explained bool
 	answering bool // headers are out, a body is on its way
+	answered  bool // the time to the first byte is counted
 	hungAt    int64
 	zonePass  permit // probe of the zone
 	triage    int    // which of its triages it was admitted in as a probe; 0: none
@@ -72,10 +73,17 @@ func (s *Slot) Track() {
 func (s *Slot) Answer(o Outcome) {
 	s.do(func(z *zone, now int64) {
 		s.answering = true
+		z.noteFirstByte(s, now)
 		if s.phase == live {
 			z.settle(s, o, now)
 		}
 	})
+}
+
+// FirstByte counts the time to the first byte of a response whose verdict is
+// not known yet. [Slot.Answer] does so by itself.
+func (s *Slot) FirstByte() {
+	s.do(func(z *zone, now int64) { z.noteFirstByte(s, now) })
 }
 
 // Hang reports that the deadline has passed, or that the body stalled, and

@@ -3,6 +3,7 @@ package breaker
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/config"
@@ -198,6 +199,9 @@ func (z *zone) sweepStores(now int64) {
 	}
 }
 
+// stillFails stands before the evidence of a zone that stays open.
+const stillFails = "its check still fails: "
+
 // sweepState drives the zone's own transitions.
 func (z *zone) sweepState(now int64) {
 	switch z.state {
@@ -206,7 +210,7 @@ func (z *zone) sweepState(now int64) {
 			return
 		}
 		if z.checkable() && !z.checkOK {
-			z.toOpen(now, "its check still fails: "+z.evidence)
+			z.toOpen(now, stillFails+strings.TrimPrefix(z.evidence, stillFails))
 			return
 		}
 		z.toHalfOpen(now, "its open time is over")
@@ -273,6 +277,7 @@ func (z *zone) runCheck(ctx context.Context, check *config.Check) {
 	defer cancel()
 	began := z.g.now()
 	err := z.g.opts.Check(ctx, z.name, check)
+	z.g.countCheck(err)
 	now := z.g.now()
 	z.mu.Lock()
 	defer z.mu.Unlock()

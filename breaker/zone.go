@@ -85,10 +85,9 @@ type zone struct {
 	passedAt int64               // when a store last passed a check of a recovery
 	passed   map[string]struct{} // stores that passed one since the zone opened
 
-	outcomes    [outcomes]uint64
+	totals      totals
 	refusals    map[Reason]uint64
 	wouldRefuse map[Reason]uint64
-	abandoned   uint64
 }
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {

@@ -184,32 +184,38 @@ func adminMaintenance(w http.ResponseWriter, r *http.Request, a *App) error {
 	if !view.Synced.IsZero() {
 		answer.Synced = view.Synced.UTC().Format(timeFormat)
 	}
-	scope, name, after := query.Get("scope"), query.Get("name"), query.Get("after")
-	passed := after == ""
-	for _, sw := range view.State.Sorted() {
-		phase := sw.Phase(now)
-		if phase == maintenance.InForce {
+	switches := view.State.Sorted()
+	for i := range switches {
+		if switches[i].Phase(now) == maintenance.InForce {
 			answer.InForce++
 		}
-		if !passed {
-			passed = sw.Key() == after
-			continue
-		}
-		if scope != "" && string(sw.Scope) != scope || name != "" && sw.Name != name {
-			continue
-		}
-		if len(answer.Switches) < limit {
-			answer.Switches = append(answer.Switches, switchAnswer{sw, phase})
-		} else if answer.Next == "" {
-			answer.Next = answer.Switches[limit-1].Key()
-		}
 	}
-	if !passed {
-		return apiError(http.StatusGone, "the switch %q, after which the next page begins, is gone; begin anew", after)
+	if after := query.Get("after"); after != "" {
+		target, err := maintenance.ParseKey(after)
+		if err != nil {
+			return apiError(http.StatusBadRequest, "after is %q: pass what the page before it has as next", after)
+		}
+		switches = view.State.SortedAfter(target)
 	}
+	answer.fill(switches, query.Get("scope"), query.Get("name"), limit, now)
 	w.Header().Set("ETag", stateETag(view.State))
 	writeJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+// fill puts up to limit of the wanted switches on the page.
+func (l *listAnswer) fill(switches []maintenance.Switch, scope, name string, limit int, now time.Time) {
+	for i := range switches {
+		sw := &switches[i]
+		if scope != "" && string(sw.Scope) != scope || name != "" && sw.Name != name {
+			continue
+		}
+		if len(l.Switches) == limit {
+			l.Next = l.Switches[limit-1].Key()
+			return
+		}
+		l.Switches = append(l.Switches, switchAnswer{*sw, sw.Phase(now)})
+	}
 }
 
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"

@@ -73,6 +73,7 @@ type live struct {
 	handlers []*Handler
 
 	lent, lentBefore *recovery.World // the same for recoveries
+	meters           [2]*meterSource // what this app has put in force for scrapes, and what was before
 }
 
 // CaddyModule returns the Caddy module information.
@@ -112,6 +113,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holdsRecoveries = true
+	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	return a.openBoard()
 }
 
@@ -138,6 +142,7 @@ func (a *App) Start() error {
 	a.live.mu.Lock()
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)
 	a.live.mu.Unlock()
+	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop = cancel
@@ -175,6 +180,7 @@ func (a *App) Stop() error {
 	a.live.mine, a.live.previous = nil, nil
 	a.recoveries.Replace(a.live.lent, a.live.lentBefore)
 	a.live.lent, a.live.lentBefore = nil, nil
+	a.unfollowMeters()
 	return nil
 }
 

@@ -50,20 +50,19 @@ type flight struct {
 	left      atomic.Bool  // cut; for those who do not hold mu
 	heard     atomic.Int64 // when the last of the body came; nanoseconds since began
 
-	mu        sync.Mutex // guards below
-	header    http.Header
-	status    int // 0: the response has not begun
-	cut       bool
-	landed    bool // next has returned
-	ended     bool // the slot
-	tracked   bool
-	stream    bool
-	grpc      bool          // its verdict comes with the trailers
-	firstByte time.Duration // since began
-	late      int           // status of a response that came after the cut
-	trips     []*trip       // round trips whose worker is still busy
-	outcome   breaker.Outcome
-	private   privateValues
+	mu      sync.Mutex // guards below
+	header  http.Header
+	status  int // 0: the response has not begun
+	cut     bool
+	landed  bool // next has returned
+	ended   bool // the slot
+	tracked bool
+	stream  bool
+	grpc    bool    // its verdict comes with the trailers
+	late    int     // status of a response that came after the cut
+	trips   []*trip // round trips whose worker is still busy
+	outcome breaker.Outcome
+	private privateValues
 
 	// What next returned; read after landed.
 	err      error
@@ -78,26 +77,29 @@ func (f *flight) hear() { f.heard.Store(int64(time.Since(f.began))) }
 // hold mu.
 func (f *flight) over() bool { return f.cut || f.landed }
 
-// wake is what the handler's goroutine waits for. It goes back to the pool
-// when the flight has landed in time: then nobody else holds it any more, and
-// a stopped timer sends nothing.
+// wake is what the handler's goroutine waits for, and the header fields of the
+// next handlers. It goes back to the pool when the flight has landed in time:
+// then nobody else holds it any more, and a stopped timer sends nothing.
 type wake struct {
-	timer *time.Timer
-	done  chan struct{} // one value, when next has returned
+	timer  *time.Timer
+	done   chan struct{} // one value, when next has returned
+	header http.Header
 }
 
 var wakes = sync.Pool{New: func() any {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	return &wake{timer: timer, done: make(chan struct{}, 1)}
+	return &wake{timer: timer, done: make(chan struct{}, 1), header: make(http.Header)}
 }}
 
 // fly runs the next handlers for an admitted request.
 func (h *Handler) fly(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, a *admission) error {
 	f := &flight{
 		Context: r.Context(), h: h, slot: a.slot, admission: a, w: w,
-		began: time.Now(), tunnel: r.Method == http.MethodConnect, header: ownHeader(w.Header()), wake: wakes.Get().(*wake),
+		began: time.Now(), tunnel: r.Method == http.MethodConnect, wake: wakes.Get().(*wake),
 	}
+	f.header = f.wake.header
+	shareHeader(f.header, w.Header())
 	ctx, cancel := context.WithCancelCause(f)
 	defer cancel(nil)
 	f.cancel = cancel
@@ -235,6 +237,7 @@ func (f *flight) leave(r *http.Request, why leaving) error {
 	f.admission.reason = reasonHung
 	if why == slowUpload {
 		f.admission.reason = reasonSlowRequest
+		f.h.meters.slowRequests.Inc()
 	}
 	return f.h.refuse(f.w, r, f.admission)
 }
@@ -258,7 +261,6 @@ func (f *flight) cutOff(why leaving) bool {
 		t.detach(why)
 	}
 	f.cancel(cause)
-	f.observe()
 	f.settleEnd()
 	return true
 }

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"context"
+	"net"
+	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -44,7 +46,7 @@ func (f *flight) privateValue(key caddy.CtxKey) any {
 	switch key {
 	case caddyhttp.VarsCtxKey:
 		if f.private.vars == nil {
-			f.private.vars = make(map[string]any)
+			f.private.vars = f.ownVars()
 		}
 		return f.private.vars
 	case caddyhttp.ExtraLogFieldsCtxKey:
@@ -54,5 +56,18 @@ func (f *flight) privateValue(key caddy.CtxKey) any {
 		return f.private.fields
 	default:
 		return f.Context.Value(key)
+	}
+}
+
+// ownVars are the variables that Caddy's handlers take for granted: without
+// them they panic. The real ones cannot be copied, since next may be changing
+// them. They decide nothing any more: what is cut is not sent to anybody.
+func (f *flight) ownVars() map[string]any {
+	ip := ""
+	if r, ok := f.Context.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		ip, _, _ = net.SplitHostPort(r.RemoteAddr)
+	}
+	return map[string]any{
+		caddyhttp.ClientIPVarKey: ip, caddyhttp.TrustedProxyVarKey: false, "start_time": f.began,
 	}
 }

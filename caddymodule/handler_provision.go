@@ -72,10 +72,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err = h.provisionRoutes(ctx); err != nil {
 		return err
 	}
-	if h.meters, err = registerMeters(ctx.GetMetricsRegistry(), h.guard, h.board); err != nil {
+	if h.meters, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	h.meters.recoveries.Store(app.recoveries.Jobs)
 	app.RegisterHandler(h)
 	return nil
 }

@@ -202,6 +202,27 @@ func TestLatePanic(t *testing.T) {
 	<-done
 }
 
+// TestLateProxy: reverse_proxy may come to a request that was cut already. It
+// takes variables of Caddy's for granted, and must not panic for lack of them.
+func TestLateProxy(t *testing.T) {
+	stuck := newGate(t)
+	came := make(chan any, 1)
+	s := startNext(t, "", "", func(_ http.ResponseWriter, r *http.Request) error {
+		defer func() { came <- recover() }()
+		stuck.wait()
+		_ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+		_ = caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+		_ = caddyhttp.GetVar(r.Context(), "start_time").(time.Time)
+		return nil
+	})
+	res, body := s.get(t, "/?key=a")
+	wantHung(t, res, body)
+	stuck.release()
+	if v := <-came; v != nil {
+		t.Errorf("panic: %v", v)
+	}
+}
+
 // TestSlowUpload: a client that does not finish its request is no evidence
 // against its store.
 func TestSlowUpload(t *testing.T) {

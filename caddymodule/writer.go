@@ -60,7 +60,8 @@ func (f *flight) commit(status int) {
 // are not those of the final one. Callers hold mu.
 func (f *flight) inform(status int) {
 	real := f.w.Header()
-	kept := ownHeader(real)
+	kept := make(http.Header, len(real))
+	shareHeader(kept, real)
 	copyOwn(real, f.header)
 	f.w.WriteHeader(status)
 	copyOwn(real, kept)
@@ -206,14 +207,12 @@ func (fw *flightWriter) Push(target string, opts *http.PushOptions) error {
 	return caddyhttp.ErrNotImplemented
 }
 
-// ownHeader is a copy that shares values with h but neither the map nor room
-// to append.
-func ownHeader(h http.Header) http.Header {
-	own := make(http.Header, len(h)+4)
-	for name, values := range h {
-		own[name] = values[:len(values):len(values)]
+// shareHeader fills an empty dst with the values of src, but without room to
+// append to them.
+func shareHeader(dst, src http.Header) {
+	for name, values := range src {
+		dst[name] = values[:len(values):len(values)]
 	}
-	return own
 }
 
 // copyOwn makes dst what src is.

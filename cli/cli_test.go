@@ -14,27 +14,30 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
-
-	_ "github.com/firebreak-proxy/firebreak/caddymodule"
-	"github.com/firebreak-proxy/firebreak/cli"
 )
 
-// TestMain makes this test the program that it tests: run again with
-// asProgram set, it is firebreak.
+// built is the program that is tested: cmd/firebreak, built without the race
+// detector, with which each of its many starts would take a second.
+var built string
+
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		os.Args[0] = "firebreak"
-		cli.RegisterTopLevel()
-		caddycmd.Main()
-		return
-	}
-	os.Exit(m.Run())
+	os.Exit(buildAndRun(m))
 }
 
-const asProgram = "FIREBREAK_TEST_AS_PROGRAM"
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "firebreak-cli-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	built = filepath.Join(dir, "firebreak")
+	if out, err := exec.Command("go", "build", "-o", built, "../cmd/firebreak").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
 
 // result is how a run of the program went.
 type result struct {
@@ -45,14 +48,10 @@ type result struct {
 // program is the command with args, ready to run.
 func program(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd := exec.CommandContext(t.Context(), built, args...)
 	cmd.Dir = dir
 	cmd.Env = []string{
-		asProgram + "=1", "HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir,
+		"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir,
 		"USER=alice", "TZ=UTC", "PATH=" + os.Getenv("PATH"),
 	}
 	return cmd

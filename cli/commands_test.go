@@ -23,6 +23,7 @@ var (
 	instance  = regexp.MustCompile(`test-1:\d+`)
 	took      = regexp.MustCompile(`\d+(\.\d+)?m?s ago|after \d+ms`)
 	host      = regexp.MustCompile(`(?m)^test-1( +)\S+`)
+	version   = regexp.MustCompile(`v2\.\d+\.\d+`)
 	spaces    = regexp.MustCompile(` {2,}`)
 )
 
@@ -31,6 +32,7 @@ func normal(text string) string {
 	text = took.ReplaceAllString(text, "0s ago")
 	text = instance.ReplaceAllString(text, "test-1")
 	text = host.ReplaceAllString(text, "test-1${1}HOST")
+	text = version.ReplaceAllString(text, "VERSION")
 	return spaces.ReplaceAllString(text, "  ")
 }
 

@@ -364,7 +364,7 @@ type listView struct {
 }
 
 func runList(s *session) error {
-	query := url.Values{}
+	query := url.Values{"limit": {"10000"}} // the largest page there is
 	for _, name := range []string{"scope", "name"} {
 		if value := s.text(name); value != "" {
 			query.Set(name, value)

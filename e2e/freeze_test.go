@@ -17,6 +17,7 @@ const (
 	maxInflight = 8
 	probeSlots  = 2
 	timeout     = 2 * time.Second
+	maxWait     = 100 * time.Millisecond
 	slowAfter   = timeout / 2
 )
 

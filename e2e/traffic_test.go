@@ -3,10 +3,12 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +118,11 @@ func bad(rs []load.Result) string {
 	var b strings.Builder
 	wrong := load.Filter(rs, func(r load.Result) bool { return !r.OK() })
 	fmt.Fprintf(&b, "%d of %d not ok", len(wrong), len(rs))
+	reasons := map[string]int{}
+	for _, r := range wrong {
+		reasons[cmp.Or(r.Refusal, r.Err, strconv.Itoa(r.Status))]++
+	}
+	fmt.Fprintf(&b, " %v", reasons)
 	for _, r := range wrong[:min(len(wrong), 8)] {
 		fmt.Fprintf(&b, "\n\tat %.2fs %s %s: %d %s %s after %s",
 			r.At.Seconds(), r.Zone, r.Store, r.Status, r.Refusal, r.Err, r.Latency.Round(time.Millisecond))

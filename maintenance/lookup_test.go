@@ -3,6 +3,7 @@ package maintenance_test
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/firebreak-proxy/firebreak/maintenance"
@@ -56,4 +57,33 @@ func BenchmarkLookup(b *testing.B) {
 		// for the names and texts, which it shares.
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/100_000, "B/switch")
 	})
+}
+
+// TestSortedAfter wants pages to go on where the last one ended, whether its
+// last switch is still there or not.
+func TestSortedAfter(t *testing.T) {
+	s := &maintenance.State{Switches: map[maintenance.Target]maintenance.Switch{}}
+	for _, key := range []string{"store/b", "all", "store/a", "zone/z1", "store/d"} {
+		target, err := maintenance.ParseKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Switches[target] = maintenance.Switch{Target: target}
+	}
+	for after, want := range map[string]string{
+		"all": "zone/z1 store/a store/b store/d", "zone/z0": "zone/z1 store/a store/b store/d", "zone/z1": "store/a store/b store/d",
+		"store/a": "store/b store/d", "store/c": "store/d", "store/d": "", "store/x": "",
+	} {
+		target, err := maintenance.ParseKey(after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, sw := range s.SortedAfter(target) {
+			got = append(got, sw.Key())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("after %s: %q, want %q", after, got, want)
+		}
+	}
 }

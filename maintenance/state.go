@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,6 +42,8 @@ type State struct {
 	Absorbed []string
 
 	Switches map[Target]Switch
+
+	sorted atomic.Pointer[[]Switch] // what Sorted has worked out
 }
 
 // Change is one step from a head to the next, and a line of the audit log.
@@ -113,15 +116,36 @@ func (s *State) take(c *Change) {
 	}
 }
 
-// Sorted are all switches: all first, then zones and stores by name.
+// Sorted are all switches: all first, then zones and stores by name. They are
+// put in order once for each state and must not be changed.
 func (s *State) Sorted() []Switch {
-	order := map[Scope]int{All: 0, Zone: 1, Store: 2}
-	return slices.SortedFunc(maps.Values(s.Switches), func(a, b Switch) int {
-		if a.Scope != b.Scope {
-			return order[a.Scope] - order[b.Scope]
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
+	if list := s.sorted.Load(); list != nil {
+		return *list
+	}
+	list := slices.SortedFunc(maps.Values(s.Switches), func(a, b Switch) int { return a.compare(b.Target) })
+	s.sorted.Store(&list)
+	return list
+}
+
+// SortedAfter are the switches that follow a target, which need not have one
+// itself, in the order of Sorted.
+func (s *State) SortedAfter(t Target) []Switch {
+	list := s.Sorted()
+	at, found := slices.BinarySearchFunc(list, t, func(sw Switch, t Target) int { return sw.compare(t) })
+	if found {
+		at++
+	}
+	return list[at:]
+}
+
+var scopes = []Scope{All, Zone, Store}
+
+// compare orders targets: all first, then zones and stores by name.
+func (t Target) compare(o Target) int {
+	if t.Scope != o.Scope {
+		return slices.Index(scopes, t.Scope) - slices.Index(scopes, o.Scope)
+	}
+	return strings.Compare(t.Name, o.Name)
 }
 
 // newID is a random name for an epoch or a change.

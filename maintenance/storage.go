@@ -68,6 +68,9 @@ func call[T any](ctx context.Context, s *Storage, f func(context.Context) (T, er
 		err   error
 	}
 	var none T
+	if ctx.Err() != nil { // select would choose at random
+		return none, fmt.Errorf("the storage was not asked: %w", ctx.Err())
+	}
 	select {
 	case s.calls <- struct{}{}:
 	case <-ctx.Done():
