@@ -25,6 +25,10 @@ func init() {
 //	GET /firebreak/stores/{store}          one store, by its id or a key
 //	GET /firebreak/culprits[?zone=]        the stores named as causes, worst first
 //	GET /firebreak/explain?url=            what would happen to a request, and why
+//	GET /firebreak/zones/{zone}/stores     its stores, by pages
+//	GET /firebreak/fleet                   all sidecars that share the state
+//	GET /firebreak/events[?zone=]          every event as it happens
+//	GET /firebreak/ui/                     the dashboard
 //
 //	GET /firebreak/maintenance             all switches
 //	GET|PUT|DELETE /firebreak/maintenance/{all|zones/{zone}|stores/{store}}
@@ -80,6 +84,7 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/status", reads, view(adminStatus)},
 		{"/firebreak/zones", reads, view(adminZones)},
 		{"/firebreak/zones/{zone}", reads, view(adminZone)},
+		{"/firebreak/zones/{zone}/stores", reads, view(adminStores)},
 		{"/firebreak/zones/{name}/{action}", anyOf, adminHold(false)},
 		{"/firebreak/stores/{store}", reads, view(adminStore)},
 		{"/firebreak/stores/{name}/{action}", anyOf, adminHold(true)},
@@ -91,6 +96,10 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/maintenance/stores/{name}", writes, adminSwitch(maintenance.Store)},
 		{"/firebreak/maintenance/batch", actions, adminBatch},
 		{"/firebreak/maintenance/history", reads, adminHistory},
+		{"/firebreak/fleet", reads, view(adminFleet)},
+		{"/firebreak/events", reads, adminEvents},
+		{"/firebreak/ui/feed", reads, adminFeed},
+		{"/firebreak/ui/{file...}", reads, adminUI},
 		{"/firebreak/recoveries", readsAndPost, adminRecoveries},
 		{"/firebreak/recoveries/{id}", reads, view(adminRecovery)},
 		{"/firebreak/recoveries/{id}/{action}", anyOf, adminRecoveryAction},
@@ -100,6 +109,7 @@ func adminRoutes() []adminRoute {
 func (route adminRoute) handler() caddy.AdminHandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "no-store")
+		secure(w.Header())
 		if err := route.answer(w, r); err != nil {
 			writeProblem(w, err)
 		}
@@ -111,6 +121,9 @@ func (route adminRoute) answer(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains(route.methods, r.Method) {
 		w.Header().Set("Allow", strings.Join(route.methods, ", "))
 		return apiError(http.StatusMethodNotAllowed, "%s is not allowed here; use %s", r.Method, strings.Join(route.methods, ", "))
+	}
+	if err := refuseForeign(r); err != nil {
+		return err
 	}
 	app, err := activeApp()
 	if err != nil {
@@ -146,13 +159,14 @@ func activeApp() (*App, error) {
 
 func adminNotFound(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
+	secure(w.Header())
 	known := make([]string, 0, len(adminRoutes()))
 	for _, route := range adminRoutes() {
 		known = append(known, route.pattern)
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/firebreak/"), "/")
 	hint := "there is: " + strings.Join(known, ", ")
-	switch near := nearest(parts[0], []string{"culprits", "explain", "maintenance", "recoveries", "status", "stores", "zones"}); {
+	switch near := nearest(parts[0], []string{"culprits", "events", "explain", "fleet", "maintenance", "recoveries", "status", "stores", "ui", "zones"}); {
 	case parts[0] == "stores", parts[0] == "maintenance" && len(parts) > 2 && parts[1] == "stores":
 		hint = "write /firebreak/" + strings.Join(parts[:len(parts)-min(len(parts)-1, 2)], "/") + "/{store}, with a slash in the store's id as %2F; " + hint
 	case near != "" && near != parts[0]:

@@ -64,16 +64,17 @@ type App struct {
 
 // live is the part of an app that changes after Provision.
 type live struct {
-	stop context.CancelFunc // ends the background work; nil before Start
-	work sync.WaitGroup
+	stop  context.CancelFunc // ends the background work; nil before Start
+	ended <-chan struct{}    // closed by stop
+	work  sync.WaitGroup
 
 	mu       sync.Mutex // guards below
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
+	meters   [2]*meterSource // what this app has put in force for scrapes, and what was before
 
 	lent, lentBefore *recovery.World // the same for recoveries
-	meters           [2]*meterSource // what this app has put in force for scrapes, and what was before
 }
 
 // CaddyModule returns the Caddy module information.
@@ -109,13 +110,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
+	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	a.events.stream = a.shared.stream
 	if a.recoveries, err = holdRecoveries(); err != nil {
 		return err
 	}
 	a.holdsRecoveries = true
-	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
-		return err
-	}
 	return a.openBoard()
 }
 
@@ -145,7 +147,7 @@ func (a *App) Start() error {
 	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
-	a.live.stop = cancel
+	a.live.stop, a.live.ended = cancel, ctx.Done()
 	boards.Store(a.stateID, a.board)
 	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board, a.recoveries) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
@@ -178,9 +180,9 @@ func (a *App) Stop() error {
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
+	a.unfollowMeters()
 	a.recoveries.Replace(a.live.lent, a.live.lentBefore)
 	a.live.lent, a.live.lentBefore = nil, nil
-	a.unfollowMeters()
 	return nil
 }
 

@@ -19,6 +19,7 @@ const guardKey = "guard"
 // sharedGuard is the guard and the settings in force on it.
 type sharedGuard struct {
 	*breaker.Guard
+	*watch
 
 	// Held by the one event worker that reads the guard's events: in a reload
 	// two workers live for a moment, and two readers would mix up the order.
@@ -39,10 +40,8 @@ type settings struct {
 // no guard yet.
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
-		return &sharedGuard{
-			Guard:  breaker.New(p, breaker.Options{Check: checkZone}),
-			reader: make(chan struct{}, 1),
-		}, nil
+		guard := breaker.New(p, breaker.Options{Check: checkZone})
+		return &sharedGuard{Guard: guard, watch: newWatch(guard), reader: make(chan struct{}, 1)}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -58,6 +57,7 @@ func releaseGuard() error {
 
 // Destruct ends the guard when nobody refers to it any more.
 func (s *sharedGuard) Destruct() error {
+	s.watch.close()
 	s.Close()
 	return nil
 }

@@ -21,6 +21,7 @@ type eventWorker struct {
 	ctx     caddy.Context
 	log     *zap.Logger
 	app     *caddyevents.App
+	stream  *stream // for those who listen at the admin endpoint
 	started startedHandler
 }
 
@@ -109,6 +110,7 @@ func (w *eventWorker) emit(kind string, data map[string]any) {
 			w.log.Error(logEventHandlerPanic, zap.String("event", kind), zap.Any("panic", p), zap.Stack("stack"))
 		}
 	}()
+	w.stream.tell(kind, data)
 	w.app.Emit(w.ctx, eventPrefix+kind, data)
 }
 

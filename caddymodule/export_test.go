@@ -18,3 +18,12 @@ func AdminRoutes() map[string][]string {
 	}
 	return routes
 }
+
+// UIFiles are the files of the dashboard, by path.
+func UIFiles() map[string]string {
+	files := make(map[string]string)
+	for name, file := range theUI() {
+		files[name] = string(file.data)
+	}
+	return files
+}

@@ -139,6 +139,9 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	collectCulprits(out, source.guard)
 	m.collectZones(out, source, counters.Zones)
 	collectBoard(out, source.board)
+	if source.jobs != nil {
+		collectRecoveries(out, source.jobs)
+	}
 	out.send(selfErrors, float64(counters.InternalErrors))
 	out.send(selfDropped, float64(counters.EventsDropped+source.board.EventsDropped()+source.jobs.EventsDropped()))
 	m.collectDirectory(out, source.directory)

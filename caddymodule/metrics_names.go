@@ -95,11 +95,11 @@ var (
 	stateCorrupt  = newGauge("state_corrupt_records", "Records of the state backend that cannot be read and were left out.")
 )
 
-// Verified recoveries.
+// Recoveries.
 var (
-	recoveryJobs   = newGauge("recoveries", "Recoveries that are not finished.", "state")
-	recoveryStores = newGauge("recovery_stores", "Stores of unfinished recoveries, of at most 20 zones; zone is empty for lists of stores.", "state", "zone")
-	recoveredAll   = newCounter("recovered_stores_total", "Stores that recoveries have released.")
+	recoveryJobs    = newGauge("recoveries", "Recoveries that are not finished.", "state")
+	recoveryStores  = newGauge("recovery_stores", "Stores of unfinished recoveries, at most twenty zones; zone is empty for lists of stores.", "state", "zone")
+	recoveredStores = newCounter("recovered_stores_total", "Stores that recoveries have released.")
 )
 
 // The directory of stores.

@@ -81,11 +81,12 @@ func requirePrograms() error {
 		pgProgram("initdb"): "postgresql",
 		"redis-server":      "redis-server",
 		"ip":                "iproute2",
+		"chromium":          "chromium",
 	}
 	for program, deb := range packages {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install -y gunicorn python3-psycopg2 postgresql "+
-				"php-fpm php-pgsql wrk nghttp2-client prometheus curl redis-server iproute2 (it comes with %s)", program, deb)
+				"php-fpm php-pgsql wrk nghttp2-client prometheus chromium curl redis-server iproute2 (it comes with %s)", program, deb)
 		}
 	}
 	if out, err := exec.Command("/usr/bin/python3", "-c", "import psycopg2").CombinedOutput(); err != nil {

@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,6 +36,8 @@ type site struct {
 	zone     string // more options of "zone *"
 	handlers string // directives of the site
 	servers  string // the global option "servers"
+	stores   string // the directory's file; "": that of the twelve zones
+	browsers bool   // whether people may open the dashboard by its address
 }
 
 // gunicornSite is the Caddyfile a README would show for gunicorn.
@@ -54,15 +57,19 @@ const guard = `
 func (s site) caddyfile(addr, admin string) string {
 	var b strings.Builder
 	// The tests ask the admin API forty times a second: not worth a log line.
+	origins := ""
+	if s.browsers {
+		origins = fmt.Sprintf(" {\n\t\torigins %s \"\"\n\t}", admin)
+	}
 	fmt.Fprintf(&b, `{
-	admin %s
+	admin %s%s
 	auto_https off
 	persist_config off
 	log default {
 		exclude admin.api
 	}
 %s
-`, admin, s.servers)
+`, admin, origins, s.servers)
 	if s.pool > 0 {
 		fmt.Fprintf(&b, `	firebreak {
 		workers %d
@@ -74,7 +81,7 @@ func (s site) caddyfile(addr, admin string) string {
 			%s
 		}
 	}
-`, s.pool, world.storesCSV, s.app, s.zone)
+`, s.pool, cmp.Or(s.stores, world.storesCSV), s.app, s.zone)
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	fmt.Fprintf(&b, "}\n\nhttp://:%s {\n\tbind 127.0.0.1%s\n}\n", port, s.handlers)

@@ -1,0 +1,180 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+)
+
+func thousandZones() []string {
+	zones := make([]string, 1000)
+	for i := range zones {
+		zones[i] = fmt.Sprintf("shard-%04d", i)
+	}
+	return zones
+}
+
+// manyZones starts Caddy with a thousand zones, without an admin endpoint.
+func manyZones(t testing.TB) *App {
+	t.Helper()
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	zones, _ := json.Marshal(thousandZones())
+	text := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "logging": {"logs": {"default": {"level": "FATAL"}}},
+		"storage": {"module": "file_system", "root": %q},
+		"apps": {"firebreak": {"workers": 3200, "directory": {"source": "hash", "zones": %s}}}}`, t.TempDir(), zones)
+	if err := caddy.Load([]byte(text), true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	app, err := activeApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app
+}
+
+// traffic is requests to every zone, a different number to each and at each
+// call, some of which fail.
+func traffic(t testing.TB, a *App, round int) {
+	t.Helper()
+	for i, zone := range thousandZones() {
+		for n := range 1 + (i+round)%7 {
+			slot, refusal := a.Guard().Admit(t.Context(), breaker.Request{Zone: zone, Store: fmt.Sprintf("s%d", n)})
+			if refusal != nil {
+				continue
+			}
+			outcome := breaker.OK
+			if i < 200 && n == 6 {
+				outcome = breaker.Failure
+			}
+			slot.Answer(outcome)
+			slot.End(outcome)
+		}
+	}
+}
+
+// TestFeedSize: with a thousand zones under full traffic, of which two hundred
+// are in trouble, a dashboard gets at most 50 KB in a second.
+func TestFeedSize(t *testing.T) {
+	a := manyZones(t)
+	for name, query := range map[string]string{"usual": "", "most": "count=60", "last page": "from=976", "filtered": "match=1", "zone": "zone=shard-0006"} {
+		t.Run(name, func(t *testing.T) {
+			f, err := newFeed(a, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/firebreak/ui/feed?"+query, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := httptest.NewRecorder()
+			if f.out, err = newSender(w); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.begin(); err != nil {
+				t.Fatal(err)
+			}
+			first, total, most := w.Body.Len(), 0, 0
+			const seconds = 30
+			for second := range seconds {
+				traffic(t, a, second)
+				if second%5 == 0 {
+					a.shared.history.take(time.Now())
+				}
+				w.Body.Reset()
+				if err := f.tell(a.newPicture()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.flush(); err != nil {
+					t.Fatal(err)
+				}
+				total, most = total+w.Body.Len(), max(most, w.Body.Len())
+			}
+			t.Logf("FIGURE %s: %d bytes to begin with, then %d a second, at most %d", name, first, total/seconds, most)
+			if first > 100_000 || most > 50_000 {
+				t.Errorf("%d bytes to begin with and at most %d in a second, want 100,000 and 50,000", first, most)
+			}
+		})
+	}
+}
+
+func TestFeedSendsOnlyWhatChanged(t *testing.T) {
+	a := manyZones(t)
+	f, err := newFeed(a, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/firebreak/ui/feed", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	if f.out, err = newSender(w); err != nil {
+		t.Fatal(err)
+	}
+	tell := func() string {
+		t.Helper()
+		w.Body.Reset()
+		if err := f.tell(a.newPicture()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.flush(); err != nil {
+			t.Fatal(err)
+		}
+		return w.Body.String()
+	}
+	tell()
+	if again := tell(); again != "" {
+		t.Errorf("nothing has changed, and %d bytes were sent: %.200s", len(again), again)
+	}
+	a.Guard().HoldZone("shard-0900", breaker.Open, 0, "ada", "disk")
+	changed := tell()
+	for _, want := range []string{"event: pool", "event: tiles", "event: order", "event: plots", `"state":"open"`, `"by":"ada"`} {
+		if !strings.Contains(changed, want) {
+			t.Errorf("no %s in %s", want, changed)
+		}
+	}
+	if n := strings.Count(changed, `"live":`); n != 2 { // the pool and the one zone
+		t.Errorf("%d zones were sent, want 1: %s", n-1, changed)
+	}
+	if f.order[0] != "shard-0900" {
+		t.Errorf("the first zone is %s", f.order[0])
+	}
+}
+
+func TestFeedBadRequests(t *testing.T) {
+	a := manyZones(t)
+	for _, query := range []string{"from=x", "from=-1", "count=61", "count=1e3", "zone=nobody"} {
+		if _, err := newFeed(a, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/firebreak/ui/feed?"+query, nil)); err == nil {
+			t.Errorf("?%s was accepted", query)
+		}
+	}
+}
+
+func TestCompareNames(t *testing.T) {
+	names := []string{"z10", "z2", "a", "z1", "z01", "10", "9", "z", "y3"}
+	slices.SortFunc(names, compareNames)
+	if want := []string{"9", "10", "a", "y3", "z", "z01", "z1", "z2", "z10"}; !slices.Equal(names, want) {
+		t.Errorf("got %v, want %v", names, want)
+	}
+}
+
+func TestCut(t *testing.T) {
+	for text, want := range map[string]string{"short": "short", "äöüß": "äö…", "12345678": "12345…", "\xff\xff\xff\xff\xff\xff": "\xff\xff\xff\xff\xff…"} {
+		if got := cut(text, 5); got != want {
+			t.Errorf("cut(%q) is %q, want %q", text, got, want)
+		}
+	}
+}
+
+// BenchmarkPicture is what all dashboards together cost each second.
+func BenchmarkPicture(b *testing.B) {
+	a := manyZones(b)
+	traffic(b, a, 0)
+	b.ReportAllocs()
+	for b.Loop() {
+		a.newPicture()
+	}
+}

@@ -1,0 +1,255 @@
+package caddymodule
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// picture is what dashboards are shown at one moment. All of them share it.
+type picture struct {
+	app   *App
+	at    time.Time
+	step  int64 // of the history
+	pool  poolView
+	tiles []tile // the most troubled first
+}
+
+// poolView is the whole in few numbers.
+type poolView struct {
+	Instance     string         `json:"instance"`
+	Workers      int            `json:"workers"`
+	Live         int            `json:"live"`
+	Hung         int            `json:"hung"`
+	Waiting      int            `json:"waiting"`
+	Suspect      string         `json:"suspect,omitempty"` // why verdicts are held back
+	Bugs         uint64         `json:"bugs,omitempty"`
+	Zones        int            `json:"zones"`
+	States       map[string]int `json:"states"` // zones by state
+	Maintained   int            `json:"maintained"`
+	Quarantined  int            `json:"quarantined"`
+	Stores       int            `json:"stores,omitempty"`
+	Rate         float64        `json:"rate"`         // requests a second
+	OK           *float64       `json:"ok,omitempty"` // percent of them; none: nobody asked
+	Revision     uint64         `json:"revision"`
+	SwitchesOn   int            `json:"switches_on"`
+	SwitchesTo   int            `json:"switches_ahead"`
+	StateProblem string         `json:"state_problem,omitempty"`
+	Everything   *tileSwitch    `json:"everything,omitempty"` // the switch of all
+}
+
+// tile is one zone in few numbers. Times are in milliseconds since 1970.
+type tile struct {
+	Zone        string        `json:"zone"`
+	State       breaker.State `json:"state"`
+	Observe     bool          `json:"observe,omitempty"`
+	Since       int64         `json:"since,omitempty"`
+	Episode     int64         `json:"episode,omitempty"`
+	RetryAt     int64         `json:"retry_at,omitempty"` // the next probe
+	Turn        int           `json:"turn,omitempty"`
+	Live        int           `json:"live"`
+	Hung        int           `json:"hung"`
+	Limit       int           `json:"limit"`
+	Probes      int           `json:"probes"` // workers beyond the limit, for finding out who is well
+	Waiting     int           `json:"waiting,omitempty"`
+	Window      int           `json:"window,omitempty"`
+	Bad         int           `json:"stores_bad,omitempty"`
+	Seen        int           `json:"stores_seen,omitempty"`
+	Quarantined int           `json:"quarantined,omitempty"`
+	Stores      []string      `json:"stores,omitempty"` // in quarantine, the first few
+	Culprit     string        `json:"culprit,omitempty"`
+	Evidence    string        `json:"evidence,omitempty"`
+	Hold        *tileHold     `json:"hold,omitempty"`
+	Switch      *tileSwitch   `json:"switch,omitempty"`
+	Rate        float64       `json:"rate"`
+	OK          *float64      `json:"ok,omitempty"`
+
+	rank int
+}
+
+type tileHold struct {
+	As     breaker.State `json:"as"`
+	By     string        `json:"by,omitempty"`
+	Reason string        `json:"reason,omitempty"`
+	Until  int64         `json:"until,omitempty"`
+}
+
+type tileSwitch struct {
+	Scope  maintenance.Scope `json:"scope"`
+	Mode   maintenance.Mode  `json:"mode"`
+	By     string            `json:"by,omitempty"`
+	Reason string            `json:"reason,omitempty"`
+	Since  int64             `json:"since,omitempty"`
+	Until  int64             `json:"until,omitempty"`
+}
+
+const (
+	// tileStores is how many stores a tile names.
+	tileStores = 3
+
+	// tileText is how long a text on a tile may be, in bytes.
+	tileText = 240
+)
+
+// picture is the latest picture, or a new one if that is older than age.
+func (a *App) picture(age time.Duration) *picture {
+	w := a.shared.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p := w.latest; p != nil && p.app == a && time.Since(p.at) < age {
+		return p
+	}
+	w.latest = a.newPicture()
+	return w.latest
+}
+
+func (a *App) newPicture() *picture {
+	status := a.Guard().Status()
+	p := &picture{app: a, at: time.Now(), tiles: make([]tile, 0, len(status.Zones))}
+	p.pool = poolView{
+		Instance: a.Instance, Workers: status.Workers, Live: status.Live, Hung: status.Hung, Waiting: status.Waiting,
+		Suspect: status.PoolSuspectText, Bugs: status.InternalErrors,
+		Zones: len(status.Zones), States: make(map[string]int, 4),
+	}
+	for i := range status.Zones {
+		z := a.tile(&status.Zones[i])
+		p.pool.States[z.State.String()]++
+		p.pool.Quarantined += z.Quarantined
+		if z.Switch != nil {
+			p.pool.Maintained++
+		}
+		p.tiles = append(p.tiles, z)
+	}
+	slices.SortFunc(p.tiles, func(a, b tile) int {
+		return cmp.Or(-cmp.Compare(a.rank, b.rank), cmp.Compare(a.Episode, b.Episode), compareNames(a.Zone, b.Zone))
+	})
+	points, _, step := a.shared.history.everything()
+	p.step = step
+	if n := len(points); n > 0 {
+		p.pool.Rate, p.pool.OK = points[n-1].shares()
+	}
+	p.addSwitches(a)
+	if lister, ok := a.directory.(routing.Lister); ok {
+		p.pool.Stores = lister.Len()
+	}
+	return p
+}
+
+func (p *picture) addSwitches(a *App) {
+	summary := a.maintenanceSummary()
+	p.pool.Revision, p.pool.SwitchesOn, p.pool.SwitchesTo = summary.Revision, summary.InForce, summary.Ahead
+	switch {
+	case summary.Stale:
+		p.pool.StateProblem = cmp.Or(summary.Problem, "the state backend cannot be read")
+	case summary.Corrupt > 0:
+		p.pool.StateProblem = "the state backend holds records that cannot be read"
+	}
+	if sw := a.board.Lookup("", ""); sw != nil {
+		p.pool.Everything = newTileSwitch(sw)
+	}
+}
+
+// tile makes the tile of a zone. Its numbers are coarse, so that what hardly
+// changes is not sent again.
+func (a *App) tile(z *breaker.ZoneStatus) tile {
+	t := tile{
+		Zone: z.Zone, State: z.State, Observe: z.Observe,
+		Since: milliseconds(z.Since), Episode: milliseconds(z.EpisodeSince), RetryAt: milliseconds(z.OpenUntil), Turn: z.Turn,
+		Live: z.Live, Hung: z.Hung, Limit: z.MaxInflight, Probes: z.ProbeSlots, Waiting: z.Waiting, Window: z.Window,
+		Quarantined: z.QuarantinedCount, Stores: z.Quarantined[:min(len(z.Quarantined), tileStores)],
+		Evidence: cut(z.Evidence, tileText),
+	}
+	if z.State != breaker.Calm {
+		t.Bad, t.Seen = z.StoresBad, z.StoresSeen
+	}
+	if len(z.Culprits) > 0 && z.Culprits[0].State != breaker.Calm {
+		t.Culprit = z.Culprits[0].Store
+	}
+	if h := z.Hold; h != nil {
+		t.Hold = &tileHold{As: h.As, By: cut(h.By, tileText), Reason: cut(h.Reason, tileText), Until: milliseconds(h.Until)}
+	}
+	if sw := a.board.Lookup(z.Zone, ""); sw != nil {
+		t.Switch = newTileSwitch(sw)
+	}
+	latest, _ := a.shared.history.latest(z.Zone)
+	t.Rate, t.OK = latest.shares()
+	t.rank = t.trouble()
+	return t
+}
+
+// trouble orders tiles.
+func (t *tile) trouble() int {
+	switch {
+	case t.State == breaker.Open:
+		return 5
+	case t.State == breaker.HalfOpen:
+		return 4
+	case t.State == breaker.Troubled:
+		return 3
+	case t.Hold != nil:
+		return 2
+	case t.Switch != nil:
+		return 1
+	}
+	return 0
+}
+
+// compareNames puts z2 before z10.
+func compareNames(a, b string) int {
+	x, y := strings.TrimRight(a, digits), strings.TrimRight(b, digits)
+	if x != y {
+		return strings.Compare(a, b)
+	}
+	m, n := strings.TrimLeft(a[len(x):], "0"), strings.TrimLeft(b[len(y):], "0")
+	return cmp.Or(cmp.Compare(len(m), len(n)), strings.Compare(m, n), strings.Compare(a, b))
+}
+
+const digits = "0123456789"
+
+func newTileSwitch(sw *maintenance.Switch) *tileSwitch {
+	return &tileSwitch{
+		Scope: sw.Scope, Mode: sw.Mode, By: cut(sw.By, tileText), Reason: cut(sw.Reason, tileText),
+		Since: milliseconds(sw.Since), Until: milliseconds(sw.Until),
+	}
+}
+
+func milliseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// shares are requests a second, with two digits, and the percentage of them
+// that was ok; nil if nobody asked.
+func (p *point) shares() (rate float64, ok *float64) {
+	rate = float64(p.Requests) / historyStep.Seconds()
+	if rate >= 10 {
+		unit := math.Pow(10, math.Floor(math.Log10(rate))-1)
+		rate = math.Round(rate/unit) * unit
+	}
+	if asked := p.OK + p.Refused + p.Bad; asked > 0 {
+		// Rounded down: 100 % means all.
+		share := math.Floor(1000*float64(p.OK)/float64(asked)) / 10
+		ok = &share
+	}
+	return rate, ok
+}
+
+// cut makes a text at most n bytes long, without breaking a character.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "…"
+}

@@ -1,0 +1,245 @@
+package caddymodule
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// keptEvents is how many events a client that was away can catch up on.
+	keptEvents = 512
+
+	// maxListeners is how many clients may listen at once.
+	maxListeners = 128
+
+	// maxBrief is how long a text in a dashboard's list of events may be, in bytes.
+	maxBrief = 400
+
+	// maxQueue is how many events may wait for a client before it is dropped.
+	maxQueue = 256
+)
+
+// stream hands events to the clients that listen at the admin endpoint. Like
+// the guard there is one in the process, so that numbers of events go on over
+// reloads. Nobody who tells ever waits for a client.
+type stream struct {
+	epoch string // tells this process' numbers from those of one before
+
+	mu        sync.Mutex // guards below
+	last      uint64     // number of the latest event
+	kept      []told     // the latest events, oldest first
+	listeners map[*listener]struct{}
+	servers   map[*http.Server]struct{} // whose end is watched
+	closed    bool
+}
+
+// told is an event as clients get it.
+type told struct {
+	number uint64
+	kind   string
+	zone   string
+	data   []byte // JSON
+	brief  []byte // what dashboards show of it, as JSON
+}
+
+func newStream() *stream {
+	return &stream{
+		epoch:     strconv.FormatInt(time.Now().UnixNano(), 36),
+		listeners: make(map[*listener]struct{}),
+		servers:   make(map[*http.Server]struct{}),
+	}
+}
+
+// tell hands an event to everybody who listens. Without a stream it does
+// nothing.
+func (s *stream) tell(kind string, data map[string]any) {
+	if s == nil {
+		return
+	}
+	text, err := json.Marshal(data)
+	if err != nil {
+		return // flat data of strings and numbers can always be written
+	}
+	zone, _ := data[fieldZone].(string)
+	brief := briefOf(kind, data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	event := told{number: s.last, kind: kind, zone: zone, data: text, brief: brief}
+	if len(s.kept) == keptEvents {
+		s.kept = append(s.kept[:0:0], s.kept[keptEvents/4:]...)
+	}
+	s.kept = append(s.kept, event)
+	for l := range s.listeners {
+		if l.wants(&event) && !l.take(event) {
+			s.remove(l)
+		}
+	}
+}
+
+// briefOf is an event as dashboards show it.
+func briefOf(kind string, data map[string]any) []byte {
+	text := func(field string) string {
+		s, _ := data[field].(string)
+		return cut(s, maxBrief)
+	}
+	brief, _ := json.Marshal(struct {
+		Kind    string `json:"kind"`
+		At      string `json:"at"`
+		Zone    string `json:"zone,omitempty"`
+		Store   string `json:"store,omitempty"`
+		Message string `json:"message"`
+		Why     string `json:"why,omitempty"`
+		By      string `json:"by,omitempty"`
+		Reason  string `json:"reason,omitempty"`
+		Next    string `json:"next,omitempty"`
+	}{
+		kind, text("at"), text(fieldZone), text(fieldStore), text("message"),
+		cmp.Or(text(fieldEvidence), text(fieldDetail)), text(fieldBy), text(fieldReason), text(fieldNext),
+	})
+	return brief
+}
+
+// join lets a client listen to a zone, or ("") to everything. It returns false
+// if there are too many.
+func (s *stream) join(zone string, lossy bool, server *http.Server) (*listener, bool) {
+	l := &listener{zone: zone, lossy: lossy, server: server, wake: make(chan struct{}, 1), end: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.listeners) >= maxListeners {
+		return nil, false
+	}
+	s.listeners[l] = struct{}{}
+	if _, watched := s.servers[server]; !watched && server != nil {
+		s.servers[server] = struct{}{}
+		// Caddy replaces its admin endpoint at each reload and waits for the
+		// requests of the old one, which would never end.
+		server.RegisterOnShutdown(func() { s.endOf(server) })
+	}
+	return l, true
+}
+
+// leave ends a client's listening.
+func (s *stream) leave(l *listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(l)
+}
+
+// remove is leave for those who hold mu.
+func (s *stream) remove(l *listener) {
+	if _, ok := s.listeners[l]; ok {
+		delete(s.listeners, l)
+		close(l.end)
+	}
+}
+
+// endOf ends the streams of a server that shuts down.
+func (s *stream) endOf(server *http.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.servers, server)
+	for l := range s.listeners {
+		if l.server == server {
+			s.remove(l)
+		}
+	}
+}
+
+// close ends all streams.
+func (s *stream) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for l := range s.listeners {
+		s.remove(l)
+	}
+}
+
+// since returns the kept events after the one of an id, and false if events
+// between them are lost. An id of another process, or none, is as none lost.
+func (s *stream) since(id, zone string) (events []told, complete bool) {
+	after, ok := s.number(id)
+	if !ok {
+		return nil, true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	complete = after >= s.last || len(s.kept) > 0 && s.kept[0].number <= after+1
+	for _, e := range s.kept {
+		if e.number > after && (zone == "" || e.zone == zone) {
+			events = append(events, e)
+		}
+	}
+	return events, complete
+}
+
+// latest returns the latest n kept events of a zone, or ("") of all.
+func (s *stream) latest(zone string, n int) []told {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var events []told
+	for i := len(s.kept) - 1; i >= 0 && len(events) < n; i-- {
+		if zone == "" || s.kept[i].zone == zone {
+			events = append(events, s.kept[i])
+		}
+	}
+	return events
+}
+
+func (s *stream) number(id string) (uint64, bool) {
+	epoch, text, _ := strings.Cut(id, "-")
+	if epoch != s.epoch {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	return n, err == nil
+}
+
+func (s *stream) id(number uint64) string { return fmt.Sprintf("%s-%d", s.epoch, number) }
+
+// listener is a client that listens.
+type listener struct {
+	zone   string // "": everything
+	lossy  bool   // it would rather miss events than be dropped
+	server *http.Server
+	wake   chan struct{} // an event waits
+	end    chan struct{} // closed when it must end
+
+	mu     sync.Mutex // guards below
+	queue  []told
+	missed int
+}
+
+func (l *listener) wants(e *told) bool { return l.zone == "" || l.zone == e.zone }
+
+// take queues an event. It returns false if the client is too slow.
+func (l *listener) take(e told) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) >= maxQueue {
+		l.missed++
+		return l.lossy
+	}
+	l.queue = append(l.queue, e)
+	select {
+	case l.wake <- struct{}{}:
+	default: // it is awake
+	}
+	return true
+}
+
+// taken empties the queue, and says how many events did not fit into it.
+func (l *listener) taken() (events []told, missed int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	events, missed = l.queue, l.missed
+	l.queue, l.missed = nil, 0
+	return events, missed
+}

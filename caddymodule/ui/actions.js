@@ -1,0 +1,141 @@
+// What can be done to zones and stores, each behind a dialog.
+
+import { el } from './dom.js';
+import { number, plural } from './format.js';
+import { get, path, send } from './net.js';
+import { confirm } from './dialog.js';
+import { announce } from './announce.js';
+
+const elsewhere = {
+	maintenance: 'It holds on every sidecar that shares this state, until somebody takes it off or its time is over.',
+	hold: 'It holds on this sidecar alone, and ends with its process.',
+};
+
+function target(scope, name) {
+	return scope === 'all' ? path('maintenance', 'all') : path('maintenance', `${scope}s`, name);
+}
+
+// dryRun asks what a switch would change, without changing it.
+async function dryRun(action, scope, name) {
+	const body = { action, dry_run: true };
+	if (scope === 'all') body.all = true;
+	else body[`${scope}s`] = [name];
+	const answer = await send('POST', path('maintenance', 'batch'), body);
+	const stores = scope === 'zone' ? await storesOf(name) : '';
+	if (answer.unchanged && !answer.set && !answer.cleared_count) return `Tried without doing it: ${scope === 'all' ? 'it' : name} is so already.`;
+	return `Tried without doing it: ${action === 'on' ? 'one switch will be set' : 'it will be taken off'}${stores}.`;
+}
+
+async function storesOf(zone) {
+	try {
+		const { total } = await get(path('zones', zone, 'stores'), { limit: 1 });
+		return `; the zone has ${plural(total, 'store')}`;
+	} catch {
+		return '';
+	}
+}
+
+/** maintenanceOn puts a zone, a store or everything into maintenance. */
+export function maintenanceOn(scope, name, rate) {
+	const what = scope === 'all' ? 'all zones and stores' : `${scope} ${name}`;
+	confirm({
+		title: scope === 'all' ? 'Put everything into maintenance' : `Put ${scope}`, subject: scope === 'all' ? '' : name, after: scope === 'all' ? '' : ' into maintenance',
+		will: [
+			`Every request of ${what} is answered with 503 at once, from the next one on${rate ? `; now there are ${number(rate)} a second` : ''}.`,
+			scope === 'all' ? 'The whole API is down while it is on.' : `Everybody else is served as before.`,
+			'Requests that workers are busy with are not cut off.',
+			elsewhere.maintenance,
+		],
+		ask: { length: true, mode: true, message: true },
+		button: 'Maintenance on', danger: true,
+		preview: () => dryRun('on', scope, name),
+		run: (values) => send('PUT', target(scope, name), values),
+		done: () => announce(`${what} is in maintenance.`),
+	});
+}
+
+/** maintenanceOff takes a switch off. */
+export function maintenanceOff(scope, name) {
+	const what = scope === 'all' ? 'everything' : `${scope} ${name}`;
+	confirm({
+		title: scope === 'all' ? 'End maintenance of everything' : `End maintenance of ${scope}`, subject: scope === 'all' ? '' : name,
+		will: [
+			'Its requests are let in again at once, all of them. If it was repaired, a recovery lets stores in one by one after checking each.',
+			'Breakers still hold: what is still broken is found again.',
+			'It ends on every sidecar that shares this state.',
+		],
+		button: 'Maintenance off',
+		preview: () => dryRun('off', scope, name),
+		run: ({ reason, by }) => send('DELETE', `${target(scope, name)}?${new URLSearchParams({ reason, by: by ?? '' })}`),
+		done: (answer) => announce(answer.still ? `${what} is still in maintenance by ${answer.still}.` : `${what} is no longer in maintenance.`),
+	});
+}
+
+const holds = {
+	open: {
+		title: 'Refuse all requests of', button: 'Hold open', danger: true,
+		will: 'Every request is refused until the hold ends, whatever firebreak observes.',
+	},
+	close: {
+		title: 'Keep the breaker closed of', button: 'Hold closed', danger: true,
+		will: 'The breaker does not open, whatever firebreak observes. The limits on workers still hold.',
+	},
+	reset: {
+		title: 'Judge anew', button: 'Reset',
+		will: 'A hold by hand ends and what was found out is forgotten: requests are let in, and who is ill has to show it again.',
+	},
+};
+
+/** hold holds a breaker open or closed by hand, or resets it. */
+export function hold(action, scope, name) {
+	const { title, button, danger, will } = holds[action];
+	confirm({
+		title: `${title} ${scope}`, subject: name, button, danger,
+		will: [will, action === 'reset' ? 'Workers that hang stay counted.' : null, action === 'reset' ? 'It is done on this sidecar alone.' : elsewhere.hold],
+		ask: { length: action !== 'reset' },
+		run: (values) => send('POST', path(`${scope}s`, name, action), values),
+		done: () => announce(`${scope} ${name}: ${button.toLowerCase()} is done.`),
+	});
+}
+
+/** recover checks the stores of a zone and releases those that pass. */
+export function recover(zone) {
+	confirm({
+		title: 'Check and release zone', subject: zone,
+		will: [
+			'Every store of the zone is asked with the configured check, a few at a time, never beyond the zone’s workers.',
+			'A store that passes is released from maintenance at once, alone. One that fails stays in maintenance, with the reason.',
+			'It pauses by itself when released stores begin to fail. It can be paused and cancelled.',
+		],
+		button: 'Start recovery',
+		preview: async () => {
+			const stores = await storesOf(zone);
+			return stores ? `Before it starts:${stores.slice(1)}.` : 'The directory cannot list the stores of this zone.';
+		},
+		run: (values) => send('POST', path('recoveries'), { zone, ...values }, { once: true }),
+		done: () => {
+			announce(`The recovery of zone ${zone} has begun.`);
+			location.hash = '#/recoveries';
+		},
+	});
+}
+
+/** steer pauses, resumes or cancels a recovery. */
+export function steer(action, recovery) {
+	const words = {
+		pause: ['Pause the recovery of', 'Checks that run are finished; no other store is checked or released until it is resumed.'],
+		resume: ['Resume the recovery of', 'Stores are checked and released again.'],
+		cancel: ['Cancel the recovery of', 'What was released stays released; all others stay in maintenance.'],
+	}[action];
+	confirm({
+		title: words[0], subject: recovery.zone || plural(recovery.total, 'store'), will: [words[1]],
+		button: action[0].toUpperCase() + action.slice(1), danger: action === 'cancel',
+		run: ({ reason, by }) => send('POST', path('recoveries', recovery.id, action), { reason, by }),
+		done: () => announce(`The recovery: ${action} is done.`),
+	});
+}
+
+/** button makes one that opens an action's dialog. */
+export function button(text, action, props = {}) {
+	return el('button', { type: 'button', text, on: { click: action }, ...props });
+}
