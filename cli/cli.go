@@ -97,6 +97,7 @@ type command struct {
 var commands = []*command{
 	statusCommand, zonesCommand, zoneCommand, storeCommand, explainCommand, culpritsCommand,
 	maintenanceCommand, recoverCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand,
+	incidentsCommand, incidentCommand("incident"),
 }
 
 func (c *command) cobra(program string) *cobra.Command {
