@@ -141,13 +141,14 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	collectCulprits(out, source.guard)
 	m.collectZones(out, source, counters.Zones)
 	collectBoard(out, source.board)
+	dropped := counters.EventsDropped + source.board.EventsDropped()
 	if source.jobs != nil {
 		collectRecoveries(out, source.jobs)
+		dropped += source.jobs.EventsDropped()
 	}
 	out.send(selfErrors, float64(counters.InternalErrors))
-	out.send(selfDropped, float64(counters.EventsDropped+source.board.EventsDropped()+source.jobs.EventsDropped()))
+	out.send(selfDropped, float64(dropped))
 	m.collectDirectory(out, source.directory)
-	collectRecoveries(out, source.jobs)
 }
 
 // collectSelf sends what firebreak knows of itself.
