@@ -308,7 +308,9 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	}
 	z.countLane(s.lane, 1)
 	z.live++
-	z.totals.admitted++
+	if !r.check {
+		z.totals.admitted++
+	}
 	z.slots.push(s)
 	z.occupied.Add(1)
 	if !z.eventful.Load() {

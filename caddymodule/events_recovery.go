@@ -59,7 +59,8 @@ func (w *eventWorker) tellRecovery(e *recovery.Event) {
 	w.emit(e.Kind, recoveryData(e, told.message, told.next))
 }
 
-// recoveryData is flat, as eventData is.
+// recoveryData is flat, so that handlers can use {event.data.recovery} and the
+// like.
 func recoveryData(e *recovery.Event, message, next string) map[string]any {
 	return map[string]any{
 		fieldRecovery: e.Recovery, fieldZone: e.Zone, fieldStore: e.Store, fieldDetail: e.Detail, fieldBy: e.By, fieldReason: e.Reason,

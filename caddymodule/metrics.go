@@ -141,14 +141,12 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	collectCulprits(out, source.guard)
 	m.collectZones(out, source, counters.Zones)
 	collectBoard(out, source.board)
-	if source.jobs != nil {
-		collectRecoveries(out, source.jobs)
-	}
-	out.send(selfErrors, float64(counters.InternalErrors))
 	dropped := counters.EventsDropped + source.board.EventsDropped()
 	if source.jobs != nil {
+		collectRecoveries(out, source.jobs)
 		dropped += source.jobs.EventsDropped()
 	}
+	out.send(selfErrors, float64(counters.InternalErrors))
 	out.send(selfDropped, float64(dropped))
 	m.collectDirectory(out, source.directory)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -56,7 +57,7 @@ func scrapeOf(tb testing.TB, zones []string) scraped {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	source := &meterSource{guard: s.guard, board: maintenance.New(maintenance.Options{}), directory: hash}
+	source := &meterSource{guard: s.guard, board: maintenance.New(maintenance.Options{}), directory: hash, jobs: recovery.New(recovery.Options{})}
 	previous := m.follow(source)
 	tb.Cleanup(func() { m.unfollow(source, previous) })
 	return s
