@@ -37,6 +37,8 @@ type Slot struct {
 	start      int64
 	timeout    int64
 	slowAfter  int64
+	check      bool // a check of a recovery, see AdmitCheck
+	endsOpen   bool // its success speaks for ending an open state
 	tracked    atomic.Bool
 	prev, next *Slot // guarded by z.mu, as all below
 
@@ -168,9 +170,10 @@ func (z *zone) do(f func(z *zone, now int64)) {
 	f(z, now)
 }
 
-// stuck says that nobody has heard from the worker yet.
+// stuck says that nobody has heard from the worker yet. A check's silence is
+// no evidence.
 func (s *Slot) stuck() bool {
-	return s.phase == hung || (s.phase == live && !s.answering && !s.settled)
+	return !s.check && (s.phase == hung || (s.phase == live && !s.answering && !s.settled))
 }
 
 // aging says that the slot is stuck and older than it should be.

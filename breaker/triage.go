@@ -32,7 +32,7 @@ func (z *zone) toOpen(now int64, why string) {
 	z.totals.openings++
 	d := openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn)
 	z.machine.open(now, d, z.policy.MaxInflight)
-	z.openedAt, z.lateOK = now, make(map[string]struct{})
+	z.openedAt, z.lateOK, z.passed = now, make(map[string]struct{}), nil
 	z.checkOK = false
 	z.pardon(now)
 	clear(z.bad)

@@ -40,6 +40,10 @@ func init() {
 //	POST /firebreak/zones/{zone}/{open|close|reset}     a breaker held by hand
 //	POST /firebreak/stores/{store}/{open|close|reset}
 //
+//	GET|POST /firebreak/recoveries         stores that come back, checked
+//	GET /firebreak/recoveries/{id}
+//	POST /firebreak/recoveries/{id}/{pause|resume|cancel}
+//
 // It keeps nothing. Caddy replaces its admin endpoint before a new
 // configuration has proven to load, and never puts the old one back, so the
 // app is looked up anew for every request.
@@ -101,6 +105,9 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/events", reads, adminEvents},
 		{"/firebreak/ui/feed", reads, adminFeed},
 		{"/firebreak/ui/{file...}", reads, adminUI},
+		{"/firebreak/recoveries", readsAndPost, adminRecoveries},
+		{"/firebreak/recoveries/{id}", reads, view(adminRecovery)},
+		{"/firebreak/recoveries/{id}/{action}", anyOf, adminRecoveryAction},
 	}
 }
 
@@ -164,7 +171,7 @@ func adminNotFound(w http.ResponseWriter, r *http.Request) error {
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/firebreak/"), "/")
 	hint := "there is: " + strings.Join(known, ", ")
-	switch near := nearest(parts[0], []string{"culprits", "events", "explain", "fleet", "incidents", "maintenance", "status", "stores", "ui", "zones"}); {
+	switch near := nearest(parts[0], []string{"culprits", "events", "explain", "fleet", "incidents", "maintenance", "recoveries", "status", "stores", "ui", "zones"}); {
 	case parts[0] == "stores", parts[0] == "maintenance" && len(parts) > 2 && parts[1] == "stores":
 		hint = "write /firebreak/" + strings.Join(parts[:len(parts)-min(len(parts)-1, 2)], "/") + "/{store}, with a slash in the store's id as %2F; " + hint
 	case near != "" && near != parts[0]:

@@ -17,6 +17,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -59,6 +60,9 @@ type App struct {
 	stateID   string
 	events    *eventWorker
 	live      *live
+
+	recoveries      *sharedRecoveries
+	holdsRecoveries bool // whether a reference to recoveries has to be given back
 }
 
 // live is the part of an app that changes after Provision.
@@ -74,6 +78,8 @@ type live struct {
 
 	incidents *incidentLog    // nil: not started, or none are kept
 	meters    [2]*meterSource // what this app has put in force for scrapes, and what was before
+
+	lent, lentBefore *recovery.World // the same for recoveries
 }
 
 // CaddyModule returns the Caddy module information.
@@ -98,6 +104,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.policy, err = a.App.Policy(); err != nil {
 		return err
 	}
+	fillCheckHeaders(a.policy)
 	if err = a.Incidents.check(); err != nil {
 		return err
 	}
@@ -115,6 +122,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.events.stream = a.shared.stream
+	if a.recoveries, err = holdRecoveries(); err != nil {
+		return err
+	}
+	a.holdsRecoveries = true
 	return a.openBoard()
 }
 
@@ -126,6 +137,9 @@ func (a *App) loadDirectory() error {
 	module, err := a.ctx.LoadModule(a, "DirectoryRaw")
 	if err != nil {
 		return err
+	}
+	if opener, ok := module.(DirectoryOpener); ok {
+		module = opener.OpenDirectory()
 	}
 	directory, ok := module.(Directory)
 	if !ok {
@@ -149,6 +163,7 @@ func (a *App) Start() error {
 	a.holdIncidents()
 	a.live.work.Go(func() { a.events.run(ctx, a) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
+	a.lendWorld()
 	if watcher, ok := a.directory.(DirectoryWatcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
 	}
@@ -179,18 +194,21 @@ func (a *App) Stop() error {
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
 	a.unfollowMeters()
+	a.recoveries.Replace(a.live.lent, a.live.lentBefore)
+	a.live.lent, a.live.lentBefore = nil, nil
 	return nil
 }
 
 // Cleanup gives the guard back; the last one to do so ends it. Requests that
 // are still in flight may go on using it.
 func (a *App) Cleanup() error {
+	err := a.dropRecoveries()
 	a.closeBoard()
 	if !a.holds {
-		return nil
+		return err
 	}
 	a.holds = false
-	return releaseGuard()
+	return errors.Join(err, releaseGuard())
 }
 
 // Guard is the process-wide guard.

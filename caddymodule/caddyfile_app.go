@@ -27,6 +27,7 @@ func init() {
 //	    instance       <name>
 //	    directory      <source> ...
 //	    state          <backend> ...
+//	    check          <method> <path> { ... }
 //	    incidents off
 //	    incidents {
 //	        keep <number>
@@ -46,6 +47,7 @@ func init() {
 //	        check postgres <dsn> {
 //	            every | timeout <duration>
 //	        }
+//	        store_check [<method> <path>] { ... }
 //	    }
 //	    store {
 //	        max_inflight fair|<number>
@@ -77,6 +79,7 @@ type appBlock struct {
 	app     App
 	at      *caddyfile.Dispenser // the block itself
 	storeAt *caddyfile.Dispenser
+	checkAt *caddyfile.Dispenser
 	zoneAt  map[string]*caddyfile.Dispenser
 }
 
@@ -88,6 +91,7 @@ var appOptions = options[appBlock]{block: "firebreak", known: map[string]option[
 	"state":          {block: parseState},
 	"incidents":      {block: parseIncidents},
 	"zone":           {block: parseZone, repeats: true},
+	"check":          {block: parseStoreCheck},
 	"store":          {block: parseStore},
 }}
 
@@ -182,6 +186,10 @@ func (b *appBlock) check() error {
 	if err := storeError(pool.Store); err != nil {
 		return b.storeAt.WrapErr(err)
 	}
+	if err := b.app.Check.Validate(); err != nil {
+		return b.checkAt.WrapErr(fmt.Errorf("firebreak option 'check': %w", err))
+	}
+	pool.Check = b.app.Check
 	baseAt := b.at
 	for _, zone := range b.app.Zones {
 		if zone.Name == config.AllZones {

@@ -69,10 +69,10 @@ func (w *eventWorker) run(ctx context.Context, a *App) {
 	}
 	defer func() { <-guard.reader }()
 	w.incidents = a.watchIncidents()
-	w.read(ctx, guard, a.board.Events())
+	w.read(ctx, guard, a.board.Events(), a.recoveries)
 }
 
-func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-chan maintenance.Event) {
+func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-chan maintenance.Event, jobs *sharedRecoveries) {
 	events := guard.Events()
 	for {
 		select {
@@ -80,6 +80,8 @@ func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-c
 			w.tell(&e)
 		case e := <-switches:
 			w.tellSwitch(&e)
+		case e := <-jobs.Events():
+			w.tellRecovery(&e)
 		case <-ctx.Done():
 			for caddy.Exiting() && len(events) > 0 {
 				e := <-events

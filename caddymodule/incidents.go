@@ -16,6 +16,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 )
 
 // Incidents says what is kept of each episode, for postmortems.
@@ -215,6 +216,16 @@ func (w *eventWorker) keepIncident(e *breaker.Event) {
 func (w *eventWorker) keepSwitch(e *maintenance.Event) {
 	defer w.survive("incidents")
 	w.incidents.TellSwitch(e)
+}
+
+// keepRecovery adds a step of a recovery to the incident of its zone.
+func (w *eventWorker) keepRecovery(e *recovery.Event, message string) {
+	defer w.survive("incidents")
+	text := message
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	w.incidents.Note(e.Zone, e.At, e.Kind, e.Store, text)
 }
 
 // survive logs a panic.

@@ -19,6 +19,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -47,6 +48,7 @@ type meterSource struct {
 	guard     *breaker.Guard
 	board     *maintenance.Board
 	directory routing.Directory
+	jobs      *recovery.Jobs
 }
 
 // tally is a counter that starts at zero with the process.
@@ -80,7 +82,7 @@ func (m *meters) follow(source *meterSource) (previous *meterSource) {
 
 // followMeters makes scrapes read this app.
 func (a *App) followMeters() {
-	mine := &meterSource{guard: a.Guard(), board: a.board, directory: a.directory}
+	mine := &meterSource{guard: a.Guard(), board: a.board, directory: a.directory, jobs: a.recoveries.Jobs}
 	previous := theMeters().follow(mine)
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
@@ -139,6 +141,9 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	collectCulprits(out, source.guard)
 	m.collectZones(out, source, counters.Zones)
 	collectBoard(out, source.board)
+	if source.jobs != nil {
+		collectRecoveries(out, source.jobs)
+	}
 	out.send(selfErrors, float64(counters.InternalErrors))
 	out.send(selfDropped, float64(counters.EventsDropped+source.board.EventsDropped()))
 	m.collectDirectory(out, source.directory)
@@ -235,6 +240,7 @@ func (m *meters) collectDirectory(out collection, directory routing.Directory) {
 	if lister, ok := directory.(routing.Lister); ok {
 		out.send(directoryStores, float64(lister.Len()))
 	}
+	collectSource(out, directory)
 }
 
 func oneIf(is bool) float64 {

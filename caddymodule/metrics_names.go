@@ -95,6 +95,13 @@ var (
 	stateCorrupt  = newGauge("state_corrupt_records", "Records of the state backend that cannot be read and were left out.")
 )
 
+// Recoveries.
+var (
+	recoveryJobs    = newGauge("recoveries", "Recoveries that are not finished.", "state")
+	recoveryStores  = newGauge("recovery_stores", "Stores of unfinished recoveries, at most twenty zones; zone is empty for lists of stores.", "state", "zone")
+	recoveredStores = newCounter("recovered_stores_total", "Stores that recoveries have released.")
+)
+
 // The directory of stores.
 var (
 	directoryStores   = newGauge("directory_stores", "Stores in the directory, if it can list them.")
