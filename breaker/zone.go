@@ -12,7 +12,12 @@ import (
 
 var hashSeed = maphash.MakeSeed()
 
-func hashOf(store string) uint64 { return maphash.String(hashSeed, store) }
+func (g *Guard) hashOf(store string) uint64 {
+	if g.simulation != nil {
+		return g.simulation.hashOf(store)
+	}
+	return maphash.String(hashSeed, store)
+}
 
 // zone is the state of one zone. A calm zone has no books: admitting and
 // settling a request takes its lock for a few dozen nanoseconds and touches
