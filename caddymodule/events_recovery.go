@@ -56,8 +56,13 @@ func (w *eventWorker) tellRecovery(e *recovery.Event) {
 		}
 		entry.Write(fields...)
 	}
-	w.emit(e.Kind, map[string]any{
+	w.emit(e.Kind, recoveryData(e, told.message, told.next))
+}
+
+// recoveryData is flat, as eventData is.
+func recoveryData(e *recovery.Event, message, next string) map[string]any {
+	return map[string]any{
 		fieldRecovery: e.Recovery, fieldZone: e.Zone, fieldStore: e.Store, fieldDetail: e.Detail, fieldBy: e.By, fieldReason: e.Reason,
-		fieldCount: e.Count, fieldNext: told.next, "message": told.message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-	})
+		fieldCount: e.Count, fieldNext: next, "message": message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+	}
 }

@@ -145,7 +145,11 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 		collectRecoveries(out, source.jobs)
 	}
 	out.send(selfErrors, float64(counters.InternalErrors))
-	out.send(selfDropped, float64(counters.EventsDropped+source.board.EventsDropped()))
+	dropped := counters.EventsDropped + source.board.EventsDropped()
+	if source.jobs != nil {
+		dropped += source.jobs.EventsDropped()
+	}
+	out.send(selfDropped, float64(dropped))
 	m.collectDirectory(out, source.directory)
 }
 
