@@ -44,13 +44,14 @@ e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Deb
 
 .PHONY: bench
 bench: build ## print the figures that docs/budgets.md promises
-	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing ./caddymodule
+	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing/... ./caddymodule
 	$(GO) run ./examples/budget -firebreak $(BIN)
+	FIREBREAK_MILLION=1 $(GO) test -tags e2e -count=1 -run PostgresMillion -v ./e2e
 
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in routing maintenance caddymodule replay; do \
+	@for pkg in routing routing/lookup maintenance caddymodule replay; do \
 	  for f in $$($(GO) test -list '^Fuzz' ./$$pkg | grep ^Fuzz); do \
 	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$pkg || exit 1; \
 	  done; \

@@ -333,6 +333,9 @@ func (z *zone) refuse(v verdict) *Refusal {
 		z.refusals = make(map[Reason]uint64)
 	}
 	z.refusals[v.reason]++
+	if !z.eventful.Load() {
+		z.eventful.Store(true) // the sweeper keeps count
+	}
 	detail := v.detail
 	if v.reason == ReasonBusy {
 		detail = fmt.Sprintf("zone %s: no slot came free within %s", z.name, z.policy.MaxWait)

@@ -133,6 +133,9 @@ func (z *zone) sweep(now int64) {
 	if z.state == Calm {
 		if z.badStores(now) == 0 && z.hungRequests() == 0 {
 			z.books.clear() // an isolated hiccup begins no episode
+			if len(z.broken) == 0 {
+				z.keepCount(now)
+			}
 		}
 		z.explain()
 		if z.slots.len == 0 && len(z.bad) == 0 && len(z.broken) == 0 && !z.isHeld() {

@@ -171,9 +171,10 @@ func (z *zone) transit(now int64, kind string, to State, why string, d time.Dura
 	from := z.state
 	z.state, z.since, z.evidence = to, now, why
 	z.eventful.Store(true)
+	tally, first := z.tallyAt(kind, now)
 	z.g.emit(Event{
 		Kind: kind, At: z.g.wall(now), Zone: z.name, From: from, To: to, For: d, Turn: z.turn, Evidence: why,
-		Live: z.live, Hung: z.hung, Observe: z.policy.Observe, Since: z.g.wall(z.episodeSince),
+		Live: z.live, Hung: z.hung, Observe: z.policy.Observe, Since: z.g.wall(z.episodeSince), Tally: tally, First: first,
 	})
 }
 

@@ -93,6 +93,7 @@ type zone struct {
 	totals      totals
 	refusals    map[Reason]uint64
 	wouldRefuse map[Reason]uint64
+	kept        *counts // of the last moments in which it was well
 }
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {

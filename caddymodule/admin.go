@@ -30,6 +30,9 @@ func init() {
 //	GET /firebreak/events[?zone=]          every event as it happens
 //	GET /firebreak/ui/                     the dashboard
 //
+//	GET /firebreak/incidents[?zone=]       episodes, newest first
+//	GET /firebreak/incidents/{id}[?format=markdown|csv]
+//
 //	GET /firebreak/maintenance             all switches
 //	GET|PUT|DELETE /firebreak/maintenance/{all|zones/{zone}|stores/{store}}
 //	POST /firebreak/maintenance/batch      many switches at once
@@ -90,6 +93,8 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/stores/{name}/{action}", anyOf, adminHold(true)},
 		{"/firebreak/culprits", reads, view(adminCulprits)},
 		{"/firebreak/explain", reads, view(adminExplain)},
+		{"/firebreak/incidents", reads, view(adminIncidents)},
+		{"/firebreak/incidents/{id}", reads, adminIncident},
 		{"/firebreak/maintenance", reads, adminMaintenance},
 		{"/firebreak/maintenance/all", writes, adminSwitch(maintenance.All)},
 		{"/firebreak/maintenance/zones/{name}", writes, adminSwitch(maintenance.Zone)},
@@ -166,7 +171,7 @@ func adminNotFound(w http.ResponseWriter, r *http.Request) error {
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/firebreak/"), "/")
 	hint := "there is: " + strings.Join(known, ", ")
-	switch near := nearest(parts[0], []string{"culprits", "events", "explain", "fleet", "maintenance", "recoveries", "status", "stores", "ui", "zones"}); {
+	switch near := nearest(parts[0], []string{"culprits", "events", "explain", "fleet", "incidents", "maintenance", "recoveries", "status", "stores", "ui", "zones"}); {
 	case parts[0] == "stores", parts[0] == "maintenance" && len(parts) > 2 && parts[1] == "stores":
 		hint = "write /firebreak/" + strings.Join(parts[:len(parts)-min(len(parts)-1, 2)], "/") + "/{store}, with a slash in the store's id as %2F; " + hint
 	case near != "" && near != parts[0]:

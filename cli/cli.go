@@ -98,7 +98,9 @@ type command struct {
 
 var commands = []*command{
 	statusCommand, zonesCommand, zoneCommand, storeCommand, explainCommand, culpritsCommand,
-	maintenanceCommand, recoverCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand, replayCommand,
+	maintenanceCommand, recoverCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand,
+	incidentsCommand, incidentCommand("incident"),
+	replayCommand,
 }
 
 func (c *command) cobra(program string) *cobra.Command {
