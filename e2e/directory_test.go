@@ -358,20 +358,20 @@ func TestHTTPDirectory(t *testing.T) {
 		}
 	}
 	run := driveBeside(t, p, beside)
-	run.phase("well", false, func() { time.Sleep(4 * time.Second) })
+	run.phase("well", false, func() { time.Sleep(3 * time.Second) })
 	run.phase("frozen", true, func() {
 		_ = service.cmd.Process.Signal(syscall.SIGSTOP)
 		run.away(2 * time.Second)
 		wantAtOnce(t, p)
-		time.Sleep(4 * time.Second)
+		time.Sleep(2 * time.Second)
 	})
 	run.phase("continued", false, func() {
 		_ = service.cmd.Process.Signal(syscall.SIGCONT)
-		run.healed(2 * time.Second)
+		run.healed(time.Second)
 	})
 	run.phase("killed", true, func() {
 		killGroup(service.cmd)
-		run.away(4 * time.Second)
+		run.away(3 * time.Second)
 		restarted.stop(t)
 		wantKnown(t, restarted, storeName(3, 3))
 	})
