@@ -66,6 +66,7 @@ export class Incidents extends Asking {
 		this.last = incidents.at(-1)?.id;
 		this.newer.disabled = !this.before.length;
 		this.older.disabled = incidents.length < 50;
+		show(this.older.parentNode, this.before.length > 0 || incidents.length === 50);
 		show(this.table.node, incidents.length > 0);
 		reconcile(this.table.body, incidents, (i) => i.id, incidentRow);
 	}
