@@ -20,6 +20,8 @@ type Request struct {
 
 	// Stream says that the request asks for a stream.
 	Stream bool
+
+	check, endsOpen bool // see AdmitCheck
 }
 
 // verdict is what happens to a request that asks for a slot.
@@ -129,7 +131,7 @@ func (z *zone) decideQuarantined(rec *record, now int64) verdict {
 		return v
 	}
 	v.after = busyRetry
-	if rec.hung > 0 && (now-rec.lastHung < int64(z.store.OpenTimeMax) || z.hung >= z.policy.MaxHung) {
+	if rec.hung > 0 && (now-rec.lastHung < int64(z.store.OpenTimeMax) || z.hungRequests() >= z.policy.MaxHung) {
 		return v
 	}
 	if rec.machine.pending() || z.retriesOut() >= max(1, z.policy.MaxHung/retryShare) {
@@ -232,7 +234,7 @@ func (z *zone) tryLane(store string, now int64) verdict {
 // stores hang while others are answered, a store that was not answered since
 // gets one slot at a time: each culprit should cost one worker, not several.
 func (z *zone) shareLeft(store string, hash uint64, taken, limit int, now int64) bool {
-	hard, trouble := z.store.MaxInflight, z.hung > 0 || z.explained > 0
+	hard, trouble := z.store.MaxInflight, z.hungRequests() > 0 || z.explained > 0
 	roomy := hard == 0 && taken < (limit+1)/2
 	if roomy && !trouble {
 		return true
@@ -264,7 +266,7 @@ func (z *zone) holds(store string, now int64) (mine int, stuckSince int64, store
 			if stuckSince == 0 && s.stuck() && now-s.start >= after {
 				stuckSince = s.start
 			}
-		case !s.explained:
+		case !s.explained && !s.check:
 			others[s.hash] = struct{}{}
 		}
 	}
@@ -285,17 +287,18 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	if !z.g.takeWorker(workers) {
 		return nil
 	}
-	s := &Slot{z: z, policy: z.policy, store: r.Store, hash: hash, start: now, lane: v.lane}
+	s := &Slot{z: z, policy: z.policy, store: r.Store, hash: hash, start: now, lane: v.lane, check: r.check, endsOpen: r.endsOpen && z.state == Open}
 	s.timeout, s.slowAfter = int64(z.policy.Timeout), int64(z.policy.SlowAfter)
 	if r.Timeout > 0 {
 		s.slowAfter = int64(float64(r.Timeout) * float64(s.slowAfter) / float64(s.timeout))
 		s.timeout = int64(r.Timeout)
 	}
-	if z.state != Calm {
+	if z.state != Calm && !r.check {
 		z.takePermits(s)
 	}
 	z.countLane(s.lane, 1)
 	z.live++
+	z.totals.admitted++
 	z.slots.push(s)
 	z.occupied.Add(1)
 	if !z.eventful.Load() {

@@ -22,7 +22,7 @@ func (g *Guard) EachCounts(yield func(zone string, c Counts) bool) {
 func (z *zone) counts() (c Counts) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	for o, n := range z.outcomes {
+	for o, n := range z.totals.outcomes {
 		switch outcome := Outcome(o); {
 		case outcome.good():
 			c.OK += n

@@ -60,6 +60,14 @@
 // a process that was not run for a while: answers may have been waiting for it.
 // Connections that break while the API server cannot be dialled are its doing.
 //
+// # Checks
+//
+// A check of a store by a recovery ([Guard.AdmitCheck]) takes a slot like a
+// request and keeps it until its worker is free, but is no evidence: nobody is
+// judged by it, and breakers do not stand in its way. Requests come before
+// checks; hung checks take no room from them once another store of the zone was
+// well.
+//
 // # Invariants
 //
 //   - A zone in which nobody is answered occupies at most max_inflight +

@@ -11,10 +11,14 @@ func (z *zone) settle(s *Slot, o Outcome, now int64) {
 		return
 	}
 	s.settled, s.left = true, false
+	if s.check {
+		z.settleCheck(s, o, now)
+		return
+	}
 	if o == OK && now-s.start >= s.slowAfter {
 		o = Slow
 	}
-	z.outcomes[o]++
+	z.totals.outcomes[o]++
 	switch {
 	case o.good():
 		z.good(s, o, now)
@@ -35,7 +39,7 @@ func (z *zone) settle(s *Slot, o Outcome, now int64) {
 
 // restate turns an answer that was good into a hang: its body stalled.
 func (z *zone) restate(s *Slot, o Outcome, now int64) {
-	if !z.g.silent(now) {
+	if !z.g.silent(now) && !s.check {
 		z.badOutcome(s, o, now)
 	}
 }
@@ -144,12 +148,16 @@ func (z *zone) turnHung(s *Slot, now int64) {
 	z.live--
 	z.hung++
 	z.g.hung.Add(1)
+	z.eventful.Store(true)
+	if s.check {
+		z.hungCheck++
+		return
+	}
 	rec := z.books.ensure(s.store)
 	rec.hung++
 	rec.lastHung = max(rec.lastHung, s.start)
 	z.books.repin(rec)
 	z.lastTrouble = now
-	z.eventful.Store(true)
 }
 
 // end frees the worker. o is the verdict if there was none, or the late answer
@@ -165,15 +173,13 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 	case live, hung:
 	}
 	wasHung, late := s.phase == hung, s.settled
+	z.noteEnd(s, o)
 	z.remove(s)
 	s.phase = ended
-	if o == Abandoned {
-		z.abandoned++
-	}
 	switch {
 	case !late:
 		z.settle(s, o, now)
-	case wasHung && o.good():
+	case wasHung && o.good() && !s.check:
 		z.cameBack(s, now)
 	}
 	if rec := z.books.get(s.store); rec != nil && rec.cause == s {
@@ -188,7 +194,9 @@ func (z *zone) remove(s *Slot) {
 	if s.phase == hung {
 		z.hung--
 		z.g.hung.Add(-1)
-		if rec := z.books.get(s.store); rec != nil {
+		if s.check {
+			z.hungCheck--
+		} else if rec := z.books.get(s.store); rec != nil {
 			rec.hung--
 			rec.wasted += z.g.now() - s.hungAt
 			z.books.repin(rec)
@@ -229,15 +237,18 @@ func (z *zone) cameBack(s *Slot, now int64) {
 // quarantine and another store of the zone had a success after they began.
 // They take no room from the innocent stores of the zone.
 func (z *zone) explain() {
-	if z.state == Calm {
+	if z.state == Calm && z.hungCheck == 0 {
 		return
 	}
 	for s := z.slots.head; s != nil; s = s.next {
-		if !s.stuck() && !s.explained {
+		if !s.stuck() && !s.explained && !s.check {
 			continue
 		}
 		rec := z.books.get(s.store)
 		explained := s.stuck() && rec != nil && rec.state != Calm && z.otherOKSince(s.hash, s.start)
+		if s.check {
+			explained = z.checkExplained(s)
+		}
 		if explained != s.explained {
 			s.explained = explained
 			if explained {

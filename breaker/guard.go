@@ -43,8 +43,9 @@ type Guard struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 
-	mu    sync.Mutex // guards changes of zones
-	zones atomic.Pointer[map[string]*zone]
+	mu        sync.Mutex // guards changes of zones, and below
+	zones     atomic.Pointer[map[string]*zone]
+	forgotten totals // of zones that are no longer there
 
 	occupied   atomic.Int64 // slots, live and hung; never more than workers
 	hung       atomic.Int64
@@ -56,6 +57,8 @@ type Guard struct {
 	suspect    atomic.Pointer[suspicion]
 	dropped    atomic.Uint64
 	panics     atomic.Uint64 // bugs survived
+
+	checksPassed, checksFailed atomic.Uint64
 
 	queue dispatcher
 }
@@ -105,9 +108,14 @@ func (g *Guard) Apply(p *config.Policy, zones []string) {
 		next[name] = old[name]
 	}
 	for name, z := range old {
-		if _, ok := next[name]; !ok && z.inUse() {
-			next[name] = z
+		if _, ok := next[name]; ok {
+			continue
 		}
+		if z.inUse() {
+			next[name] = z
+			continue
+		}
+		z.countInto(&g.forgotten)
 	}
 	for name, z := range next {
 		if z == nil {
@@ -190,7 +198,7 @@ func (g *Guard) takeWorker(workers int) bool {
 // mayOpen books one more open zone, unless that would be more than the share
 // of zones that can be believed to be broken at once. One zone may always open.
 func (g *Guard) mayOpen() bool {
-	limit := max(1, int64(g.policy.Load().MaxOpenZones*float64(g.zoneCount())))
+	limit := g.mostOpen()
 	for {
 		n := g.openZones.Load()
 		if n >= limit {
@@ -200,6 +208,11 @@ func (g *Guard) mayOpen() bool {
 			return true
 		}
 	}
+}
+
+// mostOpen is how many zones may be open at once.
+func (g *Guard) mostOpen() int64 {
+	return max(1, int64(g.policy.Load().MaxOpenZones*float64(g.zoneCount())))
 }
 
 // zoneCount is how many zones there are, the bucket of unknown keys left out.

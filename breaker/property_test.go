@@ -24,7 +24,7 @@ type step struct {
 }
 
 var verbs = []string{
-	"admit", "admit", "admit", "admit", "track", "answer", "answer", "hang", "leave", "stream", "end", "end", "end", "wait", "apply",
+	"admit", "admit", "admit", "admit", "check", "check", "track", "answer", "answer", "hang", "leave", "stream", "end", "end", "end", "wait", "apply",
 }
 
 func drawSteps(t *rapid.T) []step {
@@ -61,6 +61,7 @@ func play(t *testing.T, workers int, steps []step) string {
 	g := newGuard(t, app, breaker.Options{})
 	defer g.Close()
 	var slots []*breaker.Slot
+	checks := 0
 	for i, s := range steps {
 		var slot *breaker.Slot
 		if len(slots) > 0 {
@@ -71,6 +72,15 @@ func play(t *testing.T, workers int, steps []step) string {
 			if got, _ := g.Admit(context.Background(), breaker.Request{Zone: fmt.Sprint("z", s.zone), Store: fmt.Sprint("s", s.store)}); got != nil {
 				slots = append(slots, got)
 			}
+		case s.verb == "check":
+			c := breaker.CheckRequest{Zone: fmt.Sprint("z", s.zone), Store: fmt.Sprint("s", s.store), Probe: s.slot%4 == 0, EndsOpen: s.slot%2 == 0}
+			before, _ := g.Zone(c.Zone)
+			if got, _ := g.AdmitCheck(c); got != nil {
+				slots, checks = append(slots, got), checks+1
+				if z, _ := g.Zone(c.Zone); before.MaxInflight > 0 && before.Live+before.Hung >= z.MaxInflight+z.ProbeSlots {
+					return fmt.Sprintf("step %d: a check beyond the %d slots of its zone", i, z.MaxInflight+z.ProbeSlots)
+				}
+			}
 		case s.verb == "wait":
 			time.Sleep(s.wait)
 		case s.verb == "apply":
@@ -79,7 +89,7 @@ func play(t *testing.T, workers int, steps []step) string {
 		case slot != nil:
 			act(slot, s)
 		}
-		if problem := checkBooks(g, workers, len(slots)); problem != "" {
+		if problem := checkBooks(g, workers, len(slots)-checks); problem != "" {
 			return fmt.Sprintf("after step %d (%+v): %s", i, s, problem)
 		}
 	}
@@ -87,7 +97,7 @@ func play(t *testing.T, workers int, steps []step) string {
 		slot.Track()
 		slot.End(breaker.Broken)
 	}
-	return checkEnd(g, len(slots))
+	return checkEnd(g, len(slots)-checks)
 }
 
 func act(slot *breaker.Slot, s step) {

@@ -97,6 +97,7 @@ func (z *zone) enqueue(r *Request, hash uint64) *waiter {
 
 // wait waits for a slot until max_wait has passed or the client leaves.
 func (w *waiter) wait(ctx context.Context, g *Guard, z *zone) (*Slot, *Refusal) {
+	defer func(began time.Time) { g.queue.waits.note(time.Since(began)) }(time.Now())
 	g.queue.register(z)
 	g.dispatch() // a slot may have come free before the zone was registered
 	z.mu.Lock()
@@ -169,6 +170,8 @@ type dispatcher struct {
 
 	mu    sync.Mutex // guards below; taken before a zone's lock, never after
 	zones []*zone    // zones in which somebody waits; the next to be served first
+
+	waits waits
 }
 
 func (d *dispatcher) register(z *zone) {

@@ -37,6 +37,8 @@ type Slot struct {
 	start      int64
 	timeout    int64
 	slowAfter  int64
+	check      bool // a check of a recovery, see AdmitCheck
+	endsOpen   bool // its success speaks for ending an open state
 	tracked    atomic.Bool
 	prev, next *Slot // guarded by z.mu, as all below
 
@@ -46,6 +48,7 @@ type Slot struct {
 	left      bool // the client left early; what that means is not known yet
 	explained bool
 	answering bool // headers are out, a body is on its way
+	answered  bool // the time to the first byte is counted
 	hungAt    int64
 	zonePass  permit // probe of the zone
 	triage    int    // which of its triages it was admitted in as a probe; 0: none
@@ -70,10 +73,17 @@ func (s *Slot) Track() {
 func (s *Slot) Answer(o Outcome) {
 	s.do(func(z *zone, now int64) {
 		s.answering = true
+		z.noteFirstByte(s, now)
 		if s.phase == live {
 			z.settle(s, o, now)
 		}
 	})
+}
+
+// FirstByte counts the time to the first byte of a response whose verdict is
+// not known yet. [Slot.Answer] does so by itself.
+func (s *Slot) FirstByte() {
+	s.do(func(z *zone, now int64) { z.noteFirstByte(s, now) })
 }
 
 // Hang reports that the deadline has passed, or that the body stalled, and
@@ -160,9 +170,10 @@ func (z *zone) do(f func(z *zone, now int64)) {
 	f(z, now)
 }
 
-// stuck says that nobody has heard from the worker yet.
+// stuck says that nobody has heard from the worker yet. A check's silence is
+// no evidence.
 func (s *Slot) stuck() bool {
-	return s.phase == hung || (s.phase == live && !s.answering && !s.settled)
+	return !s.check && (s.phase == hung || (s.phase == live && !s.answering && !s.settled))
 }
 
 // aging says that the slot is stuck and older than it should be.

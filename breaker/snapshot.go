@@ -66,7 +66,7 @@ func (z *zone) status() ZoneStatus {
 		StoresSeen: z.storesSeen(now), StoresBad: len(z.bad),
 		Quarantined: []string{}, QuarantinedCount: z.quarantined(),
 		Outcomes: make(map[string]uint64, outcomes), Refusals: named(z.refusals), WouldRefuse: named(z.wouldRefuse),
-		Abandoned: z.abandoned,
+		Abandoned: z.totals.abandoned,
 	}
 	switch z.state {
 	case Open:
@@ -90,7 +90,7 @@ func (z *zone) status() ZoneStatus {
 	s.Quarantined = s.Quarantined[:min(len(s.Quarantined), listedQuarantines)]
 	s.Culprits = z.culpritList(now)
 	s.Culprits = s.Culprits[:min(len(s.Culprits), listedCulprits)]
-	for o, n := range z.outcomes {
+	for o, n := range z.totals.outcomes {
 		s.Outcomes[Outcome(o).String()] = n
 	}
 	return s

@@ -120,9 +120,10 @@ func (z *zone) sweep(now int64) {
 		z.trouble(now, fmt.Sprintf("%d requests have no answer for over %s", aging, z.policy.SlowAfter))
 	}
 	if z.state == Calm {
-		if z.badStores(now) == 0 && z.hung == 0 {
+		if z.badStores(now) == 0 && z.hungRequests() == 0 {
 			z.books.clear() // an isolated hiccup begins no episode
 		}
+		z.explain()
 		if z.slots.len == 0 && len(z.bad) == 0 && len(z.broken) == 0 && !z.isHeld() {
 			z.eventful.Store(false)
 		}
@@ -219,11 +220,11 @@ func (z *zone) sweepState(now int64) {
 		case z.probing > 0:
 		case !z.roomToProbe() && idle > int64(time.Second):
 			z.toOpen(now, fmt.Sprintf("no slot is left to try it with: %d hung", z.hung))
-		case z.hung == 0 && idle > int64(z.policy.OpenTimeMax):
+		case z.hungRequests() == 0 && idle > int64(z.policy.OpenTimeMax):
 			z.toClosed(now, fmt.Sprintf("no request came for %s", z.policy.OpenTimeMax))
 		}
 	case Troubled:
-		quiet := z.hung == 0 && z.oldestStuck(now, int64(z.policy.SlowAfter)) == 0 && z.badStores(now) == 0
+		quiet := z.hungRequests() == 0 && z.oldestStuck(now, int64(z.policy.SlowAfter)) == 0 && z.badStores(now) == 0
 		if quiet && z.quarantined() == 0 && now-z.lastTrouble >= int64(z.policy.Window) {
 			z.toCalm(now)
 		}
@@ -276,6 +277,7 @@ func (z *zone) runCheck(ctx context.Context, check *config.Check) {
 	defer cancel()
 	began := z.g.now()
 	err := z.g.opts.Check(ctx, z.name, check)
+	z.g.countCheck(err)
 	now := z.g.now()
 	z.mu.Lock()
 	defer z.mu.Unlock()

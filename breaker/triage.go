@@ -10,6 +10,7 @@ func (z *zone) trouble(now int64, why string) {
 	if z.state != Calm {
 		return
 	}
+	z.totals.episodes++
 	z.episodeSince, z.lastTrouble, z.worst, z.turn, z.lent = now, now, z.live+z.hung, 0, 0
 	z.transit(now, EventZoneTroubled, Troubled, why, 0)
 }
@@ -28,9 +29,10 @@ func (z *zone) toOpen(now int64, why string) {
 	}
 	z.trouble(now, why)
 	z.turn++
+	z.totals.openings++
 	d := openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn)
 	z.machine.open(now, d, z.policy.MaxInflight)
-	z.openedAt, z.lateOK = now, make(map[string]struct{})
+	z.openedAt, z.lateOK, z.passed = now, make(map[string]struct{}), nil
 	z.checkOK = false
 	z.pardon(now)
 	clear(z.bad)
@@ -180,6 +182,9 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 		return
 	}
 	rec.turn++
+	if rec.state == Calm {
+		z.totals.quarantines++
+	}
 	d := openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
 	rec.machine.open(now, d, 1)
 	if rec.firstBad == 0 {

@@ -64,8 +64,8 @@ func (z *zone) caseForOpening(now int64) string {
 	case stuckStores >= z.policy.MinBadStores && stuckStores*2 >= inFlight:
 		return fmt.Sprintf("%d of %d stores in flight have no answer for over %s, and nobody was answered %s",
 			stuckStores, inFlight, z.policy.SlowAfter, z.unanswered(now))
-	case z.hung >= z.policy.MaxHung && stuckSlots*2 >= z.hung && (stuckStores > 1 || z.shared()):
-		return fmt.Sprintf("%d hung requests, the limit, and nobody was answered %s", z.hung, z.unanswered(now))
+	case z.hungRequests() >= z.policy.MaxHung && stuckSlots*2 >= z.hungRequests() && (stuckStores > 1 || z.shared()):
+		return fmt.Sprintf("%d hung requests, the limit, and nobody was answered %s", z.hungRequests(), z.unanswered(now))
 	}
 	bad := z.badStores(now)
 	if bad < z.policy.MinBadStores && len(z.slow) < z.policy.MinBadStores {
@@ -104,7 +104,7 @@ func (z *zone) stuckSinceLastOK(now int64) (stores, slots, inFlight int) {
 	stuck, all := make(map[uint64]struct{}), make(map[uint64]struct{})
 	for s := z.slots.head; s != nil; s = s.next {
 		switch {
-		case s.explained:
+		case s.explained || s.check:
 		case s.aging(now) && s.start > z.lastOK:
 			stuck[s.hash], all[s.hash] = struct{}{}, struct{}{}
 			slots++

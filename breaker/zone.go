@@ -32,6 +32,7 @@ type zone struct {
 	slots     slotList // in order of admission
 	live      int
 	hung      int
+	hungCheck int // of the hung ones, checks of recoveries
 	explained int // stuck slots that take no room from the innocent
 	trials    int // slots in the probe lane
 	expresses int // slots in the express lane
@@ -81,10 +82,12 @@ type zone struct {
 	checkOK  bool  // latest result of the zone's check
 	checkAt  int64 // when the latest check began
 
-	outcomes    [outcomes]uint64
+	passedAt int64               // when a store last passed a check of a recovery
+	passed   map[string]struct{} // stores that passed one since the zone opened
+
+	totals      totals
 	refusals    map[Reason]uint64
 	wouldRefuse map[Reason]uint64
-	abandoned   uint64
 }
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {
@@ -201,7 +204,7 @@ func (z *zone) stuck(now int64) (slots, stores int) {
 	}
 	var seen map[uint64]struct{}
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.phase != hung && (!s.stuck() || now-s.start < age) {
+		if s.check || s.phase != hung && (!s.stuck() || now-s.start < age) {
 			continue
 		}
 		if seen == nil {
@@ -225,7 +228,7 @@ func (z *zone) okSince(store string, hash uint64, t int64) bool {
 // zone began.
 func (z *zone) proven(store string, hash uint64, now int64) bool {
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.phase == hung || s.aging(now) {
+		if !s.check && (s.phase == hung || s.aging(now)) {
 			return z.okSince(store, hash, s.start)
 		}
 	}

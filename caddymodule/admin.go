@@ -37,6 +37,10 @@ func init() {
 //	POST /firebreak/zones/{zone}/{open|close|reset}     a breaker held by hand
 //	POST /firebreak/stores/{store}/{open|close|reset}
 //
+//	GET|POST /firebreak/recoveries         stores that come back, checked
+//	GET /firebreak/recoveries/{id}
+//	POST /firebreak/recoveries/{id}/{pause|resume|cancel}
+//
 // It keeps nothing. Caddy replaces its admin endpoint before a new
 // configuration has proven to load, and never puts the old one back, so the
 // app is looked up anew for every request.
@@ -96,6 +100,9 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/events", reads, adminEvents},
 		{"/firebreak/ui/feed", reads, adminFeed},
 		{"/firebreak/ui/{file...}", reads, adminUI},
+		{"/firebreak/recoveries", readsAndPost, adminRecoveries},
+		{"/firebreak/recoveries/{id}", reads, view(adminRecovery)},
+		{"/firebreak/recoveries/{id}/{action}", anyOf, adminRecoveryAction},
 	}
 }
 

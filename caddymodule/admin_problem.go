@@ -118,6 +118,8 @@ func typeWords(t reflect.Type) string {
 		return "a list of strings"
 	case reflect.Bool:
 		return "true or false"
+	case reflect.Int:
+		return "a whole number"
 	case reflect.Struct:
 		return "a time like 2026-07-02T12:58:00Z"
 	default:

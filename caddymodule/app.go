@@ -17,6 +17,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -56,6 +57,9 @@ type App struct {
 	stateID   string
 	events    *eventWorker
 	live      *live
+
+	recoveries      *sharedRecoveries
+	holdsRecoveries bool // whether a reference to recoveries has to be given back
 }
 
 // live is the part of an app that changes after Provision.
@@ -68,6 +72,9 @@ type live struct {
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
+	meters   [2]*meterSource // what this app has put in force for scrapes, and what was before
+
+	lent, lentBefore *recovery.World // the same for recoveries
 }
 
 // CaddyModule returns the Caddy module information.
@@ -92,6 +99,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.policy, err = a.App.Policy(); err != nil {
 		return err
 	}
+	fillCheckHeaders(a.policy)
 	if err = a.loadDirectory(); err != nil {
 		return err
 	}
@@ -102,7 +110,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
+	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	a.events.stream = a.shared.stream
+	if a.recoveries, err = holdRecoveries(); err != nil {
+		return err
+	}
+	a.holdsRecoveries = true
 	return a.openBoard()
 }
 
@@ -129,12 +144,14 @@ func (a *App) Start() error {
 	a.live.mu.Lock()
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)
 	a.live.mu.Unlock()
+	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop, a.live.ended = cancel, ctx.Done()
 	boards.Store(a.stateID, a.board)
-	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board) })
+	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board, a.recoveries) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
+	a.lendWorld()
 	if watcher, ok := a.directory.(DirectoryWatcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
 	}
@@ -163,18 +180,22 @@ func (a *App) Stop() error {
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
+	a.unfollowMeters()
+	a.recoveries.Replace(a.live.lent, a.live.lentBefore)
+	a.live.lent, a.live.lentBefore = nil, nil
 	return nil
 }
 
 // Cleanup gives the guard back; the last one to do so ends it. Requests that
 // are still in flight may go on using it.
 func (a *App) Cleanup() error {
+	err := a.dropRecoveries()
 	a.closeBoard()
 	if !a.holds {
-		return nil
+		return err
 	}
 	a.holds = false
-	return releaseGuard()
+	return errors.Join(err, releaseGuard())
 }
 
 // Guard is the process-wide guard.

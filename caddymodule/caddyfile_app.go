@@ -27,6 +27,7 @@ func init() {
 //	    instance       <name>
 //	    directory      <source> ...
 //	    state          <backend> ...
+//	    check          <method> <path> { ... }
 //	    zone <name>|* {
 //	        timeout | slow_after | body_idle | window | max_wait <duration>
 //	        open_time | open_time_max | abandon_after | hung_hold <duration>
@@ -41,6 +42,7 @@ func init() {
 //	        check postgres <dsn> {
 //	            every | timeout <duration>
 //	        }
+//	        store_check [<method> <path>] { ... }
 //	    }
 //	    store {
 //	        max_inflight fair|<number>
@@ -72,6 +74,7 @@ type appBlock struct {
 	app     App
 	at      *caddyfile.Dispenser // the block itself
 	storeAt *caddyfile.Dispenser
+	checkAt *caddyfile.Dispenser
 	zoneAt  map[string]*caddyfile.Dispenser
 }
 
@@ -82,6 +85,7 @@ var appOptions = options[appBlock]{block: "firebreak", known: map[string]option[
 	"directory":      {block: parseDirectory},
 	"state":          {block: parseState},
 	"zone":           {block: parseZone, repeats: true},
+	"check":          {block: parseStoreCheck},
 	"store":          {block: parseStore},
 }}
 
@@ -176,6 +180,10 @@ func (b *appBlock) check() error {
 	if err := storeError(pool.Store); err != nil {
 		return b.storeAt.WrapErr(err)
 	}
+	if err := b.app.Check.Validate(); err != nil {
+		return b.checkAt.WrapErr(fmt.Errorf("firebreak option 'check': %w", err))
+	}
+	pool.Check = b.app.Check
 	baseAt := b.at
 	for _, zone := range b.app.Zones {
 		if zone.Name == config.AllZones {

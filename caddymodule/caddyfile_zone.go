@@ -35,6 +35,7 @@ var zoneOptions = options[config.Zone]{block: "firebreak zone", known: map[strin
 		config.OnTimeoutHold, config.OnTimeoutCancel),
 	"fail_status": {usage: "fail_status 500 502 503 504", min: 1, max: -1, set: setFailStatus},
 	"check":       {block: parseCheck},
+	"store_check": {block: parseZoneStoreCheck},
 }}
 
 func setMaxWait(z *config.Zone, args []string) error {

@@ -60,6 +60,7 @@ func (f *FileDirectory) report(e routing.FileEvent) {
 		zap.String("path", e.Path), zap.Int("stores", e.Stores), zap.Int("keys", e.Keys),
 		zap.Int("zones", e.Zones), zap.Duration("took", e.Duration),
 	}
+	theMeters().noteDirectory(e.Err)
 	if e.Err != nil {
 		f.log.Error(logDirectoryRefused, append(fields, zap.Error(e.Err))...)
 		return

@@ -52,7 +52,7 @@ func (s startedHandler) Handle(context.Context, caddy.Event) error {
 
 // run works until ctx ends. What it has not read by then waits for the worker
 // of the next configuration, or is told at once if the process ends.
-func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *maintenance.Board) {
+func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *maintenance.Board, jobs *sharedRecoveries) {
 	select {
 	case <-w.started.seen:
 	case <-ctx.Done():
@@ -64,10 +64,10 @@ func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *mainte
 		return
 	}
 	defer func() { <-guard.reader }()
-	w.read(ctx, guard, board.Events())
+	w.read(ctx, guard, board.Events(), jobs)
 }
 
-func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-chan maintenance.Event) {
+func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-chan maintenance.Event, jobs *sharedRecoveries) {
 	events := guard.Events()
 	for {
 		select {
@@ -75,6 +75,8 @@ func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-c
 			w.tell(&e)
 		case e := <-switches:
 			w.tellSwitch(&e)
+		case e := <-jobs.Events():
+			w.tellRecovery(&e)
 		case <-ctx.Done():
 			for caddy.Exiting() && len(events) > 0 {
 				e := <-events

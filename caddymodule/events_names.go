@@ -11,6 +11,8 @@ const (
 	logDirectoryRefused   = "directory not reloaded: the new file is broken, the old table stays"
 	logEventsDropped      = "transitions were lost: they came faster than event handlers took them"
 	logEventHandlerPanic  = "an event handler panicked"
+	logWebhookFailed      = "an event could not be posted to its webhook"
+	logWebhookFull        = "an event was not posted to its webhook: the queue is full"
 
 	logZoneTroubled     = "zone is in trouble"
 	logZoneOpened       = "zone opened: its requests are refused, other zones are not affected"

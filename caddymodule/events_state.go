@@ -31,11 +31,7 @@ func (w *eventWorker) tellSwitch(e *maintenance.Event) {
 	if !ok {
 		told.level, told.message = zapcore.InfoLevel, e.Kind
 	}
-	data := map[string]any{
-		fieldDetail: e.Detail, fieldRevision: e.Revision, fieldCount: e.Count, fieldNext: told.next,
-		fieldScope: "", fieldZone: "", fieldStore: "", fieldMode: "", fieldBy: "", fieldReason: "", fieldUntil: "",
-		"message": told.message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-	}
+	data := switchData(e, told.message, told.next)
 	fields := []zap.Field{zap.String(fieldDetail, e.Detail), zap.Uint64(fieldRevision, e.Revision)}
 	if sw := e.Switch; sw != nil {
 		data[fieldScope], data[fieldMode], data[fieldBy], data[fieldReason] = string(sw.Scope), string(sw.Mode), sw.By, sw.Reason
@@ -63,4 +59,14 @@ func (w *eventWorker) tellSwitch(e *maintenance.Event) {
 		entry.Write(fields...)
 	}
 	w.emit(e.Kind, data)
+}
+
+// switchData is flat, as eventData is; fields of the switch are filled in by
+// the caller.
+func switchData(e *maintenance.Event, message, next string) map[string]any {
+	return map[string]any{
+		fieldDetail: e.Detail, fieldRevision: e.Revision, fieldCount: e.Count, fieldNext: next,
+		fieldScope: "", fieldZone: "", fieldStore: "", fieldMode: "", fieldBy: "", fieldReason: "", fieldUntil: "",
+		"message": message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+	}
 }

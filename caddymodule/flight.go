@@ -50,20 +50,19 @@ type flight struct {
 	left      atomic.Bool  // cut; for those who do not hold mu
 	heard     atomic.Int64 // when the last of the body came; nanoseconds since began
 
-	mu        sync.Mutex // guards below
-	header    http.Header
-	status    int // 0: the response has not begun
-	cut       bool
-	landed    bool // next has returned
-	ended     bool // the slot
-	tracked   bool
-	stream    bool
-	grpc      bool          // its verdict comes with the trailers
-	firstByte time.Duration // since began
-	late      int           // status of a response that came after the cut
-	trips     []*trip       // round trips whose worker is still busy
-	outcome   breaker.Outcome
-	private   privateValues
+	mu      sync.Mutex // guards below
+	header  http.Header
+	status  int // 0: the response has not begun
+	cut     bool
+	landed  bool // next has returned
+	ended   bool // the slot
+	tracked bool
+	stream  bool
+	grpc    bool    // its verdict comes with the trailers
+	late    int     // status of a response that came after the cut
+	trips   []*trip // round trips whose worker is still busy
+	outcome breaker.Outcome
+	private privateValues
 
 	// What next returned; read after landed.
 	err      error
@@ -238,6 +237,7 @@ func (f *flight) leave(r *http.Request, why leaving) error {
 	f.admission.reason = reasonHung
 	if why == slowUpload {
 		f.admission.reason = reasonSlowRequest
+		f.h.meters.slowRequests.Inc()
 	}
 	return f.h.refuse(f.w, r, f.admission)
 }
@@ -261,7 +261,6 @@ func (f *flight) cutOff(why leaving) bool {
 		t.detach(why)
 	}
 	f.cancel(cause)
-	f.observe()
 	f.settleEnd()
 	return true
 }

@@ -51,7 +51,7 @@ func benchHandler(tb testing.TB) *Handler {
 	if h.refusals, err = newRefusalWriter(nil, nil); err != nil {
 		tb.Fatal(err)
 	}
-	if h.meters, err = registerMeters(prometheus.NewRegistry(), guard, h.board); err != nil {
+	if h.meters, err = registerMeters(prometheus.NewRegistry()); err != nil {
 		tb.Fatal(err)
 	}
 	return h

@@ -17,7 +17,6 @@ func (f *flight) finish() error {
 	f.mu.Lock()
 	f.wake.timer.Stop()
 	f.conclude()
-	f.observe()
 	f.settleEnd()
 	if f.status == 0 {
 		copyOwn(f.w.Header(), f.header)
@@ -75,13 +74,6 @@ func (f *flight) hearLate() {
 	f.slot.Track()
 }
 
-// observe takes the time to the first byte. Callers hold mu.
-func (f *flight) observe() {
-	if f.status != 0 {
-		f.h.meters.duration.Observe(f.firstByte.Seconds())
-	}
-}
-
 // begin is the moment a response begins: the deadline is met. Callers hold mu.
 func (f *flight) begin(status int) {
 	f.status = status
@@ -91,10 +83,13 @@ func (f *flight) begin(status int) {
 		return
 	}
 	f.hear()
-	f.firstByte = time.Duration(f.heard.Load())
+	if f.admission.span != nil {
+		f.h.noteExemplar(f.admission, time.Duration(f.heard.Load()))
+	}
 	if f.grpc = isGRPC(f.header); f.grpc && first(f.header, "Grpc-Status") == "" {
 		// Decided by the trailers; but a stream of messages may go on for
 		// hours, and must not be taken for a request that hangs.
+		f.slot.FirstByte()
 		f.wake.timer.Reset(f.slot.Policy().SlowAfter / 2)
 		return
 	}

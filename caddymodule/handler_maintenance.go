@@ -31,6 +31,9 @@ func (h *Handler) inMaintenance(r *http.Request, a *admission) bool {
 	}
 	a.reason, a.message, a.retryAfter = reasonMaintenance, sw.Message, h.untilOver(sw)
 	h.meters.noteMaintenance(a.zone)
+	if a.known {
+		h.knocks.note(a.store)
+	}
 	return true
 }
 

@@ -31,6 +31,7 @@ type handlerParts struct {
 	guard     *breaker.Guard
 	directory routing.Directory
 	board     *maintenance.Board
+	knocks    *knocks
 	bypasses  bypasses
 	extractor *routing.Extractor // nil: there are no keys
 	crew      *crew
@@ -49,6 +50,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	app := module.(*App)
 	h.guard, h.directory, h.board = app.Guard(), app.Directory(), app.Board()
+	h.knocks = app.recoveries.knocks
 	for i := range h.Bypass {
 		ready, err := h.Bypass[i].ready()
 		if err != nil {
@@ -70,7 +72,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err = h.provisionRoutes(ctx); err != nil {
 		return err
 	}
-	if h.meters, err = registerMeters(ctx.GetMetricsRegistry(), h.guard, h.board); err != nil {
+	if h.meters, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
 	app.RegisterHandler(h)

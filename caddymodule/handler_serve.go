@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -53,6 +54,9 @@ const statusClientGone = 499
 // request has until its deadline to begin its response.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	a, ok := h.admit(w, r)
+	if ok && a.span != nil {
+		defer a.traceEnd()
+	}
 	switch {
 	case !ok:
 		return next.ServeHTTP(w, r)
@@ -76,6 +80,7 @@ type admission struct {
 	message     string         // of the operator, for a refused client
 	bypassed    bool           // it was let through maintenance
 	outcome     string         // of an admitted request
+	span        trace.Span     // nil: the request is not traced
 }
 
 // MarshalLogObject adds the fields to a line of the access log.
@@ -109,6 +114,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		a.store, a.zone, a.known = route.Store, route.Zone, true
 	}
 	h.publish(r.Context(), a)
+	if a.span = spanOf(r.Context()); a.span != nil {
+		a.traceStart()
+	}
 	if h.inMaintenance(r, a) {
 		return a, true
 	}

@@ -3,6 +3,9 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,126 +13,99 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
+	"github.com/firebreak-proxy/firebreak/routing"
 )
 
-const metricPrefix = "caddy_firebreak_"
-
 // meters are firebreak's metrics. They exist once in the process and are
-// registered with every configuration, so that counters survive reloads.
+// registered with every configuration, so that counters survive reloads. Almost
+// all of them are read from the guard when somebody scrapes; the request path
+// counts only what the guard does not know.
 type meters struct {
-	guard         atomic.Pointer[breaker.Guard]
-	board         atomic.Pointer[maintenance.Board]
+	source        atomic.Pointer[meterSource]
 	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
-	panics        prometheus.Counter
-	unknownStores prometheus.Counter
-	duration      prometheus.Histogram
+	panics        tally
+	unknownStores tally
+	slowRequests  tally
+
+	directoryReloads, directoryFailures tally
+	directoryLoaded                     atomic.Int64 // Unix time in nanoseconds; 0: not yet
+
+	delivered, undelivered, dropped tally // events for webhooks
+
+	exemplars exemplars
 }
 
-var theMeters = sync.OnceValue(func() *meters {
-	return &meters{
-		panics: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: metricPrefix + "panics_total",
-			Help: "Failures of firebreak itself; the requests were let through unguarded.",
-		}),
-		unknownStores: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: metricPrefix + "unknown_store_refusals_total",
-			Help: "Requests refused because their key names no store.",
-		}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    metricPrefix + "request_duration_seconds",
-			Help:    "Time from admission to the first byte of the response, of all zones.",
-			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-		}),
-	}
-})
+// meterSource is what is read at a scrape: that of the configuration in force.
+type meterSource struct {
+	guard     *breaker.Guard
+	board     *maintenance.Board
+	directory routing.Directory
+	jobs      *recovery.Jobs
+}
+
+// tally is a counter that starts at zero with the process.
+type tally struct{ n atomic.Uint64 }
+
+// Inc counts one more.
+func (t *tally) Inc() { t.n.Add(1) }
+
+func (t *tally) value() float64 { return float64(t.n.Load()) }
+
+var theMeters = sync.OnceValue(func() *meters { return new(meters) })
 
 // registerMeters adds the metrics to a configuration's registry, unless
-// another handler has done so.
-func registerMeters(registry *prometheus.Registry, guard *breaker.Guard, board *maintenance.Board) (*meters, error) {
+// somebody has done so.
+func registerMeters(registry *prometheus.Registry) (*meters, error) {
 	m := theMeters()
-	m.guard.Store(guard)
-	m.board.Store(board)
-	for _, collector := range []prometheus.Collector{m, m.panics, m.unknownStores, m.duration} {
-		err := registry.Register(collector)
-		var already prometheus.AlreadyRegisteredError
-		if err != nil && !errors.As(err, &already) {
-			return nil, fmt.Errorf("registering metrics: %w", err)
-		}
+	err := registry.Register(m)
+	var already prometheus.AlreadyRegisteredError
+	if err != nil && !errors.As(err, &already) {
+		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	return m, nil
 }
 
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(metricPrefix+name, help, labels, nil)
+// follow makes a configuration the one that is read, and returns the one
+// before.
+func (m *meters) follow(source *meterSource) (previous *meterSource) {
+	m.directoryLoaded.Store(time.Now().UnixNano())
+	return m.source.Swap(source)
 }
 
-// What is read from the guard at every scrape. Labels are zones, never stores.
-var (
-	descRequests    = describe("requests_total", "Admitted requests by outcome.", "zone", "outcome")
-	descRefusals    = describe("refusals_total", "Refused requests by reason.", "zone", "reason")
-	descWould       = describe("would_refuse_total", "Requests that a zone in mode observe would have refused.", "zone")
-	descState       = describe("zone_state", "Always 1; the label says the zone's state.", "zone", "state")
-	descSlots       = describe("slots", "Slots in use, and requests that wait for one.", "zone", "kind")
-	descStreams     = describe("streams", "Open streams.", "zone")
-	descQuarantined = describe("quarantined_stores", "Stores in quarantine.", "zone")
-	descAbandoned   = describe("abandoned_workers_total", "Workers taken for dead.", "zone")
-	descOccupied    = describe("occupied_workers", "Workers that are busy: slots live and hung.")
-	descWorkers     = describe("workers", "Size of the pool; 0 if not known.")
-	descSuspect     = describe("pool_suspect", "1 while verdicts are held back because the pool itself seems ill.")
-	descNoUpstream  = describe("no_upstream_total", "Requests for which no connection to the API server could be made.")
-	descSwitches    = describe("maintenance_switches", "Switches of operators that are in force.", "scope")
-	descStateStale  = describe("state_stale", "1 while the state backend cannot be read; the last known switches are in force.")
-	descStateAge    = describe("state_sync_age_seconds", "Time since the state backend was last read.")
-
-	descStateRevision = describe("state_revision", "Revision of the switches that this sidecar applies.")
-	descStateCorrupt  = describe("state_corrupt_records", "Records of the state backend that cannot be read and were left out.")
-
-	descDropped = describe("events_dropped_total", "Transitions that nobody read in time.")
-)
-
-// Describe sends the descriptions of what Collect sends.
-func (m *meters) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		descRequests, descRefusals, descWould, descState, descSlots, descStreams, descQuarantined, descAbandoned,
-		descOccupied, descWorkers, descSuspect, descNoUpstream, descDropped,
-		descSwitches, descStateStale, descStateAge, descStateRevision, descStateCorrupt,
-	} {
-		ch <- d
-	}
+// followMeters makes scrapes read this app.
+func (a *App) followMeters() {
+	mine := &meterSource{guard: a.Guard(), board: a.board, directory: a.directory, jobs: a.recoveries.Jobs}
+	previous := theMeters().follow(mine)
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	a.live.meters = [2]*meterSource{mine, previous}
 }
 
-// Collect sends the state of the pool and of every zone.
-func (m *meters) Collect(ch chan<- prometheus.Metric) {
-	guard := m.guard.Load()
-	if guard == nil {
+// unfollowMeters ends that. Callers hold live.mu.
+func (a *App) unfollowMeters() {
+	theMeters().unfollow(a.live.meters[0], a.live.meters[1])
+	a.live.meters = [2]*meterSource{}
+}
+
+// unfollow puts the one before back, unless another one came meanwhile.
+func (m *meters) unfollow(source, previous *meterSource) {
+	m.source.CompareAndSwap(source, previous)
+}
+
+// noteDirectory counts that a directory was read anew, or could not be.
+func (m *meters) noteDirectory(err error) {
+	if err != nil {
+		m.directoryFailures.Inc()
 		return
 	}
-	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
-	status := guard.Status()
-	suspect := 0.0
-	if status.PoolSuspect {
-		suspect = 1
-	}
-	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, kind, value, labels...)
-	}
-	send(descOccupied, gauge, float64(status.Occupied))
-	send(descWorkers, gauge, float64(status.Workers))
-	send(descSuspect, gauge, suspect)
-	send(descNoUpstream, counter, float64(status.NoUpstream))
-	send(descDropped, counter, float64(status.EventsDropped))
-	if board := m.board.Load(); board != nil {
-		collectBoard(send, board)
-	}
-	for i := range status.Zones {
-		collectZone(send, &status.Zones[i])
-	}
-	m.inMaintenance.Range(func(zone, n any) bool {
-		send(descRefusals, counter, float64(n.(*atomic.Uint64).Load()), zone.(string), string(reasonMaintenance))
-		return true
-	})
+	m.directoryReloads.Inc()
+	m.directoryLoaded.Store(time.Now().UnixNano())
 }
 
 // noteMaintenance counts a request that maintenance refused.
@@ -141,9 +117,92 @@ func (m *meters) noteMaintenance(zone string) {
 	n.(*atomic.Uint64).Add(1)
 }
 
+// Describe sends the descriptions of what Collect sends.
+func (m *meters) Describe(ch chan<- *prometheus.Desc) {
+	for _, meter := range allMeters {
+		ch <- meter.desc
+	}
+}
+
+// Collect sends the state of the pool and of every zone.
+func (m *meters) Collect(ch chan<- prometheus.Metric) {
+	out := collection{ch}
+	m.collectSelf(out)
+	source := m.source.Load()
+	if source == nil {
+		return
+	}
+	counters := source.guard.Counters()
+	slices.SortFunc(counters.Zones, byTrouble) // before there are pointers into it
+	collectPool(out, &counters)
+	m.collectHistograms(out, &counters)
+	collectCulprits(out, source.guard)
+	m.collectZones(out, source, counters.Zones)
+	collectBoard(out, source.board)
+	if source.jobs != nil {
+		collectRecoveries(out, source.jobs)
+	}
+	out.send(selfErrors, float64(counters.InternalErrors))
+	out.send(selfDropped, float64(counters.EventsDropped+source.board.EventsDropped()))
+	m.collectDirectory(out, source.directory)
+}
+
+// collectSelf sends what firebreak knows of itself.
+func (m *meters) collectSelf(out collection) {
+	out.send(selfPanics, m.panics.value())
+	out.send(allUnknown, m.unknownStores.value())
+	out.send(allSlowRequests, m.slowRequests.value())
+	out.send(selfWebhooks, m.delivered.value(), "delivered")
+	out.send(selfWebhooks, m.undelivered.value(), "failed")
+	out.send(selfWebhooks, m.dropped.value(), "dropped")
+	build := buildInfo()
+	out.send(selfBuild, 1, build.caddy, runtime.Version(), build.firebreak)
+}
+
+// collectPool sends what holds for all zones together.
+func collectPool(out collection, c *breaker.Counters) {
+	out.send(poolWorkers, float64(c.Workers))
+	out.send(poolOccupied, float64(c.Occupied))
+	out.send(poolHung, float64(c.Hung))
+	out.send(poolWaiting, float64(c.Waiting))
+	out.send(poolSuspect, oneIf(c.PoolSuspect))
+	out.send(zonesOpen, float64(c.OpenZones))
+	out.send(zonesMost, float64(c.MaxOpenZones))
+	out.send(allAdmissions, float64(c.Admitted))
+	for o, n := range c.Outcomes {
+		if outcome := breaker.Outcome(o); outcome != breaker.Abandoned { // no request ends so; see allAbandoned
+			out.send(allOutcomes, float64(n), outcome.String())
+		}
+	}
+	out.send(allEpisodes, float64(c.Episodes))
+	out.send(allOpenings, float64(c.Openings))
+	out.send(allReturned, float64(c.Returned))
+	out.send(allAbandoned, float64(c.Abandoned))
+	out.send(allPresumed, float64(c.Presumed))
+	out.send(allChecks, float64(c.ChecksPassed), "passed")
+	out.send(allChecks, float64(c.ChecksFailed), "failed")
+	out.send(allNoUpstream, float64(c.NoUpstream))
+}
+
+// mostCulprits bounds the only series that are named after stores.
+const mostCulprits = 10
+
+// collectCulprits names the stores that cause trouble now.
+func collectCulprits(out collection, guard *breaker.Guard) {
+	sent := 0
+	for _, c := range guard.Culprits("") {
+		if c.State == breaker.Calm && c.Hung == 0 || c.Zone == config.UnknownZone {
+			continue // of the past, or nobody in particular
+		}
+		if sent++; sent > mostCulprits {
+			return
+		}
+		out.send(culpritSeconds, c.WorkerSeconds, strings.ToValidUTF8(c.Store, "\uFFFD"), c.Zone)
+	}
+}
+
 // collectBoard sends what the operators' switches are like.
-func collectBoard(send func(*prometheus.Desc, prometheus.ValueType, float64, ...string), board *maintenance.Board) {
-	gauge := prometheus.GaugeValue
+func collectBoard(out collection, board *maintenance.Board) {
 	view, now := board.View(), board.Now()
 	inForce := map[maintenance.Scope]int{maintenance.All: 0, maintenance.Zone: 0, maintenance.Store: 0}
 	for _, sw := range view.State.Switches {
@@ -152,49 +211,56 @@ func collectBoard(send func(*prometheus.Desc, prometheus.ValueType, float64, ...
 		}
 	}
 	for scope, n := range inForce {
-		send(descSwitches, gauge, float64(n), string(scope))
+		out.send(stateSwitches, float64(n), string(scope))
 	}
-	stale := 0.0
-	if view.Stale {
-		stale = 1
-	}
-	send(descStateStale, gauge, stale)
+	out.send(stateStale, oneIf(view.Stale))
 	if !view.Synced.IsZero() {
-		send(descStateAge, gauge, time.Since(view.Synced).Seconds())
+		out.send(stateAge, time.Since(view.Synced).Seconds())
 	}
-	send(descStateRevision, gauge, float64(view.State.Revision))
-	send(descStateCorrupt, gauge, float64(len(view.Corrupt)))
+	out.send(stateRevision, float64(view.State.Revision))
+	out.send(stateCorrupt, float64(len(view.Corrupt)))
 }
 
-// collectZone sends at most 19 series. With the refusals of maintenance a zone
-// has 20, as many as it may have.
-func collectZone(send func(*prometheus.Desc, prometheus.ValueType, float64, ...string), z *breaker.ZoneStatus) {
-	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
-	for _, outcome := range breaker.Outcomes() {
-		if outcome == breaker.Abandoned {
-			continue // no request ends so; see descAbandoned
-		}
-		name := outcome.String()
-		send(descRequests, counter, float64(z.Outcomes[name]), z.Zone, name)
+// collectDirectory sends how large and how old the directory is.
+func (m *meters) collectDirectory(out collection, directory routing.Directory) {
+	out.send(directoryReloads, m.directoryReloads.value())
+	out.send(directoryFailures, m.directoryFailures.value())
+	if loaded := m.directoryLoaded.Load(); loaded != 0 {
+		out.send(directoryLoaded, float64(loaded)/1e9)
 	}
-	if z.Observe { // refuses nothing
-		var would uint64
-		for _, n := range z.WouldRefuse {
-			would += n
-		}
-		send(descWould, counter, float64(would), z.Zone)
-	} else {
-		for _, reason := range []breaker.Reason{breaker.ReasonZoneOpen, breaker.ReasonQuarantine, breaker.ReasonBusy} {
-			send(descRefusals, counter, float64(z.Refusals[string(reason)]), z.Zone, string(reason))
-		}
+	if directory == nil {
+		return
 	}
-	send(descState, gauge, 1, z.Zone, z.State.String())
-	send(descSlots, gauge, float64(z.Live), z.Zone, "live")
-	send(descSlots, gauge, float64(z.Hung), z.Zone, "hung")
-	send(descSlots, gauge, float64(z.Waiting), z.Zone, "waiting")
-	send(descStreams, gauge, float64(z.Streams), z.Zone)
-	send(descQuarantined, gauge, float64(z.QuarantinedCount), z.Zone)
-	send(descAbandoned, counter, float64(z.Abandoned), z.Zone)
+	out.send(directoryZones, float64(len(directory.Zones())))
+	if lister, ok := directory.(routing.Lister); ok {
+		out.send(directoryStores, float64(lister.Len()))
+	}
 }
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// build is which versions this program is made of.
+type build struct{ firebreak, caddy string }
+
+var buildInfo = sync.OnceValue(func() build {
+	b := build{firebreak: "unknown"}
+	b.caddy, _ = caddy.Version()
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	const path = "github.com/firebreak-proxy/firebreak"
+	for _, module := range append([]*debug.Module{&info.Main}, info.Deps...) {
+		if module.Path == path {
+			b.firebreak = module.Version
+		}
+	}
+	return b
+})
 
 var _ prometheus.Collector = (*meters)(nil)

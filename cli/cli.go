@@ -96,7 +96,7 @@ type command struct {
 
 var commands = []*command{
 	statusCommand, zonesCommand, zoneCommand, storeCommand, explainCommand, culpritsCommand,
-	maintenanceCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand,
+	maintenanceCommand, recoverCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand,
 }
 
 func (c *command) cobra(program string) *cobra.Command {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,6 +85,12 @@ func startSidecar(t *testing.T) *sidecar {
 	if err := os.WriteFile(table, []byte(stores.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("key") == "b7" {
+			http.Error(w, "damaged", http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(api.Close)
 	config := fmt.Sprintf(`{
 	admin %s
 	persist_config off
@@ -92,6 +100,11 @@ func startSidecar(t *testing.T) *sidecar {
 		workers 32
 		instance test-1
 		directory file %s
+		check GET /check?key={store} {
+			to %s
+			every 100ms
+			retries 0
+		}
 	}
 }
 http://127.0.0.1:0 {
@@ -100,7 +113,7 @@ http://127.0.0.1:0 {
 	}
 	respond "ok"
 }
-`, s.address, dir, table)
+`, s.address, dir, table, strings.TrimPrefix(api.URL, "http://"))
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,9 @@ type App struct {
 
 	// Settings for stores.
 	Store Store `json:"store,omitzero"`
+
+	// Asks the API server whether a store is well; verified recoveries need it.
+	Check *StoreCheck `json:"check,omitempty"`
 }
 
 // Zone is the settings of one zone, or of all zones ("*"). A field that is
@@ -128,6 +131,10 @@ type Zone struct {
 
 	// Asks the zone's database itself while the zone is open; costs no worker.
 	Check *Check `json:"check,omitempty"`
+
+	// What this zone's stores are checked by instead of the app's check, field
+	// by field.
+	StoreCheck *StoreCheck `json:"store_check,omitempty"`
 }
 
 // Check asks a zone's database whether it is well.

@@ -30,6 +30,7 @@ type ZonePolicy struct {
 	Observe                              bool
 	CancelOnTimeout                      bool
 	Check                                *Check
+	StoreCheck                           *StoreCheckPolicy // nil: stores cannot be checked
 }
 
 // Fails says that a response of this status is a failure of the zone.
@@ -72,7 +73,7 @@ func (a *App) Policy() (*Policy, error) {
 	if p.Store, err = a.Store.policy(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	base := Zone{Name: AllZones}
+	base := Zone{Name: AllZones, StoreCheck: a.Check}
 	seen := make(map[string]bool)
 	for i := range a.Zones {
 		name := a.Zones[i].Name
@@ -82,6 +83,7 @@ func (a *App) Policy() (*Policy, error) {
 		seen[name] = true
 		if name == AllZones {
 			base = a.Zones[i]
+			base.StoreCheck = base.StoreCheck.inherit(a.Check)
 		}
 	}
 	if p.Default, err = base.policy(a.Workers); err != nil {
@@ -131,6 +133,7 @@ func (z *Zone) inherit(base *Zone) {
 	z.AbandonAfter = cmp.Or(z.AbandonAfter, base.AbandonAfter)
 	z.HungHold = cmp.Or(z.HungHold, base.HungHold)
 	z.Check = cmp.Or(z.Check, base.Check)
+	z.StoreCheck = z.StoreCheck.inherit(base.StoreCheck)
 }
 
 func (z *Zone) policy(workers int) (ZonePolicy, error) {
@@ -170,6 +173,10 @@ func (z *Zone) policy(workers int) (ZonePolicy, error) {
 	}
 	if z.FailStatus == nil {
 		p.FailStatus = defaultFailStatus()
+	}
+	var err error
+	if p.StoreCheck, err = z.StoreCheck.policy(p.Timeout); err != nil {
+		return p, fmt.Errorf("store check: %w", err)
 	}
 	return p, p.check()
 }

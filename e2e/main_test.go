@@ -75,6 +75,8 @@ func requirePrograms() error {
 		phpFPM():            "php-fpm php-pgsql",
 		"wrk":               "wrk",
 		"h2load":            "nghttp2-client",
+		"prometheus":        "prometheus",
+		"promtool":          "prometheus",
 		"curl":              "curl",
 		pgProgram("initdb"): "postgresql",
 		"redis-server":      "redis-server",
@@ -84,7 +86,7 @@ func requirePrograms() error {
 	for program, deb := range packages {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install -y gunicorn python3-psycopg2 postgresql "+
-				"php-fpm php-pgsql wrk nghttp2-client curl redis-server iproute2 chromium (it comes with %s)", program, deb)
+				"php-fpm php-pgsql wrk nghttp2-client prometheus chromium curl redis-server iproute2 (it comes with %s)", program, deb)
 		}
 	}
 	if out, err := exec.Command("/usr/bin/python3", "-c", "import psycopg2").CombinedOutput(); err != nil {

@@ -43,6 +43,9 @@ func (b *Board) emit(e Event) {
 	}
 }
 
+// EventsDropped is how many events nobody took in time.
+func (b *Board) EventsDropped() uint64 { return b.dropped.Load() }
+
 // toldOneByOne is how many switches of a change are told one by one.
 const toldOneByOne = 20
 

@@ -1,0 +1,129 @@
+package caddymodule
+
+import (
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/recovery"
+)
+
+// recoveries holds the one set of recoveries of the process, which survives
+// reloads as the guard does.
+var recoveries = caddy.NewUsagePool()
+
+const recoveriesKey = "recoveries"
+
+// sharedRecoveries is the recoveries, and who knocks in vain.
+type sharedRecoveries struct {
+	*recovery.Jobs
+	knocks *knocks
+}
+
+// holdRecoveries takes a reference to the recoveries. Nothing is read or
+// written yet.
+func holdRecoveries() (*sharedRecoveries, error) {
+	value, _, err := recoveries.LoadOrNew(recoveriesKey, func() (caddy.Destructor, error) {
+		return &sharedRecoveries{
+			Jobs: recovery.New(recovery.Options{
+				Checker: new(recovery.Client), Dir: filepath.Join(caddy.AppDataDir(), "firebreak", "recoveries"),
+			}),
+			knocks: newKnocks(),
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*sharedRecoveries), nil
+}
+
+// Destruct ends the recoveries' part in this process.
+func (s *sharedRecoveries) Destruct() error {
+	s.Close()
+	return nil
+}
+
+// world is what this app lends to the recoveries.
+func (a *App) world() *recovery.World {
+	return &recovery.World{
+		Guard: a.Guard(), Policy: a.policy, Directory: a.directory, Board: a.board, Knocks: a.recoveries.knocks.of,
+	}
+}
+
+// lendWorld puts this app's world in force.
+func (a *App) lendWorld() {
+	lent := a.world()
+	before := a.recoveries.Use(lent)
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	a.live.lent, a.live.lentBefore = lent, before
+}
+
+// dropRecoveries gives the recoveries back; the last one to do so ends them in
+// this process.
+func (a *App) dropRecoveries() error {
+	if !a.holdsRecoveries {
+		return nil
+	}
+	a.holdsRecoveries = false
+	_, err := recoveries.Delete(recoveriesKey)
+	return err
+}
+
+// fillCheckHeaders fills placeholders such as {env.CHECK_TOKEN} into the headers
+// of store checks; {store} and {zone} are left for each check.
+func fillCheckHeaders(p *config.Policy) {
+	repl := caddy.NewReplacer()
+	fill := func(c *config.StoreCheckPolicy) {
+		if c == nil {
+			return
+		}
+		for name, value := range c.Headers {
+			c.Headers[name] = repl.ReplaceKnown(value, "")
+		}
+	}
+	fill(p.Default.StoreCheck)
+	for _, zone := range p.Zones {
+		fill(zone.StoreCheck)
+	}
+}
+
+// knocks counts the requests that maintenance refused, by store: how much the
+// clients of each want it back. The stores that knocked last are remembered.
+type knocks struct {
+	stores *lru.Cache[string, *atomic.Uint64]
+}
+
+// knownKnocks bounds how many stores are remembered.
+const knownKnocks = 20_000
+
+func newKnocks() *knocks {
+	stores, _ := lru.New[string, *atomic.Uint64](knownKnocks)
+	return &knocks{stores}
+}
+
+// note counts a refused request.
+func (k *knocks) note(store string) {
+	if n, ok := k.stores.Get(store); ok {
+		n.Add(1)
+		return
+	}
+	one := new(atomic.Uint64)
+	one.Store(1)
+	if n, found, _ := k.stores.PeekOrAdd(strings.Clone(store), one); found {
+		n.Add(1)
+	}
+}
+
+// of is how many requests of a store were refused.
+func (k *knocks) of(store string) uint64 {
+	if n, ok := k.stores.Peek(store); ok {
+		return n.Load()
+	}
+	return 0
+}

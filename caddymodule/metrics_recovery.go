@@ -1,0 +1,19 @@
+package caddymodule
+
+import "github.com/firebreak-proxy/firebreak/recovery"
+
+// meteredRecoveries bounds the zones whose recoveries have series of their own.
+const meteredRecoveries = 20
+
+// collectRecoveries sends the recoveries that are not finished.
+func collectRecoveries(out collection, jobs *recovery.Jobs) {
+	sum := jobs.Summary()
+	out.send(recoveryJobs, float64(sum.Running), string(recovery.Running))
+	out.send(recoveryJobs, float64(sum.Paused), string(recovery.Paused))
+	out.send(recoveredStores, float64(sum.Released))
+	for _, z := range sum.Zones[:min(len(sum.Zones), meteredRecoveries)] {
+		out.send(recoveryStores, float64(z.Released), "released", z.Zone)
+		out.send(recoveryStores, float64(z.Failing), "failing", z.Zone)
+		out.send(recoveryStores, float64(z.Remaining), "remaining", z.Zone)
+	}
+}

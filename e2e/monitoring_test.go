@@ -1,0 +1,273 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// monitoringFile is a file of the example, as an absolute path.
+func monitoringFile(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "examples", "monitoring", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// promtool runs Prometheus' own tool, which must not complain.
+func promtool(t *testing.T, stdin []byte, args ...string) {
+	t.Helper()
+	cmd := exec.Command("promtool", args...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// TestMonitoringFiles: Prometheus' own tool has nothing to say against the
+// example's configuration, rules and dashboard.
+func TestMonitoringFiles(t *testing.T) {
+	promtool(t, nil, "check", "config", monitoringFile(t, "prometheus.yml"))
+	promtool(t, nil, "check", "rules", monitoringFile(t, "firebreak.rules.yml"))
+	promtool(t, nil, "test", "rules", monitoringFile(t, "firebreak.test.yml"))
+	promtool(t, nil, "check", "rules", dashboardRules(t))
+}
+
+// grafanaVariable is what Grafana fills in before it asks.
+var grafanaVariable = strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*", "$zone", ".*")
+
+// dashboardQueries are the queries of the dashboard's panels.
+func dashboardQueries(t *testing.T) (queries []string) {
+	t.Helper()
+	var dashboard struct {
+		Panels []struct{ Targets []struct{ Expr string } }
+	}
+	text, err := os.ReadFile(monitoringFile(t, "dashboard.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			queries = append(queries, grafanaVariable.Replace(target.Expr))
+		}
+	}
+	return queries
+}
+
+// dashboardRules is a file of rules that record the dashboard's queries.
+func dashboardRules(t *testing.T) string {
+	t.Helper()
+	type rule struct {
+		Record string `json:"record"`
+		Expr   string `json:"expr"`
+	}
+	var rules []rule
+	for i, query := range dashboardQueries(t) {
+		rules = append(rules, rule{fmt.Sprintf("dashboard:query:%d", i), query})
+	}
+	text, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": rules}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "dashboard.rules.yml")
+	if err := os.WriteFile(path, text, 0o644); err != nil { // JSON is YAML, too
+		t.Fatal(err)
+	}
+	return path
+}
+
+// prometheus is a running Prometheus that scrapes a proxy every second.
+type prometheus struct{ addr string }
+
+// quickly shortens how long the alerts wait: a test has no minutes. Those that
+// wait for hours do so here, too.
+var quickly = regexp.MustCompile(`(?m)for: (15s|30s|1m|2m)$`)
+
+// startPrometheus runs Prometheus with the example's rules.
+func startPrometheus(t *testing.T, p *proxy) *prometheus {
+	t.Helper()
+	dir := t.TempDir()
+	rules, err := os.ReadFile(monitoringFile(t, "firebreak.rules.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := map[string]string{
+		"rules.yml": quickly.ReplaceAllString(string(rules), "for: 3s"),
+		"prometheus.yml": fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [rules.yml]
+scrape_configs:
+  - job_name: firebreak
+    static_configs: [{targets: [%q]}]
+`, p.admin),
+	}
+	for name, text := range own {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prom := &prometheus{addr: freeAddr(t)}
+	cmd := exec.Command("prometheus", "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+prom.addr, "--enable-feature=native-histograms,exemplar-storage", "--log.level=warn")
+	logTo(t, cmd, "prometheus.log")
+	if err := as(cmd, "root"); err != nil {
+		t.Fatal(err)
+	}
+	if err := startBehind(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { killGroup(cmd) })
+	eventually(t, 30*time.Second, "Prometheus has scraped the proxy", func() bool {
+		return listens(prom.addr) && len(prom.query(t, "caddy_firebreak_workers")) == 1
+	})
+	return prom
+}
+
+// vector is one sample of an answer.
+type vector struct {
+	Metric map[string]string `json:"metric"`
+	Value  [2]any            `json:"value"`
+}
+
+func (p *prometheus) ask(t *testing.T, path string, into any) {
+	t.Helper()
+	resp, err := adminClient.Get("http://" + p.addr + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer := struct {
+		Status, Error string
+		Data          any
+	}{Data: into}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.Status != "success" {
+		if resp.StatusCode != http.StatusServiceUnavailable { // it is still starting
+			t.Fatalf("GET %s: %s, %v: %s", path, resp.Status, err, answer.Error)
+		}
+	}
+}
+
+func (p *prometheus) query(t *testing.T, expr string) []vector {
+	t.Helper()
+	var answer struct{ Result []vector }
+	p.ask(t, "/api/v1/query?query="+url.QueryEscape(expr), &answer)
+	return answer.Result
+}
+
+// firing are the alerts that fire, with the zone they fire for.
+func (p *prometheus) firing(t *testing.T) (firing []string) {
+	t.Helper()
+	var answer struct {
+		Alerts []struct {
+			State  string
+			Labels map[string]string
+		}
+	}
+	p.ask(t, "/api/v1/alerts", &answer)
+	for _, alert := range answer.Alerts {
+		if alert.State == "firing" {
+			firing = append(firing, alert.Labels["severity"]+" "+strings.TrimSpace(alert.Labels["alertname"]+" "+alert.Labels["zone"]))
+		}
+	}
+	slices.Sort(firing)
+	return firing
+}
+
+func pages(firing []string) []string {
+	return slices.DeleteFunc(firing, func(alert string) bool { return !strings.HasPrefix(alert, "page ") })
+}
+
+// TestMonitoring: a real Prometheus with the example's rules scrapes a real
+// outage. The zone's alert fires, and nobody's else; as soon as the zone is in
+// maintenance nobody is paged, though it is as sick as before.
+func TestMonitoring(t *testing.T) {
+	pool := gunicorn(t)
+	p := startProxy(t, gunicornSite(pool, ""))
+	warm(t, p, "/search")
+	prom := startPrometheus(t, p)
+	sick := world.databases[3]
+	plan := everyday(p, "/search", 45*time.Second)
+	plan.Rate = rate / 3
+	tr := drive(t, plan)
+	tr.sleepUntil(4 * time.Second)
+	if firing := prom.firing(t); len(firing) > 0 {
+		t.Errorf("on a calm day: %v", firing)
+	}
+	froze := time.Now()
+	sick.freeze()
+	want := []string{"page FirebreakZoneOpen " + sick.zone}
+	eventually(t, 20*time.Second, "the zone's alert fires", func() bool { return slices.Equal(pages(prom.firing(t)), want) })
+	figure(t, "alert %.1f s after the freeze (3 s of them its `for`)", time.Since(froze).Seconds())
+	time.Sleep(3 * time.Second)
+	if firing := pages(prom.firing(t)); !slices.Equal(firing, want) {
+		t.Errorf("firing: %v, want %v", firing, want)
+	}
+	asked := time.Now()
+	p.mustChange(t, http.MethodPut, "maintenance/zones/"+sick.zone, `{"reason": "repairing", "by": "test"}`)
+	eventually(t, 15*time.Second, "nobody is paged", func() bool { return len(pages(prom.firing(t))) == 0 })
+	figure(t, "quiet %.1f s after the switch", time.Since(asked).Seconds())
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+		if firing := pages(prom.firing(t)); len(firing) > 0 {
+			t.Errorf("somebody is paged for a zone in maintenance: %v", firing)
+		}
+	}
+	if state := p.zone(t, sick.zone).State; state == "calm" {
+		t.Errorf("the zone is %s: the test proves nothing", state)
+	}
+	p.checkScrape(t, prom, sick.zone)
+	sick.heal()
+	p.mustChange(t, http.MethodDelete, "maintenance/zones/"+sick.zone, "")
+	tr.stop()
+	tr.wait(t)
+}
+
+// checkScrape looks at what Prometheus has made of the scrapes.
+func (p *proxy) checkScrape(t *testing.T, prom *prometheus, zone string) {
+	t.Helper()
+	promtool(t, p.page(t, "/metrics"), "check", "metrics")
+	for _, query := range []string{
+		fmt.Sprintf(`caddy_firebreak_zone_maintenance{zone=%q} == 2`, zone),
+		fmt.Sprintf(`increase(caddy_firebreak_refusals_total{zone=%q, reason="maintenance"}[1m]) > 0`, zone),
+		fmt.Sprintf(`increase(caddy_firebreak_refusals_total{zone=%q, reason="zone_open"}[1m]) > 0`, zone),
+		`sum(increase(caddy_firebreak_zone_openings_total[1m])) > 0`,
+		`histogram_quantile(0.99, sum(rate(caddy_firebreak_zone_first_byte_seconds[1m]))) > 0`, // native
+		`zone:caddy_firebreak_first_byte_seconds:mean5m > 0`,
+		`zone:caddy_firebreak_success:ratio_rate1m{zone!="` + zone + `"} > 0.9`,
+	} {
+		if len(prom.query(t, query)) == 0 {
+			t.Errorf("nothing for %s", query)
+		}
+	}
+	shown := 0
+	queries := dashboardQueries(t)
+	for _, query := range queries {
+		if len(prom.query(t, query)) > 0 {
+			shown++
+		}
+	}
+	// Empty in this outage: quantities that did not occur, and the classic
+	// buckets, which this Prometheus leaves for the native ones.
+	figure(t, "%d of %d queries of the dashboard show something", shown, len(queries))
+	if shown < len(queries)*3/4 {
+		t.Errorf("only %d of %d queries of the dashboard show something", shown, len(queries))
+	}
+	took := time.Now()
+	size := len(p.page(t, "/metrics"))
+	figure(t, "scrape of %d zones: %d KB in %s", zones, size>>10, ms(time.Since(took)))
+}

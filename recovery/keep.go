@@ -1,0 +1,292 @@
+package recovery
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A job is kept in a file of its own: a header, then a line for each store. It
+// is replaced at once, so that a kill leaves the old one or the new one. How
+// many checks a store has passed is not in it: that begins anew.
+const (
+	keptFormat = 1
+	keptSuffix = ".ndjson"
+	lockName   = "lock"
+
+	// saveEvery bounds how often a job's file is written.
+	saveEvery = 500 * time.Millisecond
+
+	// saveShare is which part of the time may be spent on writing.
+	saveShare = 10
+
+	// loadEvery is how often the jobs of an earlier process are asked for that
+	// still holds them.
+	loadEvery = time.Second
+)
+
+// keptHeader is the first line of a job's file.
+type keptHeader struct {
+	Format int `json:"firebreak_recovery"`
+	spec
+	State     State     `json:"state"`
+	PausedWhy string    `json:"paused_why,omitempty"`
+	Ended     time.Time `json:"ended,omitzero"`
+	Summary   *counts   `json:"summary,omitempty"`
+	Converted bool      `json:"converted,omitempty"`
+}
+
+// keptStore is a line of a job's file. Its names are short: there may be many.
+type keptStore struct {
+	Store    string    `json:"s"`
+	Zone     string    `json:"z"`
+	Released time.Time `json:"r,omitzero"`
+	Passed   time.Time `json:"p,omitzero"` // of a job that only reports
+	Attempts int       `json:"n,omitempty"`
+	Failures int       `json:"f,omitempty"`
+	GivenUp  bool      `json:"g,omitempty"`
+	Reason   string    `json:"why,omitempty"`
+}
+
+func (j *job) encode() ([]byte, error) {
+	var data bytes.Buffer
+	enc := json.NewEncoder(&data)
+	err := enc.Encode(keptHeader{keptFormat, j.spec, j.state, j.pausedWhy, j.ended, j.summary, j.converted})
+	for _, s := range j.stores {
+		line := keptStore{Store: s.store, Zone: s.zone, Attempts: s.attempts, Failures: s.failures, Reason: s.reason, GivenUp: s.phase == givenUp}
+		switch {
+		case s.phase == released:
+			line.Released = s.at.UTC()
+		case s.phase == passed && j.spec.DryRun:
+			line.Passed = s.at.UTC()
+		}
+		err = errors.Join(err, enc.Encode(&line))
+	}
+	return data.Bytes(), err
+}
+
+func decodeJob(a *Jobs, data []byte) (*job, error) {
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, 1<<20)
+	var h keptHeader
+	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &h) != nil || h.Format != keptFormat || h.ID == "" {
+		return nil, errors.New("its first line is missing or of another format")
+	}
+	switch h.State {
+	case Running, Paused, Done, Cancelled:
+	default:
+		return nil, fmt.Errorf("its state is %q", h.State)
+	}
+	j := newJob(a, h.spec, nil)
+	j.state, j.pausedWhy, j.ended, j.summary, j.converted = h.State, h.PausedWhy, h.Ended, h.Summary, h.Converted
+	if j.state == Running {
+		j.resumedAt = time.Now()
+	}
+	zones := make(map[string]string)
+	for lines.Scan() {
+		var k keptStore
+		if err := json.Unmarshal(lines.Bytes(), &k); err != nil {
+			return nil, fmt.Errorf("a line of it is no store: %w", err)
+		}
+		if zones[k.Zone] == "" {
+			zones[k.Zone] = k.Zone
+		}
+		j.restore(&k, zones[k.Zone])
+	}
+	return j, lines.Err()
+}
+
+// restore brings a store back as it was, but for the checks it had passed.
+func (j *job) restore(k *keptStore, zone string) {
+	s := &storeState{placed: placed{k.Store, zone}, attempts: k.Attempts, failures: k.Failures, reason: k.Reason, checked: k.Attempts > 0}
+	switch {
+	case !k.Released.IsZero():
+		s.phase, s.at, s.checked = released, k.Released, true
+		j.releasedAt = maxTime(j.releasedAt, s.at)
+		if j.firstAt.IsZero() || s.at.Before(j.firstAt) {
+			j.firstAt = s.at
+		}
+	case !k.Passed.IsZero():
+		s.phase, s.at, s.checked = passed, k.Passed, true
+	case k.GivenUp:
+		s.phase = givenUp
+	}
+	j.take(s)
+}
+
+// save writes the job's file.
+func (j *job) save() error {
+	if j.all.opts.Dir == "" {
+		return nil
+	}
+	j.saving.Lock()
+	defer j.saving.Unlock()
+	j.mu.Lock()
+	data, err := j.encode()
+	j.dirty = false
+	j.mu.Unlock()
+	if err == nil {
+		err = replaceFile(j.file(), data)
+	}
+	if err != nil {
+		j.mu.Lock()
+		j.dirty = true
+		j.mu.Unlock()
+	}
+	return err
+}
+
+func (j *job) file() string { return filepath.Join(j.all.opts.Dir, j.spec.ID+keptSuffix) }
+
+// keepSaved writes the job's file after changes, until the job is over or ctx
+// ends, and once more at the end.
+func (j *job) keepSaved(ctx context.Context) {
+	wait := saveEvery
+	for sleep(ctx, wait) {
+		j.mu.Lock()
+		dirty, over := j.dirty, j.over() && j.inFlight == 0
+		j.mu.Unlock()
+		if dirty {
+			began := time.Now()
+			_ = j.save() // it stays dirty
+			wait = max(saveEvery, saveShare*time.Since(began))
+		} else if over {
+			return
+		}
+	}
+	_ = j.save()
+}
+
+// replaceFile replaces a file at once.
+func replaceFile(path string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes a new name in a folder last.
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) {
+		return err
+	}
+	return nil
+}
+
+// load takes hold of the folder, unless another process does, and brings back
+// the jobs in it.
+func (a *Jobs) load() bool {
+	unlock, err := a.lockDir()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.why = err.Error()
+		return false
+	}
+	a.unlock, a.ready, a.why = unlock, true, ""
+	for _, j := range a.readAll() {
+		a.jobs[j.spec.ID] = j
+		if !j.over() {
+			a.work.Go(func() { j.run(a.ctx) })
+		}
+	}
+	return true
+}
+
+func (a *Jobs) lockDir() (unlock func(), err error) {
+	if a.opts.Dir == "" {
+		return func() {}, nil
+	}
+	if err := os.MkdirAll(a.opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the folder to keep them in cannot be made: %w", err)
+	}
+	unlock, err = lockFile(filepath.Join(a.opts.Dir, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("the folder they are kept in (%s) is held by another process: %w", a.opts.Dir, err)
+	}
+	return unlock, nil
+}
+
+// keepLoading tries until the folder is free.
+func (a *Jobs) keepLoading() {
+	for sleep(a.ctx, loadEvery) {
+		if a.load() {
+			return
+		}
+	}
+}
+
+// readAll reads the files of all jobs. What cannot be read is told and left.
+func (a *Jobs) readAll() (all []*job) {
+	if a.opts.Dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(a.opts.Dir)
+	if err != nil {
+		a.emit(Event{Kind: EventUnreadable, Detail: err.Error()})
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		path := filepath.Join(a.opts.Dir, name)
+		if strings.Contains(name, keptSuffix+".") {
+			_ = os.Remove(path) // a process was killed while it wrote
+		}
+		if !strings.HasSuffix(name, keptSuffix) {
+			continue
+		}
+		data, err := os.ReadFile(path)
+		var j *job
+		if err == nil {
+			j, err = decodeJob(a, data)
+		}
+		if err != nil {
+			a.emit(Event{Kind: EventUnreadable, Recovery: strings.TrimSuffix(name, keptSuffix), Detail: fmt.Sprintf("%s: %v", path, err)})
+			continue
+		}
+		all = append(all, j)
+	}
+	return all
+}
+
+// tidy forgets the oldest finished jobs.
+func (a *Jobs) tidy() {
+	finished := 0
+	for _, j := range a.all() {
+		if !j.finished() {
+			continue
+		}
+		if finished++; finished <= keptFinished {
+			continue
+		}
+		a.remove(j)
+		if a.opts.Dir != "" {
+			_ = os.Remove(j.file())
+		}
+	}
+}

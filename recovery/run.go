@@ -1,0 +1,363 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+)
+
+const (
+	// slotPause is how long a job waits that got no slot for a check.
+	slotPause = 25 * time.Millisecond
+
+	// stuckPause is how long a store waits whose last check still occupies a
+	// worker.
+	stuckPause = time.Second
+
+	// awayPause and awayPauseMax are how long a job waits while the API server
+	// cannot be reached.
+	awayPause    = 500 * time.Millisecond
+	awayPauseMax = 5 * time.Second
+
+	// failPauseMax bounds the time between two checks of a failing store.
+	failPauseMax = time.Minute
+
+	// idlePause is how long a job waits at most until it looks around.
+	idlePause = time.Second
+
+	staleWords = "the state backend cannot be read, so it is not known who is in maintenance"
+)
+
+// run moves the job until it is over or ctx ends.
+func (j *job) run(ctx context.Context) {
+	j.all.work.Go(func() { j.keepSaved(ctx) })
+	for {
+		wait, over := j.step(ctx, time.Now())
+		if over {
+			break
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case f := <-j.took:
+			f()
+		case <-j.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	_ = j.save() // keepSaved tries again
+	j.all.tidy()
+}
+
+// report hands the job's goroutine what a check or a release has found out.
+func (j *job) report(ctx context.Context, f func()) {
+	select {
+	case j.took <- f:
+	case <-ctx.Done():
+	}
+}
+
+// step does what is due, and says when it wants to be called again.
+func (j *job) step(ctx context.Context, now time.Time) (wait time.Duration, over bool) {
+	w := j.all.World()
+	j.sort(w, now)
+	j.watch(w, now)
+	j.release(ctx, w, now)
+	for w != nil && j.beginCheck(ctx, w, now) {
+	}
+	j.finish(ctx, w, now)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.over() && j.inFlight == 0 && !j.releasing && !j.finishing {
+		return 0, true
+	}
+	if w == nil {
+		return idlePause, false
+	}
+	return j.untilNext(now), false
+}
+
+// untilNext is the time until something is due. Call it with mu held.
+func (j *job) untilNext(now time.Time) time.Duration {
+	next := now.Add(idlePause)
+	sooner := func(at time.Time) {
+		if !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	if j.state == Running {
+		if len(j.pending) > 0 && !j.releasing {
+			sooner(j.flushAt)
+		}
+		if !j.releasedAt.IsZero() {
+			sooner(j.watchAt)
+		}
+		if j.watchUntil.After(now) {
+			sooner(j.watchUntil)
+		}
+		if j.inFlight < j.spec.Parallel {
+			at := j.queue.nextAt(j.mayBegin(now))
+			if len(j.queue.fresh) > 0 && j.mayBegin(now) {
+				at = now
+			}
+			if at.Before(j.holdUntil) && !at.IsZero() {
+				at = j.holdUntil
+			}
+			sooner(at)
+		}
+	}
+	return max(next.Sub(now), time.Millisecond)
+}
+
+// sort puts the stores in order that wait for their first check.
+func (j *job) sort(w *World, now time.Time) {
+	j.mu.Lock()
+	fresh := j.queue.fresh
+	due := w != nil && j.state == Running && len(fresh) > 1 && !now.Before(j.sortAt)
+	if due {
+		j.sortAt = now.Add(sortEvery)
+	}
+	j.mu.Unlock()
+	if due {
+		sortByTraffic(w, fresh) // only this goroutine takes from it
+	}
+}
+
+// mayBegin says that stores may be begun with: a batch has room. Call it with
+// mu held.
+func (j *job) mayBegin(now time.Time) bool {
+	if j.spec.Batch == 0 {
+		return true
+	}
+	return !j.watchUntil.After(now) && j.underWay+j.batchOut < j.spec.Batch
+}
+
+func (j *job) activate(s *storeState) {
+	if !s.active {
+		s.active = true
+		j.underWay++
+	}
+}
+
+func (j *job) deactivate(s *storeState) {
+	if s.active {
+		s.active = false
+		j.underWay--
+	}
+}
+
+// beginCheck sends the next check, if one is due and there is a slot for it. It
+// reports whether to try the next.
+func (j *job) beginCheck(ctx context.Context, w *World, now time.Time) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.state != Running || j.inFlight >= j.spec.Parallel || now.Before(j.holdUntil) {
+		return false
+	}
+	s, pop := j.queue.next(now, j.mayBegin(now))
+	if s == nil {
+		return false
+	}
+	sw := w.Board.Lookup(s.zone, s.store)
+	if !j.spec.DryRun && sw == nil {
+		if w.Board.View().Stale { // after a restart perhaps nothing is known
+			j.hold(now, idlePause, staleWords)
+			return false
+		}
+		pop() // a person released it, or this job before a restart
+		j.setReleased(s, now)
+		return true
+	}
+	if why := j.keptBack(sw); why != "" {
+		pop()
+		j.deactivate(s)
+		s.phase, s.reason, s.passes, s.failures = givenUp, why, 0, max(s.failures, 1)
+		j.dirty = true
+		return true
+	}
+	policy := w.Policy.Zone(s.zone)
+	if policy.StoreCheck == nil {
+		j.hold(now, idlePause, "the configuration has no check for the stores of zone "+s.zone)
+		return false
+	}
+	slot, refusal := w.Guard.AdmitCheck(breaker.CheckRequest{
+		Zone: s.zone, Store: s.store, Timeout: policy.StoreCheck.Timeout, EndsOpen: policy.StoreCheck.EndsOpen,
+	})
+	switch {
+	case refusal == nil:
+	case refusal.Reason == breaker.ReasonChecking:
+		pop()
+		s.passes, s.nextAt = 0, now.Add(stuckPause)
+		j.deactivate(s)
+		j.queue.retry(s)
+		return true
+	default:
+		j.hold(now, slotPause, refusal.Detail)
+		return false
+	}
+	pop()
+	j.activate(s)
+	s.phase = checking
+	j.inFlight++
+	j.note = ""
+	j.all.work.Go(func() {
+		err := j.all.opts.Checker.Check(slot, policy.StoreCheck, s.zone, s.store)
+		j.report(ctx, func() { j.checkedStore(s, err, time.Now()) })
+	})
+	return true
+}
+
+// hold lets no check begin for a while. Call it with mu held.
+func (j *job) hold(now time.Time, d time.Duration, why string) {
+	j.holdUntil, j.note = now.Add(d), why
+}
+
+// checkedStore takes in how a check went.
+func (j *job) checkedStore(s *storeState, err error, now time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.inFlight--
+	j.dirty = true
+	s.phase = waiting
+	var unreachable *UnreachableError
+	switch {
+	case errors.As(err, &unreachable):
+		j.away(s, now, err)
+		return
+	case j.over():
+		return
+	}
+	s.checked = true
+	j.holdFor = 0
+	switch {
+	case err != nil:
+		j.failed(s, now, err.Error())
+	case j.state != Running:
+		s.passes = 0 // the next check may be a long time off
+		j.deactivate(s)
+		j.queue.retry(s)
+	default:
+		j.passedCheck(s, now)
+	}
+}
+
+// away takes in that the API server could not be asked. That is nobody's
+// fault, but it is no pass either.
+func (j *job) away(s *storeState, now time.Time, err error) {
+	j.holdFor = min(max(2*j.holdFor, awayPause), awayPauseMax)
+	j.hold(now, j.holdFor, err.Error())
+	if !j.over() {
+		s.passes, s.nextAt = 0, now
+		j.deactivate(s)
+		j.queue.retry(s)
+	}
+}
+
+// failed takes in that a store did not pass.
+func (j *job) failed(s *storeState, now time.Time, reason string) {
+	s.passes, s.reason = 0, reason
+	s.failures++
+	s.attempts++
+	j.deactivate(s)
+	if s.failures > j.spec.Retries {
+		s.phase = givenUp
+		return
+	}
+	pause := max(j.spec.Every, 100*time.Millisecond)
+	for n := 1; n < s.failures && pause < failPauseMax; n++ {
+		pause *= 2
+	}
+	s.nextAt = now.Add(max(min(pause, failPauseMax), j.spec.Every))
+	j.queue.retry(s)
+}
+
+// passedCheck takes in that a store passed a check.
+func (j *job) passedCheck(s *storeState, now time.Time) {
+	s.passes++
+	s.failures, s.reason = 0, ""
+	switch {
+	case s.passes < j.spec.Times:
+		s.nextAt = now.Add(j.spec.Every)
+		j.queue.again(s)
+	case j.spec.DryRun:
+		s.phase, s.at = passed, now
+		j.deactivate(s)
+		j.recent.add(now, 1)
+	default:
+		if len(j.pending) == 0 {
+			j.flushAt = maxTime(j.flushAt, now.Add(flushPause))
+		}
+		s.phase, s.at = passed, now
+		j.pending = append(j.pending, s)
+	}
+}
+
+// setReleased notes that a store is out of maintenance. Call it with mu held.
+func (j *job) setReleased(s *storeState, now time.Time) {
+	j.deactivate(s)
+	s.phase, s.at, s.failures, s.reason, s.passes = released, now, 0, "", 0
+	j.releasedAt, j.dirty = now, true
+	if j.firstAt.IsZero() {
+		j.firstAt = now
+	}
+	j.recent.add(now, 1)
+	j.told++
+	j.all.total.Add(1)
+	if j.batchOut++; j.spec.Batch > 0 && j.batchOut >= j.spec.Batch && j.watchUntil.IsZero() {
+		j.watchUntil = now.Add(j.spec.Watch)
+		j.tellBatch(now)
+	}
+}
+
+// finish ends the job when nothing is left to do.
+func (j *job) finish(ctx context.Context, w *World, now time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	idle := j.queue.empty() && j.inFlight == 0 && len(j.pending) == 0 && !j.releasing
+	if w == nil || j.state != Running || !idle || j.finishing || now.Before(j.holdUntil) {
+		return
+	}
+	if j.spec.Batch > 0 && j.batchOut > 0 {
+		if j.watchUntil.IsZero() {
+			j.watchUntil = now.Add(j.spec.Watch)
+			j.tellBatch(now)
+		}
+		if j.watchUntil.After(now) {
+			return
+		}
+	}
+	if j.spec.Zone == "" || j.spec.DryRun {
+		j.done(now)
+		return
+	}
+	j.finishing = true
+	j.all.work.Go(func() {
+		more, err := j.finishZone(ctx, w)
+		j.report(ctx, func() { j.finishedZone(more, err, time.Now()) })
+	})
+}
+
+// done is the end of a job that came to its end. Call it with mu held.
+func (j *job) done(now time.Time) {
+	j.tellBatch(now)
+	text := j.sumWords()
+	if at := slices.IndexFunc(j.stores, func(s *storeState) bool { return s.phase == givenUp }); at >= 0 {
+		text += fmt.Sprintf("; the first that fails: %s (%s)", j.stores[at].store, j.stores[at].reason)
+	}
+	j.end(Done)
+	j.tell(EventDone, "", text, j.count().Released)
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

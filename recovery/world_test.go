@@ -1,0 +1,366 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// memory is a state backend in memory.
+type memory struct {
+	maintenance.Backend // the rest is not asked for
+
+	mu    sync.Mutex
+	state *maintenance.State
+	away  bool
+	delay time.Duration
+}
+
+func (m *memory) Read(context.Context, maintenance.Head) (*maintenance.Update, error) {
+	time.Sleep(m.delay)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.away {
+		return nil, errors.New("the backend is away")
+	}
+	return &maintenance.Update{Head: m.state.Head, All: true, Set: m.state.Sorted()}, nil
+}
+
+func (m *memory) Commit(_ context.Context, at maintenance.Head, c *maintenance.Change) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state.Head != at {
+		return maintenance.ErrConflict
+	}
+	next := &maintenance.State{Head: c.Head, Switches: map[maintenance.Target]maintenance.Switch{}}
+	for target, sw := range m.state.Switches {
+		next.Switches[target] = sw
+	}
+	for _, target := range c.Clear {
+		delete(next.Switches, target)
+	}
+	for _, sw := range c.Set {
+		next.Switches[sw.Target] = sw
+	}
+	m.state = next
+	return nil
+}
+
+// world is what jobs work in: a zone z1 of stores in maintenance, an API server
+// that answers as it is told, and an oracle that looks for releases that were
+// not earned.
+type world struct {
+	t       *testing.T
+	n       int
+	dir     string
+	backend *memory
+	table   *routing.Table
+	app     config.App
+	times   int
+
+	mu       sync.Mutex
+	sick     map[string]string // store → why it fails
+	hang     map[string]bool   // store → its checks hang
+	away     bool              // the API server cannot be reached
+	takes    time.Duration     // a check
+	checks   map[string]int
+	order    []string // of first checks
+	released map[string]time.Time
+	inFlight int
+	worst    int
+	wrong    []string
+	step     func() // called at every step, for kills
+
+	life *life
+}
+
+// life is one process.
+type life struct {
+	w     *world
+	guard *breaker.Guard
+	board *maintenance.Board
+	jobs  *recovery.Jobs
+	stop  context.CancelFunc
+
+	dead   bool                 // guarded by w.mu, as all below
+	earned map[string]int       // checks passed in a row and far enough apart
+	last   map[string]time.Time // when the latest check ended
+}
+
+func newWorld(t *testing.T, n int, check config.StoreCheck) *world {
+	t.Helper()
+	w := &world{
+		t: t, n: n, dir: t.TempDir(), backend: &memory{state: &maintenance.State{}}, takes: 10 * time.Millisecond,
+		sick: map[string]string{}, hang: map[string]bool{}, checks: map[string]int{}, released: map[string]time.Time{},
+	}
+	check.URI, check.To = "/check?key={store}", []string{"localhost:1"}
+	w.app = config.App{Workers: 32, Check: &check, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}
+	var err error
+	if w.table, err = routing.NewInline([]routing.InlineZone{{Name: "z1", Stores: w.names()}, {Name: "z2", Stores: []string{"other"}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.begin()
+	return w
+}
+
+func store(i int) string { return fmt.Sprintf("s%03d", i) } // s000, s001, ...
+
+func (w *world) names() (all []string) {
+	for i := range w.n {
+		all = append(all, store(i))
+	}
+	return all
+}
+
+// begin begins a process.
+func (w *world) begin() {
+	w.t.Helper()
+	policy, err := w.app.Policy()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	l := &life{earned: map[string]int{}, last: map[string]time.Time{}, w: w, guard: breaker.New(policy, breaker.Options{}), board: maintenance.New(maintenance.Options{Backend: w.backend})}
+	_ = l.board.Load(w.t.Context()) // or later, by Run
+	ctx, cancel := context.WithCancel(context.Background())
+	l.stop = cancel
+	go l.board.Run(ctx)
+	l.jobs = recovery.New(recovery.Options{Checker: l, Dir: w.dir})
+	w.mu.Lock()
+	w.life, w.times = l, policy.Zone("z1").StoreCheck.Times
+	w.mu.Unlock()
+	l.jobs.Use(&recovery.World{Guard: l.guard, Policy: policy, Directory: w.table, Board: l})
+}
+
+// isolate puts the zone into maintenance.
+func (w *world) isolate() {
+	w.t.Helper()
+	_, _, err := w.life.board.Change(w.t.Context(), maintenance.Author{}, &maintenance.Edit{Set: []maintenance.Switch{{Target: zoneZ1}}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+var zoneZ1 = maintenance.Target{Scope: maintenance.Zone, Name: "z1"}
+
+// end ends the process in good order.
+func (w *world) end() {
+	w.life.stop()
+	w.life.jobs.Close()
+	w.life.guard.Close()
+}
+
+// kill ends the process as SIGKILL does: what it had on disk stays as it was
+// that moment, and from then on it can do nothing more.
+func (w *world) kill() {
+	w.t.Helper()
+	w.mu.Lock()
+	w.life.dead = true
+	old := w.life
+	w.mu.Unlock()
+	next := w.t.TempDir()
+	files, _ := os.ReadDir(w.dir)
+	for _, f := range files {
+		if data, err := os.ReadFile(filepath.Join(w.dir, f.Name())); err == nil {
+			if err := os.WriteFile(filepath.Join(next, f.Name()), data, 0o600); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	w.dir = next
+	go func() { // what a process leaves to the kernel
+		old.stop()
+		old.jobs.Close()
+		old.guard.Close()
+	}()
+	w.begin()
+}
+
+func (w *world) fault(format string, args ...any) {
+	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+}
+
+func (w *world) stepped() {
+	w.mu.Lock()
+	f := w.step
+	w.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+// Check answers for the API server.
+func (l *life) Check(slot *breaker.Slot, p *config.StoreCheckPolicy, _, store string) error {
+	w := l.w
+	w.stepped()
+	w.mu.Lock()
+	slot.Track()
+	w.inFlight++
+	w.worst = max(w.worst, w.inFlight)
+	if w.checks[store]++; w.checks[store] == 1 {
+		w.order = append(w.order, store)
+	}
+	if time.Since(l.last[store]) < p.Every {
+		l.earned[store] = 0
+	}
+	hang, takes := w.hang[store], w.takes
+	w.mu.Unlock()
+	if hang {
+		time.Sleep(p.Timeout)
+		slot.Hang()
+	} else {
+		time.Sleep(takes)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inFlight--
+	l.last[store] = time.Now()
+	switch {
+	case hang:
+		l.earned[store] = 0
+		go func() { // its worker is killed after a while
+			time.Sleep(20 * time.Second)
+			slot.End(breaker.Broken)
+		}()
+		return errors.New("no answer in time")
+	case w.away:
+		l.earned[store] = 0
+		slot.End(breaker.NoUpstream)
+		return &recovery.UnreachableError{Err: errors.New("connection refused")}
+	case w.sick[store] != "":
+		l.earned[store] = 0
+		slot.End(breaker.Failure)
+		return errors.New(w.sick[store])
+	}
+	l.earned[store]++
+	slot.End(breaker.OK)
+	return nil
+}
+
+// Change is the board's, watched by the oracle.
+func (l *life) Change(ctx context.Context, by maintenance.Author, edit *maintenance.Edit) (*maintenance.State, *maintenance.Change, error) {
+	w := l.w
+	w.stepped()
+	w.mu.Lock()
+	if l.dead {
+		w.mu.Unlock()
+		return nil, nil, errors.New("killed")
+	}
+	for _, p := range edit.Release {
+		if n := l.earned[p.Store]; n < w.times {
+			w.fault("store %s is released after %d checks in a row in this process, want %d", p.Store, n, w.times)
+		}
+		if at, twice := w.released[p.Store]; twice {
+			w.fault("store %s is released for a second time, after %s", p.Store, time.Since(at))
+		}
+	}
+	w.mu.Unlock()
+	state, change, err := l.board.Change(ctx, by, edit)
+	w.mu.Lock()
+	for _, p := range edit.Release {
+		if err == nil {
+			w.released[p.Store] = time.Now()
+		}
+	}
+	w.mu.Unlock()
+	w.stepped()
+	return state, change, err
+}
+
+func (l *life) Lookup(zone, store string) *maintenance.Switch { return l.board.Lookup(zone, store) }
+func (l *life) View() maintenance.View                        { return l.board.View() }
+
+// Watch implements maintenance.Backend.
+func (m *memory) Watch(ctx context.Context, _ func()) { <-ctx.Done() }
+
+// recover begins a job for the zone.
+func (w *world) recover(q recovery.Request) recovery.View {
+	w.t.Helper()
+	if q.Zone == "" && q.Stores == nil {
+		q.Zone = "z1"
+	}
+	v, err := w.life.jobs.Begin(&q)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return v
+}
+
+func (w *world) view(id string) recovery.View {
+	w.t.Helper()
+	v, err := w.life.jobs.Get(id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return v
+}
+
+// until waits until the job is in a state.
+func (w *world) until(id string, state recovery.State, limit time.Duration) recovery.View {
+	w.t.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		v := w.view(id)
+		if v.State == state {
+			return v
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("after %s: %+v, want it to be %s", limit, v, state)
+		}
+	}
+}
+
+// inMaintenance are the stores that are.
+func (w *world) inMaintenance() (names []string) {
+	for _, name := range w.names() {
+		if w.life.board.Lookup("z1", name) != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// check fails the test if the oracle found something.
+func (w *world) check() {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, wrong := range w.wrong[:min(len(w.wrong), 5)] {
+		w.t.Error(wrong)
+	}
+}
+
+// inTime runs a test in a bubble of its own time.
+func inTime(t *testing.T, n int, check config.StoreCheck, f func(*world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, n, check)
+		f(w)
+		w.end()
+		time.Sleep(time.Minute) // stuck workers
+		synctest.Wait()
+		w.check()
+	})
+}
+
+func every(d time.Duration) *config.Duration { return (*config.Duration)(&d) }
+
+func ptr[T any](v T) *T { return &v }
+
+func equal(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: got %q, want %q", what, got, want)
+	}
+}
