@@ -81,7 +81,7 @@ func TestFeedSize(t *testing.T) {
 				t.Fatal(err)
 			}
 			first, total, most := w.Body.Len(), 0, 0
-			const seconds = 30
+			const seconds = 11
 			for second := range seconds {
 				traffic(t, a, second)
 				if second%5 == 0 {
