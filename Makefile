@@ -27,6 +27,11 @@ SCENARIO ?= freeze
 outage: build ## play a fault through plain Caddy and through firebreak (SCENARIO=freeze|culprits|slow|refuse|surge|restart)
 	$(GO) run ./examples/outage scenario -firebreak $(BIN) $(SCENARIO)
 
+TIMES ?= 10
+.PHONY: outages
+outages: ## play the five outages of docs/replay.md in virtual time: people's minutes, firebreak's seconds (TIMES=10)
+	$(GO) run ./examples/outages -times $(TIMES) -logs bin/outages
+
 .PHONY: test
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
@@ -39,13 +44,14 @@ e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Deb
 
 .PHONY: bench
 bench: build ## print the figures that docs/budgets.md promises
-	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing ./caddymodule
+	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing/... ./caddymodule
 	$(GO) run ./examples/budget -firebreak $(BIN)
+	FIREBREAK_MILLION=1 $(GO) test -tags e2e -count=1 -run PostgresMillion -v ./e2e
 
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in routing maintenance caddymodule; do \
+	@for pkg in routing routing/lookup maintenance caddymodule replay; do \
 	  for f in $$($(GO) test -list '^Fuzz' ./$$pkg | grep ^Fuzz); do \
 	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$pkg || exit 1; \
 	  done; \

@@ -39,7 +39,7 @@ type verdict struct {
 // queue that is fair by zone and by store. Either the slot or the refusal is
 // nil. The slot must be ended, on every path.
 func (g *Guard) Admit(ctx context.Context, r Request) (*Slot, *Refusal) {
-	z, hash := g.zone(r.Zone), hashOf(r.Store)
+	z, hash := g.zone(r.Zone), g.hashOf(r.Store)
 	s, refusal, w := z.tryAdmitLocked(&r, hash, g.now())
 	if w == nil {
 		return s, refusal
@@ -160,6 +160,7 @@ func (z *zone) decideTriage() verdict {
 	switch {
 	case z.probing >= z.window || z.machine.full():
 		return verdict{wait: true}
+	case z.crowded():
 	case taken < limit:
 		return verdict{admit: true}
 	case z.trials < z.probeSlots():
@@ -167,6 +168,11 @@ func (z *zone) decideTriage() verdict {
 	}
 	return verdict{reason: ReasonZoneOpen, after: busyRetry, since: z.since, detail: z.evidence}
 }
+
+// crowded says that slots which take no room from the innocent, since they are
+// explained, have made room for as many as the zone may occupy at all. A triage
+// in which some succeed and most hang would eat the pool otherwise.
+func (z *zone) crowded() bool { return z.explained > 0 && z.live+z.hung >= z.mostOccupied() }
 
 // decideCapacity applies the limits of a zone that is closed.
 func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) verdict {
@@ -327,6 +333,9 @@ func (z *zone) refuse(v verdict) *Refusal {
 		z.refusals = make(map[Reason]uint64)
 	}
 	z.refusals[v.reason]++
+	if !z.eventful.Load() {
+		z.eventful.Store(true) // the sweeper keeps count
+	}
 	detail := v.detail
 	if v.reason == ReasonBusy {
 		detail = fmt.Sprintf("zone %s: no slot came free within %s", z.name, z.policy.MaxWait)
@@ -358,7 +367,7 @@ func (g *Guard) Explain(zoneName, store string) *Refusal {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	r := Request{Zone: zoneName, Store: store, Shared: z.shared()}
-	v := z.decide(&r, hashOf(store), now)
+	v := z.decide(&r, g.hashOf(store), now)
 	switch {
 	case v.admit:
 		return nil

@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -85,6 +86,8 @@ func (r *record) counts(now int64, window time.Duration) (good, bad int) {
 
 // pinned records hold live evidence and are never evicted.
 func (r *record) pinned() bool { return r.state != Calm || r.hung > 0 || r.cause != nil }
+
+func byStore(a, b *record) int { return cmp.Compare(a.store, b.store) }
 
 // books is the records of a zone: the pinned ones, whose number is bounded by
 // the pool and by the zone's stores, and the others in an LRU of bounded size.

@@ -39,7 +39,7 @@ func (g *Guard) AdmitCheck(c CheckRequest) (s *Slot, refusal *Refusal) {
 		r := Request{Zone: c.Zone, Store: c.Store, Timeout: c.Timeout, check: true, endsOpen: c.EndsOpen}
 		v := z.decideCheck(&c, now)
 		if v.admit {
-			if s = z.open(&r, hashOf(c.Store), now, v, false); s != nil {
+			if s = z.open(&r, g.hashOf(c.Store), now, v, false); s != nil {
 				refusal = nil
 				return
 			}
@@ -197,13 +197,14 @@ func (r *record) trouble(now int64) Trouble {
 // as that is remembered: about a thousand stores are. It is a picture of the
 // moment Served was called.
 type Served struct {
+	g    *Guard
 	seen *seen
 	now  int64
 }
 
 // Served is who was served in a zone lately.
 func (g *Guard) Served(zoneName string) Served {
-	p := Served{now: g.now()}
+	p := Served{g: g, now: g.now()}
 	if z := (*g.zones.Load())[zoneName]; z != nil {
 		z.do(func(z *zone, _ int64) {
 			if z.seen != nil {
@@ -220,7 +221,7 @@ func (p Served) Ago(store string) (time.Duration, bool) {
 	if p.seen == nil {
 		return 0, false
 	}
-	at, ok := p.seen.at(hashOf(store), p.now)
+	at, ok := p.seen.at(p.g.hashOf(store), p.now)
 	return time.Duration(p.now - at), ok
 }
 

@@ -61,6 +61,8 @@ type Guard struct {
 	checksPassed, checksFailed atomic.Uint64
 
 	queue dispatcher
+
+	simulation *Simulation // moves the guard's time; nil: time passes by itself
 }
 
 // suspicion is why verdicts are held back.
@@ -71,13 +73,19 @@ type suspicion struct {
 
 // New makes a guard and starts its sweeper.
 func New(p *config.Policy, opts Options) *Guard {
-	g := &Guard{base: time.Now().Add(-time.Hour), opts: opts, events: make(chan Event, eventBuffer)}
-	g.policy.Store(p)
-	g.zones.Store(&map[string]*zone{})
+	g := newGuard(time.Now(), p, opts)
 	g.heardAt.Store(g.now())
 	ctx, cancel := context.WithCancel(context.Background())
 	g.stop = cancel
 	g.done.Go(func() { g.sweeper(ctx) })
+	return g
+}
+
+// newGuard makes a guard that nothing drives yet.
+func newGuard(start time.Time, p *config.Policy, opts Options) *Guard {
+	g := &Guard{base: start.Add(-time.Hour), opts: opts, events: make(chan Event, eventBuffer)}
+	g.policy.Store(p)
+	g.zones.Store(&map[string]*zone{})
 	return g
 }
 
@@ -151,7 +159,12 @@ func (g *Guard) emit(e Event) {
 }
 
 // now is the guard's time in nanoseconds: monotonic, and never zero.
-func (g *Guard) now() int64 { return int64(time.Since(g.base)) }
+func (g *Guard) now() int64 {
+	if g.simulation != nil {
+		return g.simulation.now
+	}
+	return int64(time.Since(g.base))
+}
 
 // wall turns the guard's time into the time of day.
 func (g *Guard) wall(t int64) time.Time {

@@ -184,6 +184,7 @@ func (z *zone) tellHold(kind, store string, h *Hold, now int64) {
 		Kind: kind, At: z.g.wall(now), Zone: z.name, Store: store, From: z.state, To: h.As, Evidence: h.words(),
 		Live: z.live, Hung: z.hung, Observe: z.policy.Observe, Since: h.Since,
 	}
+	e.Tally, _ = z.tallyAt(kind, now)
 	if h.until != 0 {
 		e.For = time.Duration(max(0, h.until-now))
 	}

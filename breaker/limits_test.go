@@ -355,3 +355,30 @@ func TestLongFreezeWithCheck(t *testing.T) {
 		}
 	})
 }
+
+// Probe slots are for a zone that has used up its own. In a small pool they
+// must not take more than half of what is left either, triage included.
+func TestProbesLeaveHalfOfASmallPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Workers = 4
+		g := newGuard(t, app, breaker.Options{})
+		defer g.Close()
+		var slots []*breaker.Slot
+		for n := range 600 { // a minute of knocking, several triages
+			s, _ := g.Admit(t.Context(), breaker.Request{Zone: "z1", Store: string(rune('a' + n%20))})
+			if s != nil {
+				s.Track()
+				slots = append(slots, s)
+				time.AfterFunc(2*time.Second, s.Hang)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if len(slots) > 2 {
+			t.Errorf("a frozen zone took %d of 4 workers, want at most half", len(slots))
+		}
+		for _, s := range slots {
+			s.End(breaker.Broken)
+		}
+	})
+}

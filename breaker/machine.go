@@ -21,6 +21,10 @@ var (
 // Each opening makes a fresh gobreaker, which gives each its own open time and
 // makes every permit of an earlier opening worthless: its result lands on an
 // object nobody reads any more.
+//
+// How long it stays open is told by the guard's own time, as everything else
+// is: gobreaker, which asks the clock itself, gets the shortest open time there
+// is, and is not asked for a permit before until.
 type machine struct {
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}] // nil: closed
 	until int64                                      // end of the open time, guard time
@@ -33,7 +37,7 @@ type machine struct {
 func (m *machine) open(now int64, d time.Duration, successes int) {
 	m.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests: uint32(max(1, successes)),
-		Timeout:     d,
+		Timeout:     1,
 		ReadyToTrip: func(gobreaker.Counts) bool { return true },
 		IsExcluded:  func(err error) bool { return errors.Is(err, errNeutral) },
 	})
@@ -43,14 +47,19 @@ func (m *machine) open(now int64, d time.Duration, successes int) {
 	}
 }
 
-// halfOpen ends the open time now. gobreaker only goes half-open by time, so
-// it gets the shortest one there is.
-func (m *machine) halfOpen(now int64, successes int) { m.open(now, 1, successes) }
+// halfOpen ends the open time now.
+func (m *machine) halfOpen(now int64, successes int) {
+	if m.cb == nil {
+		m.open(now, 0, successes)
+	}
+	m.until = now
+}
 
 func (m *machine) close() { *m = machine{} }
 
 func (m *machine) closed() bool { return m.cb == nil || m.cb.State() == gobreaker.StateClosed }
-func (m *machine) isOpen() bool { return m.cb != nil && m.cb.State() == gobreaker.StateOpen }
+
+func (m *machine) isOpen(now int64) bool { return m.cb != nil && now < m.until }
 
 // permit asks to send a probe. The permit must be settled exactly once.
 func (m *machine) permit() (permit, bool) {
@@ -89,10 +98,14 @@ func (p *permit) settle(err error) {
 
 // openTime is the open time of the n-th turn of an episode (from 1): doubling
 // from first to longest, with a jitter of +-20 %.
-func openTime(first, longest time.Duration, turn int) time.Duration {
+func (g *Guard) openTime(first, longest time.Duration, turn int) time.Duration {
 	d := longest
 	if shift := turn - 1; shift < 32 && first<<shift > 0 && first<<shift < longest {
 		d = first << shift
 	}
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+	chance := rand.Float64
+	if g.simulation != nil {
+		chance = g.simulation.chance.Float64
+	}
+	return time.Duration(float64(d) * (0.8 + 0.4*chance()))
 }

@@ -64,7 +64,7 @@ func (q *waitQueue) take(store string, i int, rotate bool) {
 // longest is the store with the longest line.
 func (q *waitQueue) longest() (store string, n int) {
 	for s, line := range q.lines {
-		if len(line) > n {
+		if len(line) > n || len(line) == n && s < store {
 			store, n = s, len(line)
 		}
 	}

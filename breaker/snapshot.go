@@ -195,7 +195,7 @@ func (g *Guard) Store(zoneName, store string) StoreStatus {
 			s.Live++
 		}
 	}
-	s.Proven = z.proven(store, hashOf(store), now)
+	s.Proven = z.proven(store, g.hashOf(store), now)
 	rec := z.books.get(store)
 	s.Hold = copyHold(z.heldStores[store])
 	if rec == nil {

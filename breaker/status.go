@@ -150,4 +150,10 @@ type Event struct {
 	Hung     int           `json:"hung"`
 	Observe  bool          `json:"observe,omitempty"` // would have: nothing is refused
 	Since    time.Time     `json:"since,omitzero"`    // when the episode began
+
+	// What the zone had counted, for events about zones and holds. For
+	// EventZoneTroubled that is before First, when the first of the requests
+	// was admitted that are the reason.
+	Tally *Tally    `json:"-"`
+	First time.Time `json:"first,omitzero"`
 }

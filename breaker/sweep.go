@@ -3,6 +3,9 @@ package breaker
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +31,7 @@ func (g *Guard) sweep(ctx context.Context) {
 	defer g.survive()
 	zones, now := *g.zones.Load(), g.now()
 	g.listen(zones, now)
-	for _, z := range zones {
+	for z := range g.inTurn(zones) {
 		if z.eventful.Load() {
 			g.sweepZone(ctx, z)
 		}
@@ -37,6 +40,14 @@ func (g *Guard) sweep(ctx context.Context) {
 		g.emit(Event{Kind: EventPoolTrusted, At: g.wall(now), Evidence: "zones can be told apart again"})
 	}
 	g.dispatch()
+}
+
+// inTurn are the zones in the order in which they are swept.
+func (g *Guard) inTurn(zones map[string]*zone) iter.Seq[*zone] {
+	if g.simulation != nil {
+		return g.simulation.inTurn(zones)
+	}
+	return maps.Values(zones)
 }
 
 // sweepZone sweeps one zone. A bug that one zone brings to light must not keep
@@ -122,6 +133,9 @@ func (z *zone) sweep(now int64) {
 	if z.state == Calm {
 		if z.badStores(now) == 0 && z.hungRequests() == 0 {
 			z.books.clear() // an isolated hiccup begins no episode
+			if len(z.broken) == 0 {
+				z.keepCount(now)
+			}
 		}
 		z.explain()
 		if z.slots.len == 0 && len(z.bad) == 0 && len(z.broken) == 0 && !z.isHeld() {
@@ -185,12 +199,14 @@ func (z *zone) sweepStores(now int64) {
 	var due, idle []*record
 	for _, rec := range z.books.pins {
 		switch {
-		case rec.state == Open && !rec.machine.isOpen():
+		case rec.state == Open && !rec.machine.isOpen(now):
 			due = append(due, rec)
 		case rec.state == HalfOpen && rec.hung == 0 && !rec.machine.pending() && now-max(rec.since, rec.askedAt) > int64(z.store.OpenTimeMax):
 			idle = append(idle, rec)
 		}
 	}
+	slices.SortFunc(due, byStore)
+	slices.SortFunc(idle, byStore)
 	for _, rec := range due {
 		z.storeHalfOpen(rec, now, "its open time is over")
 	}
@@ -206,7 +222,7 @@ const stillFails = "its check still fails: "
 func (z *zone) sweepState(now int64) {
 	switch z.state {
 	case Open:
-		if z.machine.isOpen() {
+		if z.machine.isOpen(now) {
 			return
 		}
 		if z.checkable() && !z.checkOK {

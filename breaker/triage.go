@@ -2,6 +2,7 @@ package breaker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -30,7 +31,7 @@ func (z *zone) toOpen(now int64, why string) {
 	z.trouble(now, why)
 	z.turn++
 	z.totals.openings++
-	d := openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn)
+	d := z.g.openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn)
 	z.machine.open(now, d, z.policy.MaxInflight)
 	z.openedAt, z.lateOK, z.passed = now, make(map[string]struct{}), nil
 	z.checkOK = false
@@ -49,6 +50,7 @@ func (z *zone) pardon(now int64) {
 			pardoned = append(pardoned, rec)
 		}
 	}
+	slices.SortFunc(pardoned, byStore)
 	for _, rec := range pardoned {
 		rec.culprit = false
 		z.release(rec, now, "its zone opened, which explains it")
@@ -58,7 +60,7 @@ func (z *zone) pardon(now int64) {
 // toHalfOpen begins the triage: one request at first, one more with every
 // success.
 func (z *zone) toHalfOpen(now int64, why string) {
-	if z.machine.isOpen() {
+	if z.machine.isOpen(now) {
 		z.machine.halfOpen(now, z.policy.MaxInflight)
 	}
 	z.window, z.triageOK, z.strikes, z.idleSince = 1, 0, 0, now
@@ -134,7 +136,7 @@ func (z *zone) triageBad(s *Slot, rec *record, now int64, what string) {
 
 // roomToProbe says that a probe could be admitted now.
 func (z *zone) roomToProbe() bool {
-	return z.live+z.hung-z.explained < z.limit() || z.trials < z.probeSlots()
+	return !z.crowded() && (z.live+z.hung-z.explained < z.limit() || z.trials < z.probeSlots())
 }
 
 // toClosed ends the open state. The episode goes on until nothing is left of
@@ -169,9 +171,10 @@ func (z *zone) transit(now int64, kind string, to State, why string, d time.Dura
 	from := z.state
 	z.state, z.since, z.evidence = to, now, why
 	z.eventful.Store(true)
+	tally, first := z.tallyAt(kind, now)
 	z.g.emit(Event{
 		Kind: kind, At: z.g.wall(now), Zone: z.name, From: from, To: to, For: d, Turn: z.turn, Evidence: why,
-		Live: z.live, Hung: z.hung, Observe: z.policy.Observe, Since: z.g.wall(z.episodeSince),
+		Live: z.live, Hung: z.hung, Observe: z.policy.Observe, Since: z.g.wall(z.episodeSince), Tally: tally, First: first,
 	})
 }
 
@@ -185,7 +188,7 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 	if rec.state == Calm {
 		z.totals.quarantines++
 	}
-	d := openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
+	d := z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
 	rec.machine.open(now, d, 1)
 	if rec.firstBad == 0 {
 		rec.firstBad, rec.lastBad = now, now
@@ -197,7 +200,7 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 
 // storeHalfOpen lets the store be tried again.
 func (z *zone) storeHalfOpen(rec *record, now int64, why string) {
-	if rec.machine.isOpen() {
+	if rec.machine.isOpen(now) {
 		rec.machine.halfOpen(now, 1)
 	}
 	z.setStore(rec, now, EventStoreHalfOpen, HalfOpen, why, 0)

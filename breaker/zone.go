@@ -12,7 +12,12 @@ import (
 
 var hashSeed = maphash.MakeSeed()
 
-func hashOf(store string) uint64 { return maphash.String(hashSeed, store) }
+func (g *Guard) hashOf(store string) uint64 {
+	if g.simulation != nil {
+		return g.simulation.hashOf(store)
+	}
+	return maphash.String(hashSeed, store)
+}
 
 // zone is the state of one zone. A calm zone has no books: admitting and
 // settling a request takes its lock for a few dozen nanoseconds and touches
@@ -88,6 +93,7 @@ type zone struct {
 	totals      totals
 	refusals    map[Reason]uint64
 	wouldRefuse map[Reason]uint64
+	kept        *counts // of the last moments in which it was well
 }
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {

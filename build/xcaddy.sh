@@ -31,7 +31,8 @@ CGO_ENABLED=0 go build -o caddy -ldflags '-w -s' -trimpath -tags nobadger,nomysq
 ./caddy version
 ./caddy list-modules >modules
 for want in firebreak http.handlers.firebreak http.reverse_proxy.transport.firebreak admin.api.firebreak \
-	firebreak.directories.inline firebreak.directories.file firebreak.directories.hash; do
+	http.reverse_proxy.upstreams.firebreak firebreak.directories.inline firebreak.directories.file \
+	firebreak.directories.hash firebreak.directories.http firebreak.directories.postgres; do
 	grep -qx "$want" modules || { echo "list-modules lacks $want" >&2; exit 1; }
 done
 echo "list-modules has all of firebreak's modules"

@@ -30,6 +30,9 @@ func init() {
 //	GET /firebreak/events[?zone=]          every event as it happens
 //	GET /firebreak/ui/                     the dashboard
 //
+//	GET /firebreak/incidents[?zone=]       episodes, newest first
+//	GET /firebreak/incidents/{id}[?format=markdown|csv]
+//
 //	GET /firebreak/maintenance             all switches
 //	GET|PUT|DELETE /firebreak/maintenance/{all|zones/{zone}|stores/{store}}
 //	POST /firebreak/maintenance/batch      many switches at once
@@ -90,6 +93,8 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/stores/{name}/{action}", anyOf, adminHold(true)},
 		{"/firebreak/culprits", reads, view(adminCulprits)},
 		{"/firebreak/explain", reads, view(adminExplain)},
+		{"/firebreak/incidents", reads, view(adminIncidents)},
+		{"/firebreak/incidents/{id}", reads, adminIncident},
 		{"/firebreak/maintenance", reads, adminMaintenance},
 		{"/firebreak/maintenance/all", writes, adminSwitch(maintenance.All)},
 		{"/firebreak/maintenance/zones/{name}", writes, adminSwitch(maintenance.Zone)},

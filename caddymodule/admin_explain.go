@@ -108,7 +108,7 @@ func (a *App) explain(h *Handler, newRequest func() *http.Request) explainHandle
 		return answer
 	}
 	answer.Key, answer.FoundBy = key, foundBy(h.Keys, newRequest)
-	route, ok := a.directory.Lookup(key)
+	route, ok := locate(request.Context(), a.directory, key)
 	if key == "" || !ok {
 		why := fmt.Sprintf("no store has the key %q", key)
 		if key == "" {

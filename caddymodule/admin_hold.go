@@ -40,7 +40,7 @@ func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *App) erro
 		}
 		answer := holdAnswer{Zone: r.PathValue("name")}
 		if ofStore {
-			route, ok := a.directory.Lookup(answer.Zone)
+			route, ok := locate(r.Context(), a.directory, answer.Zone)
 			if !ok {
 				return apiError(http.StatusNotFound, "no store and no key %q in the directory", answer.Zone)
 			}

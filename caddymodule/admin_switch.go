@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -113,7 +114,7 @@ func (a *App) target(scope maintenance.Scope, name string, mustExist bool) (t ma
 		}
 		return t, name, err
 	case maintenance.Store:
-		route, ok := a.directory.Lookup(name)
+		route, ok := locate(context.Background(), a.directory, name)
 		if ok {
 			t.Name = strings.Clone(route.Store)
 			return t, strings.Clone(route.Zone), nil

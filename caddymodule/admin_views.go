@@ -148,7 +148,7 @@ type storeAnswer struct {
 
 func adminStore(a *App, r *http.Request) (any, error) {
 	name := r.PathValue("store")
-	route, ok := a.directory.Lookup(name)
+	route, ok := locate(r.Context(), a.directory, name)
 	if !ok {
 		return nil, apiError(http.StatusNotFound, "no store and no key %q in the directory; requests with it go to zone %s, unless the handler says unknown refuse", name, config.UnknownZone)
 	}

@@ -46,6 +46,9 @@ type App struct {
 	// host's name.
 	Instance string `json:"instance,omitempty"`
 
+	// What is kept of each episode.
+	Incidents *Incidents `json:"incidents,omitempty"`
+
 	ctx       caddy.Context
 	log       *zap.Logger
 	policy    *config.Policy
@@ -72,7 +75,9 @@ type live struct {
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
-	meters   [2]*meterSource // what this app has put in force for scrapes, and what was before
+
+	incidents *incidentLog    // nil: not started, or none are kept
+	meters    [2]*meterSource // what this app has put in force for scrapes, and what was before
 
 	lent, lentBefore *recovery.World // the same for recoveries
 }
@@ -100,6 +105,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	fillCheckHeaders(a.policy)
+	if err = a.Incidents.check(); err != nil {
+		return err
+	}
 	if err = a.loadDirectory(); err != nil {
 		return err
 	}
@@ -130,6 +138,9 @@ func (a *App) loadDirectory() error {
 	if err != nil {
 		return err
 	}
+	if opener, ok := module.(DirectoryOpener); ok {
+		module = opener.OpenDirectory()
+	}
 	directory, ok := module.(Directory)
 	if !ok {
 		return fmt.Errorf("directory %T is no firebreak directory", module)
@@ -149,7 +160,8 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop, a.live.ended = cancel, ctx.Done()
 	boards.Store(a.stateID, a.board)
-	a.live.work.Go(func() { a.events.run(ctx, a.shared, a.board, a.recoveries) })
+	a.holdIncidents()
+	a.live.work.Go(func() { a.events.run(ctx, a) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
 	a.lendWorld()
 	if watcher, ok := a.directory.(DirectoryWatcher); ok {
@@ -176,6 +188,7 @@ func (a *App) Stop() error {
 	case <-time.After(stopPatience):
 		a.log.Warn("background work does not end, probably because of an event handler; leaving it behind", zap.Duration("waited", stopPatience))
 	}
+	a.releaseIncidents()
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)

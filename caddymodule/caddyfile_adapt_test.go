@@ -40,9 +40,10 @@ func adapt(caddyfile string) (string, error) {
 // TestAdapt compares each golden file's Caddyfile with the JSON, or the error,
 // that stands below it.
 func TestAdapt(t *testing.T) {
-	for _, name := range []string{"BYPASS_SECRET", "REDIS_PASSWORD", "SENTINEL_PASSWORD"} {
+	for _, name := range []string{"BYPASS_SECRET", "REDIS_PASSWORD", "SENTINEL_PASSWORD", "LOOKUP_TOKEN", "STORES_PASSWORD"} {
 		t.Setenv(name, "0123456789abcdef")
 	}
+	t.Setenv("LOOKUP_URL", "http://lookup.internal")
 	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,11 @@ func init() {
 //	    directory      <source> ...
 //	    state          <backend> ...
 //	    check          <method> <path> { ... }
+//	    incidents off
+//	    incidents {
+//	        keep <number>
+//	        dir  <path>
+//	    }
 //	    zone <name>|* {
 //	        timeout | slow_after | body_idle | window | max_wait <duration>
 //	        open_time | open_time_max | abandon_after | hung_hold <duration>
@@ -84,6 +89,7 @@ var appOptions = options[appBlock]{block: "firebreak", known: map[string]option[
 	"instance":       {usage: "instance web1", min: 1, max: 1, set: setInstance},
 	"directory":      {block: parseDirectory},
 	"state":          {block: parseState},
+	"incidents":      {block: parseIncidents},
 	"zone":           {block: parseZone, repeats: true},
 	"check":          {block: parseStoreCheck},
 	"store":          {block: parseStore},

@@ -15,6 +15,8 @@ func init() {
 	caddy.RegisterModule(InlineDirectory{})
 	caddy.RegisterModule(FileDirectory{})
 	caddy.RegisterModule(HashDirectory{})
+	caddy.RegisterModule(HTTPDirectory{})
+	caddy.RegisterModule(PostgresDirectory{})
 }
 
 const directoryNamespace = "firebreak.directories"
@@ -23,7 +25,8 @@ const directoryNamespace = "firebreak.directories"
 // it knows which store a key belongs to and in which zone that store lives.
 //
 // Lookup is called for every request: it must not block, and must be safe for
-// concurrent use. Zones lists all zones there can be; firebreak needs their
+// concurrent use. A directory that may have to ask somebody implements
+// [routing.Asker] too. Zones lists all zones there can be; firebreak needs their
 // number to suspect itself when too many of them look sick.
 //
 // A directory that can list its stores implements [routing.Lister] too. A
@@ -43,6 +46,21 @@ type Directory interface {
 type DirectoryWatcher interface {
 	Directory
 	Watch(ctx context.Context, changed func())
+}
+
+// DirectoryOpener is what a module of the namespace firebreak.directories can
+// be instead of a [Directory]: it returns one. It is asked once, after it was
+// provisioned.
+type DirectoryOpener interface {
+	OpenDirectory() Directory
+}
+
+// locate finds where a key belongs, and asks for it where that is possible.
+func locate(ctx context.Context, d routing.Directory, key string) (routing.Route, bool) {
+	if asker, ok := d.(routing.Asker); ok {
+		return asker.Ask(ctx, key)
+	}
+	return d.Lookup(key)
 }
 
 // directorySources are the names of all registered sources, sorted.

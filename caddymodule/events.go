@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
@@ -23,6 +24,8 @@ type eventWorker struct {
 	app     *caddyevents.App
 	stream  *stream // for those who listen at the admin endpoint
 	started startedHandler
+
+	incidents *incidents.Log // nil: none are kept
 }
 
 // newEventWorker makes a worker that waits for the core's "started" event: the
@@ -52,7 +55,8 @@ func (s startedHandler) Handle(context.Context, caddy.Event) error {
 
 // run works until ctx ends. What it has not read by then waits for the worker
 // of the next configuration, or is told at once if the process ends.
-func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *maintenance.Board, jobs *sharedRecoveries) {
+func (w *eventWorker) run(ctx context.Context, a *App) {
+	guard := a.shared
 	select {
 	case <-w.started.seen:
 	case <-ctx.Done():
@@ -64,7 +68,8 @@ func (w *eventWorker) run(ctx context.Context, guard *sharedGuard, board *mainte
 		return
 	}
 	defer func() { <-guard.reader }()
-	w.read(ctx, guard, board.Events(), jobs)
+	w.incidents = a.watchIncidents()
+	w.read(ctx, guard, a.board.Events(), a.recoveries)
 }
 
 func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-chan maintenance.Event, jobs *sharedRecoveries) {
@@ -96,6 +101,7 @@ func (w *eventWorker) read(ctx context.Context, guard *sharedGuard, switches <-c
 
 // tell logs a transition and emits it.
 func (w *eventWorker) tell(e *breaker.Event) {
+	w.keepIncident(e)
 	story := storyOf(e)
 	if entry := w.log.Check(story.level, story.message); entry != nil {
 		entry.Write(logFields(e, story)...)

@@ -41,6 +41,7 @@ func (w *eventWorker) tellRecovery(e *recovery.Event) {
 	if !ok {
 		told.level, told.message = zapcore.InfoLevel, e.Kind
 	}
+	w.keepRecovery(e, told.message)
 	if entry := w.log.Check(told.level, told.message); entry != nil {
 		fields := []zap.Field{zap.String(fieldRecovery, e.Recovery), zap.String(fieldDetail, e.Detail)}
 		for _, f := range []struct{ name, value string }{

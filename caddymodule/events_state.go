@@ -27,6 +27,7 @@ var switchStories = map[string]struct {
 
 // tellSwitch logs and emits an event about switches.
 func (w *eventWorker) tellSwitch(e *maintenance.Event) {
+	w.keepSwitch(e)
 	told, ok := switchStories[e.Kind]
 	if !ok {
 		told.level, told.message = zapcore.InfoLevel, e.Kind

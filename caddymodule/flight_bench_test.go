@@ -44,7 +44,7 @@ func benchHandler(tb testing.TB) *Handler {
 	h := &Handler{}
 	h.log, h.guard, h.directory, h.crew = zap.NewNop(), guard, oneRoute{}, newCrew()
 	tb.Cleanup(h.crew.stop)
-	h.board = maintenance.New(maintenance.Options{})
+	h.board, h.knocks = maintenance.New(maintenance.Options{}), newKnocks()
 	if h.extractor, err = routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "key"}}, routing.ExtractorOptions{}); err != nil {
 		tb.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func (h *Handler) route(w http.ResponseWriter, r *http.Request) (routing.Route, 
 	if key == "" {
 		return routing.Route{}, false
 	}
-	return h.directory.Lookup(key)
+	return locate(r.Context(), h.directory, key)
 }
 
 // findKey finds the key of a request: "" if there is none.

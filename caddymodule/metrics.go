@@ -17,6 +17,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
@@ -28,6 +29,7 @@ import (
 // counts only what the guard does not know.
 type meters struct {
 	source        atomic.Pointer[meterSource]
+	incidents     atomic.Pointer[incidents.Log]
 	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
 	panics        tally
 	unknownStores tally
@@ -152,6 +154,9 @@ func (m *meters) collectSelf(out collection) {
 	out.send(selfPanics, m.panics.value())
 	out.send(allUnknown, m.unknownStores.value())
 	out.send(allSlowRequests, m.slowRequests.value())
+	if log := m.incidents.Load(); log != nil {
+		out.send(selfIncidents, float64(log.Counts().Failures))
+	}
 	out.send(selfWebhooks, m.delivered.value(), "delivered")
 	out.send(selfWebhooks, m.undelivered.value(), "failed")
 	out.send(selfWebhooks, m.dropped.value(), "dropped")
@@ -235,6 +240,7 @@ func (m *meters) collectDirectory(out collection, directory routing.Directory) {
 	if lister, ok := directory.(routing.Lister); ok {
 		out.send(directoryStores, float64(lister.Len()))
 	}
+	collectSource(out, directory)
 }
 
 func oneIf(is bool) float64 {

@@ -113,9 +113,10 @@ var (
 
 // Firebreak itself.
 var (
-	selfPanics   = newCounter("panics_total", "Failures of firebreak itself; the requests were let through unguarded.")
-	selfErrors   = newCounter("internal_errors_total", "Bugs in firebreak's bookkeeping that were survived; see the log.")
-	selfDropped  = newCounter("events_dropped_total", "Transitions and changes of switches that nobody read in time.")
-	selfWebhooks = newCounter("webhook_events_total", "Events for webhooks by what became of them: delivered, failed or dropped.", "result")
-	selfBuild    = newGauge("build_info", "Always 1; the labels say what was built.", "caddy_version", "go_version", "version")
+	selfPanics    = newCounter("panics_total", "Failures of firebreak itself; the requests were let through unguarded.")
+	selfErrors    = newCounter("internal_errors_total", "Bugs in firebreak's bookkeeping that were survived; see the log.")
+	selfDropped   = newCounter("events_dropped_total", "Transitions and changes of switches that nobody read in time.")
+	selfWebhooks  = newCounter("webhook_events_total", "Events for webhooks by what became of them: delivered, failed or dropped.", "result")
+	selfIncidents = newCounter("incident_write_failures_total", "Attempts to keep incidents on disk that failed.")
+	selfBuild     = newGauge("build_info", "Always 1; the labels say what was built.", "caddy_version", "go_version", "version")
 )

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/routing/pgtable"
 )
 
 // maxCheckAnswer is how much of an answer is searched for what is expected.
@@ -114,7 +115,11 @@ func checkHTTP(ctx context.Context, c *config.Check) error {
 }
 
 func checkPostgres(ctx context.Context, c *config.Check) error {
-	conn, err := pgconn.Connect(ctx, c.Address)
+	config, err := pgtable.Config(c.Address)
+	if err != nil {
+		return err
+	}
+	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return answerError(ctx, err)
 	}

@@ -92,11 +92,15 @@ type command struct {
 	flags            func(*pflag.FlagSet)
 	run              func(*session) error
 	sub              []*command
+	offline          bool // it asks no admin endpoint
+	completeFlags    map[string][]string
 }
 
 var commands = []*command{
 	statusCommand, zonesCommand, zoneCommand, storeCommand, explainCommand, culpritsCommand,
-	maintenanceCommand, recoverCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand,
+	maintenanceCommand, recoverCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand, sizeCommand,
+	incidentsCommand, incidentCommand("incident"),
+	replayCommand,
 }
 
 func (c *command) cobra(program string) *cobra.Command {
@@ -122,16 +126,21 @@ func (c *command) fill(cmd *cobra.Command, program string) {
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		return
 	}
-	cmd.Long += "\n" + longCommon
 	cmd.Args = c.args
 	flags := cmd.Flags()
-	flags.String("address", os.Getenv("FIREBREAK_ADMIN"), "The admin endpoint: host:port, or unix//path")
-	flags.StringP("config", "c", "", "A configuration that says where the admin endpoint is")
 	flags.StringP("adapter", "a", "", "The name of the adapter for the configuration")
-	flags.Duration("timeout", 10*time.Second, "How long the whole command may take")
-	flags.Bool("json", false, "Print the API's answer as it is")
+	if !c.offline {
+		cmd.Long += "\n" + longCommon
+		flags.String("address", os.Getenv("FIREBREAK_ADMIN"), "The admin endpoint: host:port, or unix//path")
+		flags.StringP("config", "c", "", "A configuration that says where the admin endpoint is")
+		flags.Duration("timeout", 10*time.Second, "How long the whole command may take")
+		flags.Bool("json", false, "Print the API's answer as it is")
+	}
 	if c.flags != nil {
 		c.flags(flags)
+	}
+	for flag, words := range c.completeFlags {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoSpace|cobra.ShellCompDirectiveNoFileComp))
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		code, err := c.execute(cmd, args)
@@ -196,6 +205,11 @@ type session struct {
 
 func newSession(cmd *cobra.Command, args []string) (*session, error) {
 	s := &session{args: args, flags: cmd.Flags(), in: cmd.InOrStdin(), out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), now: time.Now}
+	s.json, _ = s.flags.GetBool("json")
+	s.color = isTerminal(s.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	if s.flags.Lookup("address") == nil {
+		return s, nil // it is offline
+	}
 	address, _ := s.flags.GetString("address")
 	config, _ := s.flags.GetString("config")
 	adapter, _ := s.flags.GetString("adapter")
@@ -206,8 +220,6 @@ func newSession(cmd *cobra.Command, args []string) (*session, error) {
 	if s.limit, _ = s.flags.GetDuration("timeout"); s.limit <= 0 {
 		return nil, fmt.Errorf("--timeout %s: it must be positive", s.limit)
 	}
-	s.json, _ = s.flags.GetBool("json")
-	s.color = isTerminal(s.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return s, nil
 }
 

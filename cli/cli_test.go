@@ -62,6 +62,7 @@ type sidecar struct {
 	t       *testing.T
 	dir     string
 	address string // of its admin endpoint
+	site    string // where it serves
 }
 
 // manyStores is more stores than one call of the admin API takes.
@@ -72,7 +73,7 @@ const manyStores = 25000
 func startSidecar(t *testing.T) *sidecar {
 	t.Helper()
 	dir := t.TempDir()
-	s := &sidecar{t: t, dir: dir, address: "unix/" + filepath.Join(dir, "admin.sock")}
+	s := &sidecar{t: t, dir: dir, address: "unix/" + filepath.Join(dir, "admin.sock"), site: freeAddress(t)}
 	var stores strings.Builder
 	stores.WriteString("store,zone\n")
 	for n := 1; n <= 12; n++ {
@@ -107,13 +108,13 @@ func startSidecar(t *testing.T) *sidecar {
 		}
 	}
 }
-http://127.0.0.1:0 {
+http://%s {
 	firebreak {
 		key query key
 	}
 	respond "ok"
 }
-`, s.address, dir, table, strings.TrimPrefix(api.URL, "http://"))
+`, s.address, dir, table, strings.TrimPrefix(api.URL, "http://"), s.site)
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +142,17 @@ http://127.0.0.1:0 {
 			t.Fatal("the sidecar did not come up")
 		}
 	}
+}
+
+// freeAddress is one that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // run runs a command against the sidecar, without input.

@@ -251,7 +251,7 @@ func TestCompletion(t *testing.T) {
 func TestHelp(t *testing.T) {
 	dir := t.TempDir()
 	for _, command := range []string{
-		"status", "zones", "zone", "store", "explain", "culprits", "top", "open", "close", "reset",
+		"status", "zones", "zone", "store", "explain", "culprits", "incidents", "incident", "incidents show", "top", "open", "close", "reset",
 		"maintenance", "maintenance on", "maintenance off", "maintenance list", "maintenance history",
 	} {
 		r := runProgram(t, dir, "", append(strings.Fields(command), "--help")...)

@@ -36,6 +36,7 @@ type site struct {
 	zone     string // more options of "zone *"
 	handlers string // directives of the site
 	servers  string // the global option "servers"
+	source   string // of the directory; "": a file
 	stores   string // the directory's file; "": that of the twelve zones
 	browsers bool   // whether people may open the dashboard by its address
 }
@@ -73,7 +74,7 @@ func (s site) caddyfile(addr, admin string) string {
 	if s.pool > 0 {
 		fmt.Fprintf(&b, `	firebreak {
 		workers %d
-		directory file %s
+		directory %s
 		%s
 		zone * {
 			timeout 2s
@@ -81,7 +82,7 @@ func (s site) caddyfile(addr, admin string) string {
 			%s
 		}
 	}
-`, s.pool, cmp.Or(s.stores, world.storesCSV), s.app, s.zone)
+`, s.pool, cmp.Or(s.source, "file "+cmp.Or(s.stores, world.storesCSV)), s.app, s.zone)
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	fmt.Fprintf(&b, "}\n\nhttp://:%s {\n\tbind 127.0.0.1%s\n}\n", port, s.handlers)

@@ -43,7 +43,7 @@ func TestRedisTrouble(t *testing.T) {
 		redis.kill()
 		run.away(4*time.Second, "connection refused")
 	})
-	wantText(t, "metrics", string(p.page(t, "/metrics")), "caddy_firebreak_state_stale 1")
+	wantText(t, "metrics", string(p.page(t, "/metrics")), "\ncaddy_firebreak_state_stale 1\n")
 	wantText(t, "status", p.mustCommand(t, "status"), "the state backend cannot be read", "the last known switches (revision 1) are in force")
 	newcomer := startProxy(t, switched) // it knows nothing, and nobody can tell it
 	if newcomer.inMaintenance(t, storeName(11, 0)) || !newcomer.status(t).Maintenance.Stale {

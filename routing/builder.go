@@ -19,6 +19,7 @@ type builder struct {
 	seed      maphash.Seed
 	slots     []uint64
 	lines     []uint32 // source line by slot, to name both lines of a conflict
+	unit      string   // what comes before a line's number
 	names     chunks
 	last      strings.Builder // what the last of names is a view of
 	zones     []string
@@ -41,6 +42,7 @@ func newBuilder() *builder {
 		slots:     make([]uint64, minSlots),
 		lines:     make([]uint32, minSlots),
 		zoneIndex: make(map[string]uint16),
+		unit:      "on line",
 	}
 	b.last.Write(make([]byte, firstRecord))
 	return b
@@ -207,5 +209,5 @@ func (b *builder) where(slot uint32) string {
 	if b.lines[slot] == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" on line %d", b.lines[slot])
+	return fmt.Sprintf(" %s %d", b.unit, b.lines[slot])
 }

@@ -49,8 +49,12 @@ func (h *Hash) Zones() []string {
 	return slices.Sorted(slices.Values(h.zones))
 }
 
-func fnv1a(s string) uint64 {
-	hash := uint64(14695981039346656037)
+const fnvStart uint64 = 14695981039346656037
+
+func fnv1a(s string) uint64 { return fnvMore(fnvStart, s) }
+
+// fnvMore goes on with a hash.
+func fnvMore(hash uint64, s string) uint64 {
 	for i := range len(s) {
 		hash = (hash ^ uint64(s[i])) * 1099511628211
 	}

@@ -145,7 +145,7 @@ func unknownSource(word string) error {
 		words = append(words, form.from)
 	}
 	hint := ""
-	if near := nearest(word, words); near != "" {
+	if near := Nearest(word, words); near != "" {
 		hint = fmt.Sprintf(", did you mean %q?", near)
 	}
 	return fmt.Errorf("unknown key source %q%s (allowed: %s)", word, hint, allowedSources())

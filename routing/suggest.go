@@ -1,8 +1,8 @@
 package routing
 
-// nearest returns the word that was probably meant: the one that differs in
+// Nearest returns the word that was probably meant: the one that differs in
 // the fewest letters, if those are few.
-func nearest(typed string, words []string) string {
+func Nearest(typed string, words []string) string {
 	best, word := max(1, len(typed)/3)+1, ""
 	for _, w := range words {
 		if d := distance(typed, w); d < best {

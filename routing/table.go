@@ -120,6 +120,25 @@ func (t *Table) EachStore(zone string, yield func(store string) bool) {
 	if zone != "" && want < 0 {
 		return
 	}
+	t.each(func(rec record) bool {
+		if !rec.isStore() || zone != "" && int(rec.zone) != want {
+			return true
+		}
+		return yield(t.names.text(rec.name, rec.nameLen))
+	})
+}
+
+// EachName calls yield with every name a lookup can find and with what it
+// finds, until yield returns false. A store's own id comes before its keys.
+func (t *Table) EachName(yield func(name string, route Route) bool) {
+	t.each(func(rec record) bool {
+		return yield(t.names.text(rec.name, rec.nameLen),
+			Route{Store: t.names.text(rec.store, rec.storeLen), Zone: t.zones[rec.zone]})
+	})
+}
+
+// each calls yield with every record in the order of the source.
+func (t *Table) each(yield func(record) bool) {
 	for i, chunk := range t.names {
 		off := 0
 		if i == 0 {
@@ -128,12 +147,22 @@ func (t *Table) EachStore(zone string, yield func(store string) bool) {
 		for off < len(chunk) {
 			rec := t.names.record(place(i<<chunkBits | off))
 			off += recordHead + int(rec.nameLen)
-			if !rec.isStore() || zone != "" && int(rec.zone) != want {
-				continue
-			}
-			if !yield(t.names.text(rec.name, rec.nameLen)) {
+			if !yield(rec) {
 				return
 			}
 		}
 	}
+}
+
+// Digest tells tables apart: it depends on what a lookup finds, not on the
+// order of the source, and is the same in every process.
+func (t *Table) Digest() uint64 {
+	var sum uint64
+	t.EachName(func(name string, route Route) bool {
+		// A zone name has no tab in it, and no name a control character.
+		h := fnvMore(fnvMore(fnvMore(fnvStart, name), "\t"), route.Store)
+		sum += fnvMore(fnvMore(h, "\t"), route.Zone)
+		return true
+	})
+	return sum
 }

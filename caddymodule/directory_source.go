@@ -1,0 +1,216 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// sources are the sources in use, by their settings: a reload that changes
+// nothing about a source keeps what it knows.
+var sources = caddy.NewUsagePool()
+
+// sharedSource is a source and the configurations that use it. It runs from the
+// first time one of them is started until none is left.
+type sharedSource struct {
+	routing.Source
+
+	mu       sync.Mutex // guards below
+	watchers []*sourceWatcher
+	early    []routing.SourceEvent // what happened before anybody watched
+	stop     context.CancelFunc    // nil: not running
+	done     chan struct{}
+}
+
+// sourceWatcher is one configuration that was started.
+type sourceWatcher struct {
+	log     *zap.Logger
+	changed func()
+}
+
+// openSource makes a source that tells log what happens.
+type openSource func(log func(routing.SourceEvent)) (routing.Source, error)
+
+// holdSource takes a reference to the source with these settings.
+func holdSource(settings string, open openSource) (*sharedSource, error) {
+	value, _, err := sources.LoadOrNew(settings, func() (caddy.Destructor, error) {
+		s := &sharedSource{done: make(chan struct{})}
+		var err error
+		s.Source, err = open(s.tell)
+		return s, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*sharedSource), nil
+}
+
+// releaseSource gives a reference back.
+func releaseSource(settings string) error {
+	_, err := sources.Delete(settings)
+	return err
+}
+
+// Destruct ends the source when nobody uses it any more.
+func (s *sharedSource) Destruct() error {
+	s.mu.Lock()
+	stop := s.stop
+	s.mu.Unlock()
+	if stop == nil {
+		return nil
+	}
+	stop()
+	select {
+	case <-s.done:
+	case <-time.After(stopPatience):
+	}
+	return nil
+}
+
+// watch runs the source, and tells a configuration what happens until ctx ends.
+func (s *sharedSource) watch(ctx context.Context, w *sourceWatcher) {
+	s.mu.Lock()
+	s.watchers = append(s.watchers, w)
+	early := s.early
+	s.early = nil
+	if s.stop == nil {
+		var run context.Context
+		run, s.stop = context.WithCancel(context.Background())
+		go func() {
+			defer close(s.done)
+			s.Run(run)
+		}()
+	}
+	s.mu.Unlock()
+	for _, event := range early {
+		s.tell(event)
+	}
+	// What happened since the settings were put in force was told to nobody.
+	w.changed()
+	<-ctx.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers = slices.DeleteFunc(s.watchers, func(other *sourceWatcher) bool { return other == w })
+}
+
+// maxEarly bounds the events that wait for somebody to watch.
+const maxEarly = 16
+
+// tell passes an event on: to the log of the configuration that was started
+// last, and to all of them if there may be other zones now.
+func (s *sharedSource) tell(event routing.SourceEvent) {
+	s.mu.Lock()
+	watchers := slices.Clone(s.watchers)
+	if len(watchers) == 0 && len(s.early) < maxEarly {
+		s.early = append(s.early, event)
+	}
+	s.mu.Unlock()
+	if len(watchers) == 0 {
+		return
+	}
+	logSource(watchers[len(watchers)-1].log, &event)
+	switch event.Kind {
+	case routing.SourceLoaded, routing.SourceRestored, routing.SourceZone:
+		for _, w := range watchers {
+			w.changed()
+		}
+	case routing.SourceRefused, routing.SourceLost, routing.SourceBack, routing.SourceBadAnswer, routing.SourceSnapshotFailed:
+	}
+}
+
+func logSource(log *zap.Logger, e *routing.SourceEvent) {
+	fields := []zap.Field{zap.Int("stores", e.Stores), zap.Int("keys", e.Keys), zap.Int("zones", e.Zones)}
+	if e.Took > 0 {
+		fields = append(fields, zap.Duration("took", e.Took))
+	}
+	if e.Err != nil {
+		fields = append(fields, zap.Error(e.Err))
+	}
+	switch e.Kind {
+	case routing.SourceLoaded:
+		theMeters().noteDirectory(nil)
+		log.Info(logSourceLoaded, fields...)
+	case routing.SourceRefused:
+		theMeters().noteDirectory(e.Err)
+		log.Error(logSourceRefused, fields...)
+	case routing.SourceLost:
+		log.Error(logSourceLost, fields...)
+	case routing.SourceBack:
+		log.Info(logSourceBack, fields...)
+	case routing.SourceRestored:
+		log.Info(logSourceRestored, fields...)
+	case routing.SourceZone:
+		log.Info(logSourceZone, fields...)
+	case routing.SourceBadAnswer:
+		log.Error(logSourceBadAnswer, fields...)
+	case routing.SourceSnapshotFailed:
+		log.Warn(logSourceSnapshot, fields...)
+	}
+}
+
+// sourceDirectory is a source as a configuration sees it.
+type sourceDirectory struct {
+	*sharedSource
+	log *zap.Logger
+}
+
+// Watch implements [DirectoryWatcher].
+func (d sourceDirectory) Watch(ctx context.Context, changed func()) {
+	d.watch(ctx, &sourceWatcher{log: d.log, changed: changed})
+}
+
+// listedSource is one that can list its stores.
+type listedSource struct {
+	sourceDirectory
+	lister routing.Lister
+}
+
+// EachStore implements [routing.Lister].
+func (d listedSource) EachStore(zone string, yield func(store string) bool) {
+	d.lister.EachStore(zone, yield)
+}
+
+// Len implements [routing.Lister].
+func (d listedSource) Len() int { return d.lister.Len() }
+
+// asDirectory is a source as a directory, which can list its stores if the
+// source can.
+func (s *sharedSource) asDirectory(log *zap.Logger) Directory {
+	d := sourceDirectory{s, log}
+	if lister, ok := s.Source.(routing.Lister); ok {
+		return listedSource{d, lister}
+	}
+	return d
+}
+
+// sourceSnapshot is where a source keeps what it knows: a path, "off", or by
+// default a file in Caddy's data directory.
+func sourceSnapshot(setting, identity string) string {
+	switch setting {
+	case snapshotOff:
+		return ""
+	case "":
+		sum := sha256.Sum256([]byte(identity))
+		return filepath.Join(caddy.AppDataDir(), "firebreak", "stores-"+hex.EncodeToString(sum[:6])+".csv")
+	}
+	return setting
+}
+
+const snapshotOff = "off"
+
+// Interface guards.
+var (
+	_ DirectoryWatcher = sourceDirectory{}
+	_ routing.Asker    = sourceDirectory{}
+	_ routing.Lister   = listedSource{}
+)

@@ -1,0 +1,256 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/incidents"
+	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
+)
+
+// Incidents says what is kept of each episode, for postmortems.
+type Incidents struct {
+	// Keep nothing.
+	Off bool `json:"off,omitempty"`
+
+	// How many incidents are kept. Default: 200.
+	Keep int `json:"keep,omitempty"`
+
+	// Where: each sidecar has a folder of its name in it. Default: the folder
+	// firebreak/incidents in Caddy's data directory.
+	Dir string `json:"dir,omitempty"`
+}
+
+// mostIncidents is how many may be kept: their summaries are held in memory.
+const mostIncidents = 10000
+
+func (o *Incidents) check() error {
+	switch {
+	case o == nil:
+		return nil
+	case o.Keep < 0 || o.Keep > mostIncidents:
+		return fmt.Errorf("incidents: keep is %d: it must be at least 1 and at most %d", o.Keep, mostIncidents)
+	case o.Off && (o.Keep != 0 || o.Dir != ""):
+		return errors.New("incidents: off, and still keep or dir is set; leave one out")
+	}
+	return nil
+}
+
+// incidentLogs are the logs of the process, by where they keep their records.
+// The configurations that run hold a reference each, so that incidents that are
+// going on survive a reload.
+var incidentLogs = caddy.NewUsagePool()
+
+// incidentLog is a log and those who use it.
+type incidentLog struct {
+	*incidents.Log
+	key string              // in incidentLogs
+	app atomic.Pointer[App] // whose logger is told of a failing disk
+}
+
+// Destruct ends the log when no configuration refers to it any more.
+func (l *incidentLog) Destruct() error {
+	l.Close()
+	return nil
+}
+
+// incidentsKey is where this app's incidents are kept, "" if nowhere.
+func (a *App) incidentsKey() (key, dir, instance string) {
+	o := a.Incidents
+	if o == nil {
+		o = new(Incidents)
+	}
+	if o.Off {
+		return "", "", ""
+	}
+	if dir = o.Dir; dir == "" {
+		dir = filepath.Join(caddy.AppDataDir(), "firebreak", "incidents")
+	}
+	if absolute, err := filepath.Abs(dir); err == nil {
+		dir = absolute
+	}
+	if instance = a.Instance; instance == "" {
+		instance, _ = os.Hostname()
+	}
+	return dir + "\x00" + instance, dir, instance
+}
+
+// holdIncidents takes a reference to the log of incidents. It does not wait for
+// the disk.
+func (a *App) holdIncidents() {
+	key, dir, instance := a.incidentsKey()
+	if key == "" {
+		return
+	}
+	value, _, err := incidentLogs.LoadOrNew(key, func() (caddy.Destructor, error) {
+		l := &incidentLog{key: key}
+		l.app.Store(a)
+		l.Log = incidents.Open(incidents.Options{Dir: dir, Instance: instance, Problem: l.problem})
+		return l, nil
+	})
+	if err != nil {
+		return // the constructor has none
+	}
+	l := value.(*incidentLog)
+	l.app.Store(a)
+	keep := 0
+	if a.Incidents != nil {
+		keep = a.Incidents.Keep
+	}
+	l.SetKeep(keep)
+	a.live.mu.Lock()
+	a.live.incidents = l
+	a.live.mu.Unlock()
+}
+
+// releaseIncidents gives the reference back.
+func (a *App) releaseIncidents() {
+	a.live.mu.Lock()
+	held := a.live.incidents
+	a.live.incidents = nil
+	a.live.mu.Unlock()
+	if held != nil {
+		_, _ = incidentLogs.Delete(held.key)
+	}
+}
+
+// incidentLog is the log of incidents, or nil if none is kept.
+func (a *App) incidentLog() *incidents.Log {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	if a.live.incidents == nil {
+		return nil
+	}
+	return a.live.incidents.Log
+}
+
+// problem logs that the disk does not take records, or does so again.
+func (l *incidentLog) problem(err error) {
+	log := l.app.Load().log
+	if err == nil {
+		log.Info(logIncidentsKept)
+		return
+	}
+	log.Error(logIncidentsLost, zap.Error(err), zap.String(fieldNext,
+		"nothing else is affected; incidents stay in memory and are written when the disk takes them again; set dir in the option incidents to keep them elsewhere"))
+}
+
+// watchIncidents has the log look at this app's zones and switches, and begins
+// records of what is going on already.
+func (a *App) watchIncidents() *incidents.Log {
+	log := a.incidentLog()
+	theMeters().incidents.Store(log)
+	log.Attach(incidents.Source{Zone: a.Guard().Zone, Upkeep: refusedByMaintenance, Switches: a.switchesInForce})
+	if log != nil {
+		log.Adopt(a.Guard().Zones())
+	}
+	return log
+}
+
+func refusedByMaintenance(zone string) uint64 {
+	if n, ok := theMeters().inMaintenance.Load(zone); ok {
+		return n.(*atomic.Uint64).Load()
+	}
+	return 0
+}
+
+// switchesInForce lists the switches in force with the zones they are about,
+// if the state is not the one that the caller has seen.
+func (a *App) switchesInForce(seen any) (any, incidents.Switches) {
+	state := a.board.View().State
+	if seen == any(state) {
+		return state, nil
+	}
+	now := a.board.Now()
+	return state, func(yield func(*maintenance.Switch, string) bool) {
+		for _, sw := range state.Switches {
+			if sw.Phase(now) == maintenance.InForce && !yield(&sw, a.zoneOf(&sw)) {
+				return
+			}
+		}
+	}
+}
+
+// zoneOf is the zone a switch is about; none for everything's, or for a store's
+// that no zone is known to have.
+func (a *App) zoneOf(sw *maintenance.Switch) string {
+	switch sw.Scope {
+	case maintenance.Zone:
+		return sw.Name
+	case maintenance.Store:
+		if route, ok := a.directory.Lookup(sw.Name); ok && route.Store == sw.Name {
+			return route.Zone
+		}
+		return config.UnknownZone
+	case maintenance.All:
+	}
+	return ""
+}
+
+// keepIncident hands a transition to the log of incidents, whose bugs must not
+// end the worker.
+func (w *eventWorker) keepIncident(e *breaker.Event) {
+	defer w.survive("incidents")
+	w.incidents.Tell(e)
+}
+
+func (w *eventWorker) keepSwitch(e *maintenance.Event) {
+	defer w.survive("incidents")
+	w.incidents.TellSwitch(e)
+}
+
+// keepRecovery adds a step of a recovery to the incident of its zone.
+func (w *eventWorker) keepRecovery(e *recovery.Event, message string) {
+	defer w.survive("incidents")
+	text := message
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	w.incidents.Note(e.Zone, e.At, e.Kind, e.Store, text)
+}
+
+// survive logs a panic.
+func (w *eventWorker) survive(where string) {
+	if p := recover(); p != nil {
+		theMeters().panics.Inc()
+		w.log.Error(logInternalError, zap.String("where", where), zap.Any("panic", p), zap.Stack("stack"))
+	}
+}
+
+// parseIncidents reads the option "incidents off", or its block.
+func parseIncidents(d *caddyfile.Dispenser, b *appBlock) error {
+	b.app.Incidents = new(Incidents)
+	at := here(d)
+	switch args := d.RemainingArgs(); {
+	case len(args) == 1 && args[0] == "off":
+		b.app.Incidents.Off = true
+		return noBlock(d, "firebreak option 'incidents off'")
+	case len(args) > 0:
+		return at.Errf("firebreak option 'incidents' takes a block, or the word off; write for example: incidents { keep 500 }")
+	}
+	return incidentOptions.parse(d, b.app.Incidents)
+}
+
+var incidentOptions = options[Incidents]{block: "firebreak incidents", known: map[string]option[Incidents]{
+	"keep": {usage: "keep 500", min: 1, max: 1, set: func(o *Incidents, args []string) (err error) {
+		if o.Keep, err = parseCount(args[0], "keep 500", 1); err == nil && o.Keep > mostIncidents {
+			err = fmt.Errorf("%d are too many: at most %d are kept", o.Keep, mostIncidents)
+		}
+		return err
+	}},
+	"dir": {usage: "dir /var/lib/firebreak/incidents", min: 1, max: 1, set: func(o *Incidents, args []string) error {
+		o.Dir = args[0]
+		return nil
+	}},
+}}

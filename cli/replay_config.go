@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/replay"
+	"github.com/firebreak-proxy/firebreak/routing"
+)
+
+// replayConfig is what a replay takes from a configuration.
+type replayConfig struct {
+	app       config.App
+	keys      []routing.KeySpec // of all its handlers
+	directory json.RawMessage
+}
+
+// loadReplayConfig reads a configuration. Nothing of it is started but the
+// directory, and that only if it is needed.
+func loadReplayConfig(file, adapter string) (*replayConfig, error) {
+	if file == "" {
+		return nil, errors.New("name the configuration with --config, for example --config Caddyfile")
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if adapter == "" && !strings.HasSuffix(file, ".json") {
+		adapter = "caddyfile"
+	}
+	if adapter != "" {
+		a := caddyconfig.GetAdapter(adapter)
+		if a == nil {
+			return nil, fmt.Errorf("there is no configuration adapter %q", adapter)
+		}
+		if text, _, err = a.Adapt(text, map[string]any{"filename": file}); err != nil {
+			return nil, fmt.Errorf("adapting %s: %w", file, err)
+		}
+	}
+	return parseReplayConfig(file, text)
+}
+
+func parseReplayConfig(file string, text []byte) (*replayConfig, error) {
+	var parts struct {
+		Apps struct {
+			Firebreak json.RawMessage `json:"firebreak"`
+			HTTP      any             `json:"http"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(text, &parts); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	if parts.Apps.Firebreak == nil {
+		return nil, fmt.Errorf("%s has no firebreak in it", file)
+	}
+	c := new(replayConfig)
+	var app struct {
+		config.App
+		Directory json.RawMessage `json:"directory"`
+	}
+	if err := json.Unmarshal(parts.Apps.Firebreak, &app); err != nil {
+		return nil, fmt.Errorf("reading apps.firebreak of %s: %w", file, err)
+	}
+	c.app, c.directory = app.App, app.Directory
+	return c, c.findKeys(parts.Apps.HTTP)
+}
+
+// findKeys collects the keys of all firebreak handlers, wherever they are.
+func (c *replayConfig) findKeys(node any) error {
+	switch node := node.(type) {
+	case []any:
+		for _, child := range node {
+			if err := c.findKeys(child); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if node["handler"] == "firebreak" {
+			return c.addKeys(node["keys"])
+		}
+		for _, child := range node {
+			if err := c.findKeys(child); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *replayConfig) addKeys(keys any) error {
+	text, err := json.Marshal(keys)
+	if err != nil {
+		return err
+	}
+	var specs []routing.KeySpec
+	if err := json.Unmarshal(text, &specs); err != nil {
+		return fmt.Errorf("reading the keys of a handler: %w", err)
+	}
+	c.keys = append(c.keys, specs...)
+	return nil
+}
+
+// unknownStore is what all keys that name no store share.
+const unknownStore = "unknown"
+
+// resolver tells the stores of requests whose log line does not, and the zones
+// there are. The returned function ends the directory.
+func (c *replayConfig) resolver() (resolve replay.Resolve, zones []string, end func(), err error) {
+	if len(c.keys) == 0 || c.directory == nil {
+		return nil, nil, func() {}, nil
+	}
+	extractor, err := routing.NewExtractor(c.keys, routing.ExtractorOptions{Placeholder: func(r *http.Request, template string) string {
+		return caddyhttp.NewTestReplacer(r).ReplaceAll(template, "")
+	}})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	directory, end, err := c.openDirectory()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return func(r *http.Request) (replay.Store, error) {
+		key, err := extractor.Key(nil, r)
+		if route, ok := directory.Lookup(key); ok && err == nil {
+			return replay.Store{Zone: route.Zone, Name: route.Store}, nil
+		}
+		return replay.Store{Zone: config.UnknownZone, Name: unknownStore}, nil
+	}, directory.Zones(), end, nil
+}
+
+func (c *replayConfig) openDirectory() (routing.Directory, func(), error) {
+	var source struct {
+		Source string `json:"source"`
+	}
+	if err := json.Unmarshal(c.directory, &source); err != nil {
+		return nil, nil, fmt.Errorf("reading the directory's settings: %w", err)
+	}
+	var settings map[string]json.RawMessage
+	_ = json.Unmarshal(c.directory, &settings)
+	delete(settings, "source")
+	rest, err := json.Marshal(settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	module, err := ctx.LoadModuleByID("firebreak.directories."+source.Source, rest)
+	if err != nil {
+		cancel()
+		return nil, nil, fmt.Errorf("opening the directory (relative paths are seen from here): %w", err)
+	}
+	directory, ok := module.(routing.Directory)
+	if !ok {
+		cancel()
+		return nil, nil, fmt.Errorf("directory %s is none", source.Source)
+	}
+	return directory, cancel, nil
+}

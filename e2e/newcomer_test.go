@@ -1,0 +1,136 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	docpages "github.com/firebreak-proxy/firebreak/internal/pages"
+)
+
+const (
+	// keysPerMinute is how fast somebody types who is not used to it.
+	keysPerMinute = 150
+
+	typingLimit = 5 * time.Minute
+)
+
+// TestNewcomer is somebody who has a clean clone and docs/getting-started.md:
+// every command of its first part is typed and waited for, from make run to the
+// outage that is seen and healed.
+func TestNewcomer(t *testing.T) {
+	clone := cleanClone(t)
+	commands := part(t, clone, "docs/getting-started.md", "## An outage, seen", "## Your own API server")
+	s := newDocsStage(t, clone)
+	var typed, waits int
+	var waited time.Duration
+	for _, c := range commands {
+		typed += keys(c)
+		began := time.Now()
+		switch {
+		case strings.HasPrefix(c.Text, "git clone"), strings.HasPrefix(c.Text, "cd "):
+			continue // done; typed all the same
+		case c.Text == "make run":
+			s.play("make", "run")
+		default:
+			wrong := s.try(c)
+			for wrong != "" && readsOnly(c.Text) && time.Since(began) < 12*time.Second {
+				time.Sleep(200 * time.Millisecond)
+				wrong = s.try(c)
+			}
+			if wrong != "" {
+				t.Fatalf("%s:%d: %s\n%s", c.Page, c.Line, c.Text, wrong)
+			}
+		}
+		waits++
+		waited += time.Since(began)
+	}
+	typing(t, "getting started", len(commands), typed)
+	figure(t, "%.0f s of waiting, with Go's modules downloaded", waited.Seconds())
+	shortcut := part(t, clone, "README.md", "## See it", "## Use it")
+	typed = 0
+	for _, c := range shortcut {
+		typed += keys(c)
+	}
+	typing(t, "the README alone", len(shortcut), typed) // TestDocs runs these
+	if waits < 10 {
+		t.Errorf("only %d commands were run", waits)
+	}
+}
+
+// cleanClone copies what git knows of the working tree.
+func cleanClone(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "firebreak")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files := exec.Command("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	files.Dir = ".."
+	list, err := files.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := 0
+	for name := range strings.SplitSeq(strings.TrimRight(string(list), "\x00"), "\x00") {
+		info, err := os.Lstat(filepath.Join("..", name))
+		if err != nil || !info.Mode().IsRegular() {
+			continue // deleted, but not yet committed
+		}
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, text, info.Mode().Perm()); err != nil {
+			t.Fatal(err)
+		}
+		copied++
+	}
+	if copied < 100 {
+		t.Fatalf("the clone has %d files only", copied)
+	}
+	return dir
+}
+
+// keys is how many keys a command takes, the last of them enter.
+func keys(c docpages.Command) int {
+	line, _, _ := strings.Cut(c.Text, "   #")
+	return len(strings.TrimSpace(line)) + 1
+}
+
+// typing reports how long somebody types.
+func typing(t *testing.T, what string, commands, keys int) {
+	t.Helper()
+	length := time.Duration(float64(keys) / keysPerMinute * float64(time.Minute))
+	figure(t, "%s: %d commands, %d keys, %.1f minutes of typing at %d keys a minute", what, commands, keys, length.Minutes(), keysPerMinute)
+	if length > typingLimit {
+		t.Errorf("%s: a newcomer types for %s, more than %s", what, length, typingLimit)
+	}
+}
+
+// part is the commands between two headings of a page.
+func part(t *testing.T, clone, page, from, to string) (commands []docpages.Command) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(clone, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(text), "\n"+from)
+	inside, _, ends := strings.Cut(after, "\n"+to)
+	if !found || !ends {
+		t.Fatalf("%s has no headings %q and %q", page, from, to)
+	}
+	for _, b := range docpages.Parse(page, inside).Blocks {
+		commands = append(commands, b.Commands()...)
+	}
+	return commands
+}

@@ -1,0 +1,549 @@
+package incidents
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/maintenance"
+)
+
+// Keep is how many incidents are kept if nothing else is said.
+const Keep = 200
+
+const (
+	lookEvery = time.Second
+	calmLooks = 3                // so many looks that find nothing end an incident whose last event was lost
+	followsBy = 10 * time.Minute // an incident so soon after one that broke off follows it
+)
+
+// Source is where a log looks things up. All functions may be nil. They are
+// called without any lock that readers of the log need.
+type Source struct {
+	// Zone is what the guard says of a zone.
+	Zone func(name string) (breaker.ZoneStatus, bool)
+
+	// Upkeep is how many requests to the zone maintenance has refused.
+	Upkeep func(zone string) uint64
+
+	// Switches are the operators' switches in force, or nil if nothing has
+	// changed since it returned version.
+	Switches func(version any) (now any, inForce Switches)
+}
+
+// Log is the incidents of a process. It is safe for concurrent use, and a nil
+// log takes in everything and keeps nothing. Make it with Open, end it with
+// Close.
+type Log struct {
+	files files
+	base  time.Time // all times are reckoned from it: setting the clock moves nothing
+	stop  context.CancelFunc
+	work  sync.WaitGroup
+
+	looking sync.Mutex // held while something is taken in; guards source and version
+	source  Source
+	version any // of the switches that were taken in
+
+	mu      sync.Mutex // guards below; not held over calls to the source, or I/O
+	keep    int
+	ongoing map[string]*Incident // by zone
+	past    []*record            // oldest first
+	dirty   map[string]bool      // by id: to be written, or removed, soon
+	loaded  bool
+	problem error
+}
+
+// record is an incident that is over.
+type record struct {
+	summary Incident
+	full    *Incident // until it is on disk
+}
+
+// now is the time of day as the process began to know it.
+func (l *Log) now() time.Time { return l.base.Round(0).Add(time.Since(l.base)).UTC() }
+
+// Attach says where to look things up from now on.
+func (l *Log) Attach(s Source) {
+	if l == nil {
+		return
+	}
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	l.source, l.version = s, nil
+}
+
+// SetKeep says how many incidents to keep.
+func (l *Log) SetKeep(n int) {
+	if n <= 0 {
+		n = Keep
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keep = n
+}
+
+// Tell takes in a transition of the guard.
+func (l *Log) Tell(e *breaker.Event) {
+	if l == nil || e.Zone == "" {
+		return
+	}
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	status, known := l.see(e.Zone)
+	upkeep := l.upkeep(e.Zone)
+	told := *e
+	told.At, told.First = e.At.UTC(), e.First.UTC()
+	fresh := l.takeIn(&told, &status, known, upkeep)
+	if fresh {
+		l.version = nil
+		l.sample(l.now())
+	}
+}
+
+// takeIn books an event. It reports whether that began an incident.
+func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, upkeep uint64) (fresh bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := l.ongoing[e.Zone]
+	if i != nil && !e.At.After(i.Books.adopted) {
+		// The event was on its way when the record was begun in the middle.
+		if e.Kind != breaker.EventZoneTroubled && e.Kind != breaker.EventZoneHeld && e.Kind != breaker.EventStoreHeld {
+			return false
+		}
+		l.touch(i)
+		delete(l.ongoing, e.Zone)
+		i = nil
+	}
+	if i == nil {
+		if !begins(e) {
+			return false
+		}
+		i, fresh = l.begin(e, upkeep), true
+	}
+	i.tell(e)
+	i.apply(e)
+	i.Observe = e.Observe
+	i.count(e.Tally)
+	if known {
+		i.blame(status.Culprits)
+		i.WorstOccupied = max(i.WorstOccupied, status.Live+status.Hung)
+	}
+	i.refuse("maintenance", upkeep, i.Books.Upkeep)
+	i.noteRecovery(e.At)
+	if mayEnd(e.Kind) && known && calm(status) && !i.Books.kept() {
+		l.end(i, e.At)
+	}
+	l.touch(i)
+	return fresh
+}
+
+// mayEnd says that nothing may be left after an event of this kind. What the
+// guard says now may be later than the event.
+func mayEnd(kind string) bool {
+	switch kind {
+	case breaker.EventZoneCalm, breaker.EventZoneUnheld, breaker.EventStoreUnheld:
+		return true
+	}
+	return false
+}
+
+// begins says that an event begins an incident.
+func begins(e *breaker.Event) bool {
+	switch e.Kind {
+	case breaker.EventZoneTroubled, breaker.EventZoneOpened, breaker.EventStoreQuarantined:
+		return true
+	case breaker.EventZoneHeld, breaker.EventStoreHeld:
+		return e.To == breaker.Open
+	}
+	return false
+}
+
+// calm says that nothing is wrong with a zone, and nobody holds anything.
+func calm(s *breaker.ZoneStatus) bool {
+	return s.State == breaker.Calm && s.Hold == nil && s.HeldStores == 0 && s.QuarantinedCount == 0
+}
+
+// begin opens a record. Callers hold mu.
+func (l *Log) begin(e *breaker.Event, upkeep uint64) *Incident {
+	at := e.At
+	if !e.First.IsZero() && e.First.Before(at) {
+		at = e.First
+	}
+	i := l.newIncident(e.Zone, at, e.Evidence)
+	i.Books.Upkeep = upkeep
+	if e.Tally != nil {
+		i.Books.Base = *e.Tally
+		i.Books.Base.Worst = 0
+	}
+	if e.Kind == breaker.EventZoneTroubled && at.Before(e.At) {
+		i.note(at, whatFirst, "", "the first of the requests that go wrong is let in")
+	}
+	return i
+}
+
+func (l *Log) newIncident(zone string, at time.Time, evidence string) *Incident {
+	i := &Incident{
+		ID: l.newID(at, zone), Zone: zone, Ongoing: true, Began: at, AsOf: at, Evidence: shorten(evidence),
+		Refused: map[string]uint64{}, Culprits: []breaker.Culprit{}, Books: newBooks(),
+	}
+	for _, r := range slices.Backward(l.past) {
+		if s := &r.summary; s.Zone == zone {
+			if s.Interrupted != "" && at.Sub(s.Ended) < followsBy {
+				i.Follows = s.ID
+			}
+			break
+		}
+	}
+	l.ongoing[zone] = i
+	return i
+}
+
+// newID names an incident so that it sorts by time and is safe in a path.
+func (l *Log) newID(at time.Time, zone string) string {
+	stem := at.UTC().Format("20060102-150405") + "-" + safeName(zone)
+	id := stem
+	for n := 2; l.has(id); n++ {
+		id = fmt.Sprintf("%s~%d", stem, n)
+	}
+	return id
+}
+
+func (l *Log) has(id string) bool {
+	for _, i := range l.ongoing {
+		if i.ID == id {
+			return true
+		}
+	}
+	return slices.ContainsFunc(l.past, func(r *record) bool { return r.summary.ID == id })
+}
+
+// safeName is a name as it may stand in a path. Names that differ stay so.
+func safeName(name string) string {
+	safe := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return -1
+	}, name)
+	if safe == name && len(safe) <= 40 && name != "" {
+		return safe
+	}
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(name))
+	return fmt.Sprintf("%s~%08x", safe[:min(len(safe), 40)], sum.Sum32())
+}
+
+// apply books what an event changes.
+func (i *Incident) apply(e *breaker.Event) {
+	dark := func(cause string) {
+		if e.Observe {
+			return
+		}
+		if !i.Books.begin(cause, e.At) {
+			i.StoresLeftOut++
+		}
+	}
+	light := func(cause string) { i.Books.finish(cause, e.At) }
+	switch e.Kind {
+	case breaker.EventZoneOpened:
+		i.Openings++
+		if i.Opened.IsZero() {
+			i.Opened, i.Opening = e.At, shorten(e.Evidence)
+		}
+		dark(zoneOpen)
+	case breaker.EventZoneClosed, breaker.EventZoneCalm:
+		light(zoneOpen)
+	case breaker.EventZoneHeld:
+		if light(zoneHeld); e.To == breaker.Open {
+			dark(zoneHeld)
+		}
+	case breaker.EventZoneUnheld:
+		light(zoneHeld)
+	case breaker.EventStoreQuarantined:
+		dark(storeDark + e.Store)
+	case breaker.EventStoreReleased:
+		light(storeDark + e.Store)
+	case breaker.EventStoreHeld:
+		if light(storeHeld + e.Store); e.To == breaker.Open {
+			dark(storeHeld + e.Store)
+		}
+	case breaker.EventStoreUnheld:
+		light(storeHeld + e.Store)
+	}
+}
+
+// noteRecovery keeps when the last darkness ended.
+func (i *Incident) noteRecovery(at time.Time) {
+	b := i.Books
+	switch {
+	case b.darkNow():
+		i.Recovered = time.Time{}
+	case i.Recovered.IsZero() && (len(b.Zone) > 0 || len(b.Off) > 0 || len(b.Own) > 0):
+		i.Recovered = at
+	}
+}
+
+// TellSwitch takes in that operators' switches have changed.
+func (l *Log) TellSwitch(*maintenance.Event) {
+	if l == nil {
+		return
+	}
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	l.version = nil
+	l.look()
+}
+
+// Note adds a line to the zone's ongoing incident, if there is one. What is a
+// name like that of an event; store may be empty.
+func (l *Log) Note(zone string, at time.Time, what, store, text string) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := l.ongoing[zone]; i != nil {
+		i.note(at.UTC(), what, store, text)
+		l.touch(i)
+	}
+}
+
+// Adopt begins incidents for the zones that are in trouble already and have
+// none, as when incidents are turned on in the middle of one.
+func (l *Log) Adopt(zones []breaker.ZoneStatus) {
+	if l == nil {
+		return
+	}
+	l.looking.Lock()
+	defer l.looking.Unlock()
+	for n := range zones {
+		z := &zones[n]
+		if calm(z) {
+			continue
+		}
+		upkeep := l.upkeep(z.Zone)
+		l.mu.Lock()
+		if l.ongoing[z.Zone] == nil {
+			l.adopt(z, upkeep)
+		}
+		l.mu.Unlock()
+	}
+	l.version = nil
+	l.sample(l.now())
+}
+
+func (l *Log) adopt(z *breaker.ZoneStatus, upkeep uint64) {
+	now := l.now()
+	at, evidence := now, z.Evidence
+	if !z.EpisodeSince.IsZero() {
+		at = z.EpisodeSince.UTC()
+	}
+	i := l.newIncident(z.Zone, at, evidence)
+	i.Books.adopted = now
+	i.Observe, i.Books.Upkeep, i.Books.Base = z.Observe, upkeep, *tallyOf(z)
+	i.Books.Base.Worst = 0
+	i.note(now, whatFound, "", "the record begins here, in the middle: the zone is "+z.State.String())
+	if z.State == breaker.Open || z.State == breaker.HalfOpen {
+		cause := zoneOpen
+		if z.Hold != nil {
+			cause = zoneHeld
+		} else {
+			i.Openings, i.Opened, i.Opening = max(z.Turn, 1), z.OpenedAt.UTC(), shorten(evidence)
+		}
+		if !z.Observe {
+			i.Books.begin(cause, z.Since.UTC())
+		}
+	}
+	for _, store := range z.Quarantined {
+		if !z.Observe {
+			i.Books.begin(storeDark+store, now)
+		}
+	}
+	i.blame(z.Culprits)
+	l.touch(i)
+}
+
+// run looks at ongoing incidents until ctx ends.
+func (l *Log) run(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.looking.Lock()
+			l.look()
+			l.looking.Unlock()
+			l.files.wake()
+		}
+	}
+}
+
+// look brings the figures of ongoing incidents up to date. Callers hold
+// looking.
+func (l *Log) look() {
+	l.sample(l.now())
+	for _, zone := range l.ongoingZones() {
+		status, known := l.see(zone)
+		upkeep := l.upkeep(zone)
+		l.mu.Lock()
+		if i := l.ongoing[zone]; i != nil {
+			l.lookAt(i, &status, known, upkeep)
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (l *Log) lookAt(i *Incident, status *breaker.ZoneStatus, known bool, upkeep uint64) {
+	now := l.now()
+	if known {
+		i.count(tallyOf(status))
+		i.blame(status.Culprits)
+	}
+	i.refuse("maintenance", upkeep, i.Books.Upkeep)
+	if known {
+		i.reconcile(status, now)
+	}
+	i.noteRecovery(now)
+	i.AsOf = now
+	if known && !calm(status) || i.Books.kept() {
+		i.Books.calmFor = 0
+		return
+	}
+	if i.Books.calmFor++; i.Books.calmFor >= calmLooks {
+		l.end(i, now)
+		l.touch(i)
+	}
+}
+
+// reconcile ends the darkness of breakers that have been closed for a while,
+// in case the event that said so was lost.
+func (i *Incident) reconcile(status *breaker.ZoneStatus, now time.Time) {
+	b := i.Books
+	if status.State == breaker.Open || status.State == breaker.HalfOpen || status.QuarantinedCount > 0 {
+		b.closedFor = 0
+		return
+	}
+	if b.closedFor++; b.closedFor < calmLooks {
+		return
+	}
+	for cause := range b.Open {
+		if cause == zoneOpen || strings.HasPrefix(cause, storeDark) {
+			b.finish(cause, now)
+		}
+	}
+}
+
+// tallyOf is the counts of a zone's picture.
+func tallyOf(z *breaker.ZoneStatus) *breaker.Tally {
+	t := &breaker.Tally{Outcomes: maps.Clone(z.Outcomes), Refusals: maps.Clone(z.Refusals), Worst: z.Live + z.Hung}
+	for _, n := range z.WouldRefuse {
+		t.WouldRefuse += n
+	}
+	if !z.EpisodeSince.IsZero() {
+		t.Worst = z.WorstOccupied
+	}
+	return t
+}
+
+// end closes an incident. Callers hold mu.
+func (l *Log) end(i *Incident, at time.Time) {
+	for cause := range i.Books.Open {
+		i.Books.finish(cause, at)
+	}
+	i.noteRecovery(at)
+	i.account(at)
+	if !i.worthKeeping() {
+		delete(l.ongoing, i.Zone)
+		return
+	}
+	if n := len(i.Timeline); n > 0 && i.Timeline[n-1].What != breaker.EventZoneCalm {
+		i.note(at, whatOver, "", "nothing is left of it")
+	}
+	l.close(i, at)
+}
+
+// close moves an incident to those that are over.
+func (l *Log) close(i *Incident, at time.Time) {
+	i.Ongoing, i.Ended, i.Books = false, at, nil
+	delete(l.ongoing, i.Zone)
+	l.past = append(l.past, &record{summary: i.summary(), full: i})
+	l.dirty[i.ID] = true
+	l.trim()
+}
+
+// trim drops incidents that are too many. Callers hold mu.
+func (l *Log) trim() {
+	if !l.loaded {
+		return // what is on disk comes first
+	}
+	for len(l.past) > l.keep {
+		at := 0
+		if minor := l.firstMinor(); minor >= 0 {
+			at = minor
+		}
+		l.dirty[l.past[at].summary.ID] = true // its file goes
+		l.past = slices.Delete(l.past, at, at+1)
+	}
+	unsaved := 0
+	for _, r := range slices.Backward(l.past) {
+		if r.full == nil {
+			continue
+		}
+		if unsaved++; unsaved > maxUnsaved {
+			r.full.Timeline, r.full.Stores = nil, nil
+			r.full.Interrupted = "it could not be written to disk in time, and its lists were dropped"
+		}
+	}
+}
+
+// maxUnsaved is how many incidents are kept whole in memory while the disk
+// does not take them.
+const maxUnsaved = 20
+
+// firstMinor is the oldest incident in which no zone opened, if these are more
+// than half of all.
+func (l *Log) firstMinor() int {
+	first, n := -1, 0
+	for at, r := range l.past {
+		if r.summary.minor() {
+			if n++; first < 0 {
+				first = at
+			}
+		}
+	}
+	if 2*n > l.keep {
+		return first
+	}
+	return -1
+}
+
+// touch says that an incident is to be written soon.
+func (l *Log) touch(i *Incident) { l.dirty[i.ID] = true }
+
+func (l *Log) ongoingZones() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.ongoing))
+}
+
+func (l *Log) see(zone string) (breaker.ZoneStatus, bool) {
+	if l.source.Zone == nil {
+		return breaker.ZoneStatus{}, false
+	}
+	return l.source.Zone(zone)
+}
+
+func (l *Log) upkeep(zone string) uint64 {
+	if l.source.Upkeep == nil {
+		return 0
+	}
+	return l.source.Upkeep(zone)
+}

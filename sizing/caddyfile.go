@@ -1,0 +1,57 @@
+package sizing
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// Caddyfile is the plan's settings as a global option, with the directive that
+// uses it.
+func (p *Plan) Caddyfile() string {
+	var b strings.Builder
+	line := func(indent int, text, why string) {
+		text = strings.Repeat("\t", indent) + text
+		if why != "" {
+			text += " # " + why
+		}
+		b.WriteString(text + "\n")
+	}
+	line(0, "{", "")
+	line(1, "firebreak {", "")
+	line(2, fmt.Sprintf("workers %d", p.Workers), "")
+	line(2, "directory file stores.csv", "store,zone")
+	line(2, "zone * {", "")
+	line(3, "timeout "+short(p.Timeout), "until the first byte")
+	line(3, "slow_after "+short(p.SlowAfter), fmt.Sprintf("999 of 1,000 requests are done by %s", short(p.P999.Round(time.Millisecond))))
+	if p.Window > max(10*time.Second, windows*p.Timeout) {
+		line(3, "window "+short(p.Window), "")
+	}
+	line(3, fmt.Sprintf("max_inflight %d", p.MaxInflight), fmt.Sprintf("the busiest zone needs %d in 99 of 100 moments", p.ZoneNeed))
+	line(3, fmt.Sprintf("probe_slots %d", p.ProbeSlots), "")
+	line(3, "max_wait "+short(p.MaxWait), fmt.Sprintf("a burst of %d requests passes", p.Burst))
+	if p.HungHold > 0 {
+		line(3, "hung_hold "+short(p.HungHold), "only behind a transport that is not firebreak's")
+	}
+	if p.KillAfter > 5*time.Minute {
+		line(3, "abandon_after "+short(p.HungHold), "no worker runs longer")
+	}
+	line(2, "}", "")
+	line(1, "}", "")
+	line(0, "}", "")
+	return b.String()
+}
+
+// short is a duration without its empty parts: 1m0s is 1m.
+func short(d time.Duration) string {
+	text := config.Duration(d).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
