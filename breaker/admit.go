@@ -169,10 +169,15 @@ func (z *zone) decideTriage() verdict {
 	return verdict{reason: ReasonZoneOpen, after: busyRetry, since: z.since, detail: z.evidence}
 }
 
-// crowded says that slots which take no room from the innocent, since they are
-// explained, have made room for as many as the zone may occupy at all. A triage
-// in which some succeed and most hang would eat the pool otherwise.
-func (z *zone) crowded() bool { return z.explained > 0 && z.live+z.hung >= z.mostOccupied() }
+// crowded says that a triage has as many slots as it may have. Slots which take
+// no room from the innocent, since they are explained, have made room for as many
+// as the zone may occupy at all: a triage in which some succeed and most hang
+// would eat the pool otherwise. And in a small pool, or with many zones hung, the
+// probe slots alone are more than half of what is left.
+func (z *zone) crowded() bool {
+	taken := z.live + z.hung
+	return taken >= z.halfOfWhatIsLeft() || z.explained > 0 && taken >= z.mostOccupied()
+}
 
 // decideCapacity applies the limits of a zone that is closed.
 func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) verdict {
@@ -304,7 +309,9 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	}
 	z.countLane(s.lane, 1)
 	z.live++
-	z.totals.admitted++
+	if !r.check {
+		z.totals.admitted++
+	}
 	z.slots.push(s)
 	z.occupied.Add(1)
 	if !z.eventful.Load() {

@@ -109,6 +109,9 @@ func newKnocks() *knocks {
 
 // note counts a refused request.
 func (k *knocks) note(store string) {
+	if k == nil {
+		return
+	}
 	if n, ok := k.stores.Get(store); ok {
 		n.Add(1)
 		return

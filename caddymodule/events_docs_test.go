@@ -12,6 +12,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recovery"
 )
 
 var (
@@ -26,8 +27,9 @@ func TestEventsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	transitions, rest, ok := strings.Cut(string(page), "\n## Operators' switches\n")
-	switches, _, ok2 := strings.Cut(rest, "\n## ")
-	if !ok || !ok2 {
+	switches, rest, ok2 := strings.Cut(rest, "\n## Recoveries\n")
+	recoveries, _, ok3 := strings.Cut(rest, "\n## ")
+	if !ok || !ok2 || !ok3 {
 		t.Fatal("docs/events.md has other sections")
 	}
 	for _, section := range []struct {
@@ -37,6 +39,7 @@ func TestEventsAreDocumented(t *testing.T) {
 	}{
 		{"transitions", transitions, slices.Sorted(maps.Keys(stories)), eventData(&breaker.Event{}, story{})},
 		{"switches", switches, slices.Sorted(maps.Keys(switchStories)), switchData(&maintenance.Event{}, "", "")},
+		{"recoveries", recoveries, slices.Sorted(maps.Keys(recoveryStories)), recoveryData(&recovery.Event{}, "", "")},
 	} {
 		t.Run(section.name, func(t *testing.T) {
 			var events, fields []string

@@ -56,8 +56,14 @@ func (w *eventWorker) tellRecovery(e *recovery.Event) {
 		}
 		entry.Write(fields...)
 	}
-	w.emit(e.Kind, map[string]any{
+	w.emit(e.Kind, recoveryData(e, told.message, told.next))
+}
+
+// recoveryData is flat, so that handlers can use {event.data.recovery} and the
+// like.
+func recoveryData(e *recovery.Event, message, next string) map[string]any {
+	return map[string]any{
 		fieldRecovery: e.Recovery, fieldZone: e.Zone, fieldStore: e.Store, fieldDetail: e.Detail, fieldBy: e.By, fieldReason: e.Reason,
-		fieldCount: e.Count, fieldNext: told.next, "message": told.message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-	})
+		fieldCount: e.Count, fieldNext: next, "message": message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+	}
 }

@@ -96,21 +96,14 @@ func (a *App) holdIncidents() {
 	value, _, err := incidentLogs.LoadOrNew(key, func() (caddy.Destructor, error) {
 		l := &incidentLog{key: key}
 		l.app.Store(a)
-		l.Log = incidents.Open(incidents.Options{Dir: dir, Instance: instance, Problem: l.problem})
+		l.Log = incidents.Open(incidents.Options{Dir: dir, Instance: instance, Keep: a.keepIncidents(), Problem: l.problem})
 		return l, nil
 	})
 	if err != nil {
 		return // the constructor has none
 	}
-	l := value.(*incidentLog)
-	l.app.Store(a)
-	keep := 0
-	if a.Incidents != nil {
-		keep = a.Incidents.Keep
-	}
-	l.SetKeep(keep)
 	a.live.mu.Lock()
-	a.live.incidents = l
+	a.live.incidents = value.(*incidentLog)
 	a.live.mu.Unlock()
 }
 
@@ -146,15 +139,30 @@ func (l *incidentLog) problem(err error) {
 		"nothing else is affected; incidents stay in memory and are written when the disk takes them again; set dir in the option incidents to keep them elsewhere"))
 }
 
-// watchIncidents has the log look at this app's zones and switches, and begins
-// records of what is going on already.
+// keepIncidents is how many are kept, 0 if nothing is said.
+func (a *App) keepIncidents() int {
+	if a.Incidents == nil {
+		return 0
+	}
+	return a.Incidents.Keep
+}
+
+// watchIncidents has the log look at this app's zones and switches, now that
+// its worker reads the events, and begins records of what is going on already.
 func (a *App) watchIncidents() *incidents.Log {
-	log := a.incidentLog()
+	a.live.mu.Lock()
+	held := a.live.incidents
+	a.live.mu.Unlock()
+	if held == nil {
+		theMeters().incidents.Store(nil)
+		return nil
+	}
+	held.app.Store(a)
+	log := held.Log
+	log.SetKeep(a.keepIncidents())
 	theMeters().incidents.Store(log)
 	log.Attach(incidents.Source{Zone: a.Guard().Zone, Upkeep: refusedByMaintenance, Switches: a.switchesInForce})
-	if log != nil {
-		log.Adopt(a.Guard().Zones())
-	}
+	log.Adopt(a.Guard().Zones())
 	return log
 }
 

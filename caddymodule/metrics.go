@@ -141,11 +141,13 @@ func (m *meters) Collect(ch chan<- prometheus.Metric) {
 	collectCulprits(out, source.guard)
 	m.collectZones(out, source, counters.Zones)
 	collectBoard(out, source.board)
+	dropped := counters.EventsDropped + source.board.EventsDropped()
 	if source.jobs != nil {
 		collectRecoveries(out, source.jobs)
+		dropped += source.jobs.EventsDropped()
 	}
 	out.send(selfErrors, float64(counters.InternalErrors))
-	out.send(selfDropped, float64(counters.EventsDropped+source.board.EventsDropped()))
+	out.send(selfDropped, float64(dropped))
 	m.collectDirectory(out, source.directory)
 }
 

@@ -98,7 +98,7 @@ var (
 // Recoveries.
 var (
 	recoveryJobs    = newGauge("recoveries", "Recoveries that are not finished.", "state")
-	recoveryStores  = newGauge("recovery_stores", "Stores of unfinished recoveries, at most twenty zones; zone is empty for lists of stores.", "state", "zone")
+	recoveryStores  = newGauge("recovery_stores", "Stores of unfinished recoveries, at most five zones; zone is empty for lists of stores.", "state", "zone")
 	recoveredStores = newCounter("recovered_stores_total", "Stores that recoveries have released.")
 )
 

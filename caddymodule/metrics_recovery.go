@@ -2,8 +2,9 @@ package caddymodule
 
 import "github.com/firebreak-proxy/firebreak/recovery"
 
-// meteredRecoveries bounds the zones whose recoveries have series of their own.
-const meteredRecoveries = 20
+// meteredRecoveries bounds the zones whose recoveries have series of their own:
+// they are among the 200 that all zones share.
+const meteredRecoveries = 5
 
 // collectRecoveries sends the recoveries that are not finished.
 func collectRecoveries(out collection, jobs *recovery.Jobs) {

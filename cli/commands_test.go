@@ -237,6 +237,7 @@ func TestCompletion(t *testing.T) {
 		{"maintenance on zone", "z12"},
 		{"maintenance off zone z1", "z7"},
 		{"open zone", "z3"},
+		{"recover zone", "z7"},
 	}
 	for _, tt := range tests {
 		args := append([]string{"__complete"}, strings.Fields(tt.typed)...)

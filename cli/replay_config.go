@@ -25,8 +25,7 @@ type replayConfig struct {
 	directory json.RawMessage
 }
 
-// loadReplayConfig reads a configuration. Nothing of it is started but the
-// directory, and that only if it is needed.
+// loadReplayConfig reads a configuration. Nothing of it is started.
 func loadReplayConfig(file, adapter string) (*replayConfig, error) {
 	if file == "" {
 		return nil, errors.New("name the configuration with --config, for example --config Caddyfile")
@@ -159,9 +158,9 @@ func (c *replayConfig) openDirectory() (routing.Directory, func(), error) {
 		return nil, nil, fmt.Errorf("opening the directory (relative paths are seen from here): %w", err)
 	}
 	directory, ok := module.(routing.Directory)
-	if !ok {
+	if _, asks := module.(routing.Asker); asks || !ok {
 		cancel()
-		return nil, nil, fmt.Errorf("directory %s is none", source.Source)
+		return nil, nil, fmt.Errorf("directory %s asks a service or a database, which a replay does not; try a configuration with a directory file", source.Source)
 	}
 	return directory, cancel, nil
 }

@@ -184,6 +184,23 @@ func TestReplayErrors(t *testing.T) {
 	}
 }
 
+// TestReplayAsksNobody: a directory that is somewhere else is left alone, and
+// lines that name their store need none.
+func TestReplayAsksNobody(t *testing.T) {
+	dir := replayDir(t)
+	config := "{\n\tfirebreak {\n\t\tworkers 8\n\t\tdirectory http http://127.0.0.1:1/{key}\n\t}\n}\n:8080 {\n\tfirebreak {\n\t\tkey query key\n\t}\n}\n"
+	line := `{"ts":1768381200,"duration":0.1,"status":200,"firebreak_store":"a","firebreak_zone":"z1"}`
+	for name, text := range map[string]string{"Caddyfile": config, "own.log": line + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := runProgram(t, dir, "", "replay", "own.log")
+	if r.code != 0 || !strings.Contains(r.err, "Only lines that name their store and zone count: directory http asks") || !strings.Contains(r.out, "1 request of 1 store in 1 zone") {
+		t.Errorf("exit code %d, %s%s", r.code, r.out, r.err)
+	}
+}
+
 // TestReplayHelp: it has examples, and says what it cannot know; it takes no
 // address. Its settings complete.
 func TestReplayHelp(t *testing.T) {

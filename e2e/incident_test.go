@@ -30,7 +30,7 @@ func TestIncident(t *testing.T) {
 	p := startProxy(t, gunicornSite(pool, ""))
 	warm(t, p, "/search")
 	sick := world.databases[3]
-	const calm, freeze, heal = 2 * time.Second, 10 * time.Second, 13 * time.Second
+	const calm, freeze, heal = 2 * time.Second, 8 * time.Second, 5 * time.Second
 	start := time.Now()
 	tr := drive(t, everyday(p, "/search", calm+freeze+heal))
 	tr.sleepUntil(calm)

@@ -2,6 +2,7 @@ package incidents
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -107,6 +108,10 @@ func (b *books) finish(cause string, at time.Time) {
 	}
 }
 
+// sameMinutes is the difference below which two times are shown as the same: a
+// third of a second, such as of a quarantine that the zone's opening explained.
+const sameMinutes = 0.005
+
 // account works out who was in the dark for how long, as of a moment.
 func (i *Incident) account(now time.Time) {
 	b := i.Books
@@ -135,7 +140,7 @@ func (i *Incident) account(now time.Time) {
 			mine = union(zone, minus(off, let))
 		}
 		m := minutes(union(mine, b.Own[store], own[store]))
-		if m == i.DarkMinutes {
+		if math.Abs(m-i.DarkMinutes) < sameMinutes {
 			return // as every other store
 		}
 		if m > i.DarkMinutes {

@@ -150,7 +150,7 @@ func (w *world) settle(id string, parallel int) (wrong []string) {
 	time.Sleep(2 * time.Second) // the board may have had no backend so far
 	w.mu.Lock()
 	wrong = append(wrong, w.wrong...)
-	if w.worst > 2*parallel { // those of a killed process take a while to end
+	if w.worst > parallel {
 		wrong = append(wrong, fmt.Sprintf("%d checks at a time, want at most %d", w.worst, parallel))
 	}
 	w.mu.Unlock()

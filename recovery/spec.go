@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -150,12 +151,22 @@ func listZone(lister routing.Lister, zone string) (all []placed) {
 	return all
 }
 
+// placeLimit bounds how long a directory is asked where stores live; after it
+// only what it knows already counts.
+const placeLimit = 5 * time.Second
+
 // place finds out where stores live.
 func (w *World) place(names []string) (all []placed, err error) {
 	zones, seen := make(map[string]string), make(map[string]bool)
+	ctx, cancel := context.WithTimeout(context.Background(), placeLimit)
+	defer cancel()
+	lookup := w.Directory.Lookup
+	if asker, ok := w.Directory.(routing.Asker); ok {
+		lookup = func(name string) (routing.Route, bool) { return asker.Ask(ctx, name) }
+	}
 	var unknown []string
 	for _, name := range names {
-		route, ok := w.Directory.Lookup(name)
+		route, ok := lookup(name)
 		if !ok {
 			unknown = append(unknown, name)
 			continue

@@ -79,8 +79,7 @@ type world struct {
 	checks   map[string]int
 	order    []string // of first checks
 	released map[string]time.Time
-	inFlight int
-	worst    int
+	worst    int // checks of one process at a time
 	wrong    []string
 	step     func() // called at every step, for kills
 
@@ -98,6 +97,7 @@ type life struct {
 	dead   bool                 // guarded by w.mu, as all below
 	earned map[string]int       // checks passed in a row and far enough apart
 	last   map[string]time.Time // when the latest check ended
+	flying int                  // checks
 }
 
 func newWorld(t *testing.T, n int, check config.StoreCheck) *world {
@@ -207,8 +207,8 @@ func (l *life) Check(slot *breaker.Slot, p *config.StoreCheckPolicy, _, store st
 	w.stepped()
 	w.mu.Lock()
 	slot.Track()
-	w.inFlight++
-	w.worst = max(w.worst, w.inFlight)
+	l.flying++
+	w.worst = max(w.worst, l.flying)
 	if w.checks[store]++; w.checks[store] == 1 {
 		w.order = append(w.order, store)
 	}
@@ -225,7 +225,7 @@ func (l *life) Check(slot *breaker.Slot, p *config.StoreCheckPolicy, _, store st
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.inFlight--
+	l.flying--
 	l.last[store] = time.Now()
 	switch {
 	case hang:
