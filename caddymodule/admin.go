@@ -165,13 +165,14 @@ func activeApp() (*App, error) {
 func adminNotFound(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	secure(w.Header())
-	known := make([]string, 0, len(adminRoutes()))
+	var known, firsts []string // patterns, and the first parts of them
 	for _, route := range adminRoutes() {
 		known = append(known, route.pattern)
+		firsts = append(firsts, strings.Split(route.pattern, "/")[2])
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/firebreak/"), "/")
 	hint := "there is: " + strings.Join(known, ", ")
-	switch near := nearest(parts[0], []string{"culprits", "events", "explain", "fleet", "incidents", "maintenance", "recoveries", "status", "stores", "ui", "zones"}); {
+	switch near := nearest(parts[0], firsts); {
 	case parts[0] == "stores", parts[0] == "maintenance" && len(parts) > 2 && parts[1] == "stores":
 		hint = "write /firebreak/" + strings.Join(parts[:len(parts)-min(len(parts)-1, 2)], "/") + "/{store}, with a slash in the store's id as %2F; " + hint
 	case near != "" && near != parts[0]:

@@ -293,7 +293,7 @@ func (f *feed) plots(p *picture, order []string) error {
 	if step == f.step+1 && f.step > 0 && len(all) > 0 {
 		points := make(map[string][3]uint32)
 		for _, zone := range known {
-			if latest, _ := h.latest(zone); latest != (point{}) {
+			if latest := h.latest(zone); latest != (point{}) {
 				points[zone] = latest.parts()
 			}
 		}

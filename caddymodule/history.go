@@ -127,14 +127,14 @@ func (p *point) add(q point) {
 	p.Bad += q.Bad
 }
 
-// latest is the newest point of a zone, and the number of its step.
-func (h *history) latest(zone string) (p point, step int64) {
+// latest is the newest point of a zone.
+func (h *history) latest(zone string) (p point) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if z := h.zones[zone]; z != nil && h.steps > 0 {
 		p = z.points[(h.steps-1)%historyPoints]
 	}
-	return p, h.steps
+	return p
 }
 
 // everything is the sum over all zones, newest point last.

@@ -178,7 +178,7 @@ func (a *App) tile(z *breaker.ZoneStatus) tile {
 	if sw := a.board.Lookup(z.Zone, ""); sw != nil {
 		t.Switch = newTileSwitch(sw)
 	}
-	latest, _ := a.shared.history.latest(z.Zone)
+	latest := a.shared.history.latest(z.Zone)
 	t.Rate, t.OK = latest.shares()
 	t.rank = t.trouble()
 	return t

@@ -6,6 +6,7 @@ let timer = 0;
 
 /** announce says something soon, after what was said before. */
 export function announce(text) {
+	if (text === (waiting.at(-1) ?? said.textContent) && timer) return;
 	if (waiting.length > 4) waiting.shift(); // a storm: only the latest matter
 	waiting.push(text);
 	if (!timer) next();

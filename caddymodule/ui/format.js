@@ -94,6 +94,7 @@ const forms = {
 	since: (ms) => `since ${clock(ms)} · ${span(now() - ms)}`,
 	ago: (ms) => (now() - ms < 1000 ? 'now' : `${span(now() - ms)} ago`),
 	ahead: (ms) => (ms > now() ? `in ${span(ms - now())}` : 'now'),
+	again: (ms) => (ms > now() ? `, tried again in ${span(ms - now())}` : ''),
 	until: (ms) => (ms > now() ? `until ${clock(ms)} · ${span(ms - now())} left` : `until ${clock(ms)}`),
 };
 

@@ -44,7 +44,7 @@ export class Incidents extends Asking {
 		super('Incidents', 10000, 'Every episode, from the first evidence until the zone was calm again. The Markdown file is a draft of a postmortem.');
 		this.before = [];
 		this.after = '';
-		this.table = table('Incidents', ['Zone', 'Began', 'Took', 'Openings', 'Workers at worst', 'Refused', 'Culprits', 'Evidence', '', '']);
+		this.table = table('Incidents', ['Zone', 'Began', 'Took', 'Openings', 'Workers at worst', 'Refused', 'Culprits', 'Evidence', 'Report', 'Stores']);
 		this.newer = button('Newer', () => {
 			this.after = this.before.pop() ?? '';
 			this.load();
@@ -66,6 +66,7 @@ export class Incidents extends Asking {
 		this.last = incidents.at(-1)?.id;
 		this.newer.disabled = !this.before.length;
 		this.older.disabled = incidents.length < 50;
+		show(this.older.parentNode, this.before.length > 0 || incidents.length === 50);
 		show(this.table.node, incidents.length > 0);
 		reconcile(this.table.body, incidents, (i) => i.id, incidentRow);
 	}

@@ -116,6 +116,9 @@ export class Overview {
 		this.sub = el('p', { class: 'sub' }, this.since, this.words);
 		this.meter = new Meter();
 		this.figures = el('p', { class: 'figures' });
+		this.culprits = el('p', { class: 'culprits', hidden: true });
+		this.act = button('', () => maintenanceOn('zone', this.worst.zone, this.worst.rate), { class: 'danger' });
+		this.buttons = el('div', { class: 'buttons', hidden: true }, this.act);
 		this.chart = el('div', { class: 'chart large', role: 'img', 'aria-label': 'All requests of the last 10 minutes: ok, refused, bad' });
 		this.grid = el('div', { class: 'grid', id: 'zones' });
 		this.filter = el('input', { type: 'search', id: 'filter', value: this.match, placeholder: 'Part of a name', maxlength: '128', autocomplete: 'off', spellcheck: 'false' });
@@ -124,7 +127,7 @@ export class Overview {
 		this.next = button('Next', () => this.#page(perPage));
 		this.log = new Log();
 		this.node = el('div', {},
-			el('section', { class: 'hero', 'aria-labelledby': 'headline' }, el('div', { class: 'hero-text' }, this.headline, this.sub, this.meter.node, this.figures),
+			el('section', { class: 'hero', 'aria-labelledby': 'headline' }, el('div', { class: 'hero-text' }, this.headline, this.sub, this.culprits, this.meter.node, this.figures, this.buttons),
 				el('figure', {}, this.chart, legend())),
 			el('section', { 'aria-labelledby': 'zones-title' },
 				el('div', { class: 'section-head' }, el('h2', { id: 'zones-title', text: 'Zones by trouble' }),
@@ -247,6 +250,11 @@ export class Overview {
 		}
 		say(this.headline, text);
 		attribute(this.node.firstChild, 'data-look', look);
+		// The one zone in trouble has its button right here.
+		this.worst = worst && worst.state === look && look !== 'calm' && by[look] === 1 && !worst.switch ? worst : null;
+		show(this.buttons, Boolean(this.worst));
+		say(this.act, this.worst ? `Maintenance on: zone ${this.worst.zone}…` : '');
+		sayCulprits(this.culprits, this.worst ? { ...this.worst, state: '' } : {});
 		const also = ['open', 'half_open', 'troubled'].filter((s) => by[s] && s !== look).map((s) => `${by[s]} ${states[s].toLowerCase()}`);
 		const calm = by.calm && look !== 'calm' ? [`${by.calm} calm`] : [];
 		const kept = maintained && !everything ? [`${maintained} in maintenance`] : [];

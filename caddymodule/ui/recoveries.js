@@ -50,12 +50,12 @@ function failureOf() {
 	const reason = el('span');
 	const next = el('time');
 	return {
-		node: el('li', {}, store, ' ', reason, ' ', next),
+		node: el('li', {}, store, ' ', reason, next),
 		update(f) {
 			say(store.firstChild, f.store);
 			attribute(store, 'href', href('stores', f.store));
 			say(reason, `${f.reason}${f.attempts ? ` (${plural(f.attempts, 'attempt')})` : ''}`);
-			tick(next, f.next_at, 'ahead');
+			tick(next, f.next_at, 'again');
 		},
 	};
 }

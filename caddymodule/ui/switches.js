@@ -53,7 +53,7 @@ export class Switches extends Asking {
 			this.before.push(this.after);
 			this.#turn(this.following);
 		});
-		this.table = table('Switches', ['What', 'Mode', 'Reason', 'By', 'Since', 'Until', 'Message to clients', '']);
+		this.table = table('Switches', ['What', 'Mode', 'Reason', 'By', 'Since', 'Until', 'Message to clients', 'Action']);
 		this.changes = table('Changes', ['When', 'Who', 'What', 'Reason']);
 		this.past = el('section', { 'aria-labelledby': 'past-title', hidden: true }, el('h2', { id: 'past-title', text: 'Latest changes' }), this.changes.node);
 		this.body.append(this.table.node, el('div', { class: 'buttons' }, this.previous, this.next,

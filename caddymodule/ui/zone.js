@@ -52,7 +52,7 @@ export class Zone {
 		this.recover = button('Check and release…', () => recover(this.zone), { hidden: !has.recoveries });
 		this.chart = el('div', { class: 'chart large', role: 'img', 'aria-label': `Requests to zone ${subject} in the last 10 minutes` });
 		this.plot = new Plot(this.chart, `zone ${subject}`, { height: 150, axes: true });
-		this.culprits = table('Culprits', ['Store', 'State', 'Workers’ time lost', 'Hung', 'Failures', 'First seen', 'Last seen', 'Evidence', '']);
+		this.culprits = table('Culprits', ['Store', 'State', 'Workers’ time lost', 'Hung', 'Failures', 'First seen', 'Last seen', 'Evidence', 'Action']);
 		this.none = el('p', { class: 'muted', text: 'No store is named as a cause.' });
 		this.log = new Log(200);
 		this.stores = new Stores(subject);

@@ -1,0 +1,43 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// TestDashboardRecovery: a recovery that is started on a zone's page moves its
+// bar until all stores are back.
+func TestDashboardRecovery(t *testing.T) {
+	pool := gunicorn(t)
+	s := gunicornSite(pool, "")
+	s.browsers = true
+	s.app = fmt.Sprintf("check GET /internal/check?key={store} {\n\t\t\tto %s\n\t\t\ttimes 2\n\t\t\tevery 1s\n\t\t\tparallel 2\n\t\t}", pool.addr)
+	p := startProxy(t, s)
+	zone := zoneName(6)
+	p.mustChange(t, http.MethodPut, "maintenance/zones/"+zone, `{"reason": "damaged data"}`)
+	b := openDashboard(t, p)
+	b.visit(t, "#/zones/"+zone, "Zone "+zone)
+	const start = "[...document.querySelectorAll('main button')].find((x) => x.textContent === 'Check and release…')"
+	b.wait(t, "the button", start+" && !"+start+".hidden")
+	b.run(t, start+".click()")
+	b.wait(t, "the dialog", "document.activeElement.id === 'field-reason'")
+	b.run(t, `window.seen = new Set();
+		new MutationObserver(() => window.seen.add(document.querySelector('progress')?.value)).observe(document.body, { subtree: true, childList: true, attributes: true }); undefined`)
+	b.do(t, chromedp.SendKeys("#field-reason", "repaired"), chromedp.Click("#dialog button[type=submit]"))
+	b.wait(t, "the recovery's page", "document.title.includes('Recoveries')")
+	b.wait(t, "the recovery", "document.querySelector('progress')")
+	b.accessible(t, "recoveries")
+	b.shoot(t, "recovery-light")
+	b.wait(t, "all stores are back", "document.querySelector('progress').value === 100 && document.querySelector('.card').textContent.includes('Done')")
+	if steps := value[int](t, b, "window.seen.size"); steps < 3 {
+		t.Errorf("the bar had only %d places", steps)
+	}
+	if got := p.mustAsk(t, storeName(6, 50)); got.status != http.StatusOK {
+		t.Errorf("a request got %d %s", got.status, got.refusal)
+	}
+}
