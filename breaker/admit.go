@@ -169,10 +169,11 @@ func (z *zone) decideTriage() verdict {
 	return verdict{reason: ReasonZoneOpen, after: busyRetry, since: z.since, detail: z.evidence}
 }
 
-// crowded says that the zone has half of what is left, which in a small pool is
-// less than its slots, or that slots which take no room from the innocent, since
-// they are explained, have made room for twice its limit. A triage in which some
-// succeed and most hang would eat the pool otherwise.
+// crowded says that a triage has as many slots as it may have. Slots which take
+// no room from the innocent, since they are explained, have made room for as many
+// as the zone may occupy at all: a triage in which some succeed and most hang
+// would eat the pool otherwise. And in a small pool, or with many zones hung, the
+// probe slots alone are more than half of what is left.
 func (z *zone) crowded() bool {
 	taken := z.live + z.hung
 	return taken >= z.halfOfWhatIsLeft() || z.explained > 0 && taken >= z.mostOccupied()
