@@ -20,7 +20,9 @@ import (
 )
 
 // tile is the tile of a zone, in a script.
-func tile(zone string) string { return fmt.Sprintf("document.querySelector('.tile[data-zone=\"%s\"]')", zone) }
+func tile(zone string) string {
+	return fmt.Sprintf("document.querySelector('.tile[data-zone=\"%s\"]')", zone)
+}
 
 // TestDashboard is an outage as the person on call sees it.
 func TestDashboard(t *testing.T) {
