@@ -34,12 +34,12 @@ func FuzzAdminJSON(f *testing.F) {
 	} {
 		f.Add(seed.method, seed.target, []byte(seed.body), seed.match)
 	}
-	f.Setenv("XDG_DATA_HOME", f.TempDir())
-	f.Setenv("XDG_CONFIG_HOME", f.TempDir())
+	f.Setenv("XDG_DATA_HOME", caddymodule.TempHome(f))
+	f.Setenv("XDG_CONFIG_HOME", caddymodule.TempHome(f))
 	config := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "logging": {"logs": {"default": {"level": "FATAL"}}},
 		"storage": {"module": "file_system", "root": %q},
 		"apps": {"firebreak": {"workers": 32, "directory": {"source": "hash", "zones": ["z1", "z2"]}},
-			"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [{"handler": "firebreak", "keys": [{"from": "query", "name": "key"}, {"from": "json", "name": "key"}]}]}]}}}}}`, f.TempDir())
+			"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [{"handler": "firebreak", "keys": [{"from": "query", "name": "key"}, {"from": "json", "name": "key"}]}]}]}}}}}`, caddymodule.TempHome(f))
 	if err := caddy.Load([]byte(config), true); err != nil {
 		f.Fatal(err)
 	}

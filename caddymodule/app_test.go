@@ -31,9 +31,9 @@ type sidecar struct {
 // site the inside of a site.
 func startSidecar(t *testing.T, app, site string) *sidecar {
 	t.Helper()
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	s := &sidecar{admin: freeAddress(t), site: freeAddress(t), storage: t.TempDir()}
+	t.Setenv("XDG_CONFIG_HOME", caddymodule.TempHome(t))
+	t.Setenv("XDG_DATA_HOME", caddymodule.TempHome(t))
+	s := &sidecar{admin: freeAddress(t), site: freeAddress(t), storage: caddymodule.TempHome(t)}
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error("stopping Caddy:", err)

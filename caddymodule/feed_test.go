@@ -26,12 +26,12 @@ func thousandZones() []string {
 // manyZones starts Caddy with a thousand zones, without an admin endpoint.
 func manyZones(t testing.TB) *App {
 	t.Helper()
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("XDG_DATA_HOME", TempHome(t))
+	t.Setenv("XDG_CONFIG_HOME", TempHome(t))
 	zones, _ := json.Marshal(thousandZones())
 	text := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "logging": {"logs": {"default": {"level": "FATAL"}}},
 		"storage": {"module": "file_system", "root": %q},
-		"apps": {"firebreak": {"workers": 3200, "directory": {"source": "hash", "zones": %s}}}}`, t.TempDir(), zones)
+		"apps": {"firebreak": {"workers": 3200, "directory": {"source": "hash", "zones": %s}}}}`, TempHome(t), zones)
 	if err := caddy.Load([]byte(text), true); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/caddymodule"
 	"github.com/firebreak-proxy/firebreak/incidents"
 )
 
@@ -170,8 +171,8 @@ func TestIncidentsOff(t *testing.T) {
 // TestValidateWritesNoIncidents: a configuration that is only looked at leaves
 // no trace.
 func TestValidateWritesNoIncidents(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", caddymodule.TempHome(t))
+	t.Setenv("XDG_DATA_HOME", caddymodule.TempHome(t))
 	dir := filepath.Join(t.TempDir(), "incidents")
 	s := &sidecar{admin: freeAddress(t), site: freeAddress(t)}
 	text, err := adapt(s.caddyfile(smallApp+"\nincidents {\n\tdir "+dir+"\n}", smallSite))

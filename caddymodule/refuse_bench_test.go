@@ -10,14 +10,16 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/caddymodule"
 )
 
 // BenchmarkRefusalThroughput asks one Caddy in turn for refusals of a zone
 // that is open and for answers of Caddy's respond, and reports how many
 // refusals there are for an answer in the same time. Budget: 0.9.
 func BenchmarkRefusalThroughput(b *testing.B) {
-	b.Setenv("XDG_CONFIG_HOME", b.TempDir())
-	b.Setenv("XDG_DATA_HOME", b.TempDir())
+	b.Setenv("XDG_CONFIG_HOME", caddymodule.TempHome(b))
+	b.Setenv("XDG_DATA_HOME", caddymodule.TempHome(b))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/caddymodule"
 )
 
 // person is an operator with a certificate.
@@ -46,8 +48,8 @@ func newPerson(t *testing.T, name string) person {
 
 // TestRemoteAdmin lets people in from afar by path and method.
 func TestRemoteAdmin(t *testing.T) {
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("XDG_DATA_HOME", caddymodule.TempHome(t))
+	t.Setenv("XDG_CONFIG_HOME", caddymodule.TempHome(t))
 	watcher, operator, stranger := newPerson(t, "watcher"), newPerson(t, "operator"), newPerson(t, "stranger")
 	remote := freeAddress(t)
 	config := fmt.Sprintf(`{
@@ -71,7 +73,7 @@ func TestRemoteAdmin(t *testing.T) {
 		"pki": {"certificate_authorities": {"local": {"install_trust": false}}},
 		"firebreak": {"workers": 32, "directory": {"source": "hash", "zones": ["z1", "z2"]}}
 	}
-}`, freeAddress(t), remote, watcher.der, operator.der, t.TempDir())
+}`, freeAddress(t), remote, watcher.der, operator.der, caddymodule.TempHome(t))
 	t.Cleanup(func() { _ = caddy.Stop() })
 	if err := caddy.Load([]byte(config), true); err != nil {
 		t.Fatal(err)
