@@ -244,8 +244,12 @@ func (s *session) showRecovery(v *recovery.View) {
 	color := map[recovery.State]string{recovery.Running: yellow, recovery.Paused: red, recovery.Cancelled: red, recovery.Done: green}[v.State]
 	s.printf("recovery %s of %s: %s\n", clean(v.ID), clean(ofWhat(v)), s.paint(color, string(v.State)))
 	for _, line := range []struct{ name, text string }{
-		{"paused because", v.PausedWhy}, {"waiting", v.Waiting}, {"by", v.By}, {"reason", v.Reason},
-		{"began", s.since(v.Began)}, {"ended", s.since(v.Ended)},
+		{"paused because", v.PausedWhy},
+		{"waiting", v.Waiting},
+		{"by", v.By},
+		{"reason", v.Reason},
+		{"began", s.since(v.Began)},
+		{"ended", s.since(v.Ended)},
 	} {
 		if line.text != "" {
 			s.printf("  %-15s %s\n", line.name, clean(line.text))
