@@ -15,6 +15,9 @@
 // What a test found is printed in lines that start with FIGURE. A missing
 // program fails the tests with the line that installs it; nothing skips.
 //
+// The dashboard is seen with Chromium; pictures of it go to the directory that
+// FIREBREAK_SCREENSHOTS names (default: out, beside the tests).
+//
 // FIREBREAK_BIN names the binary to test (default: ../bin/firebreak).
 // FIREBREAK_LONG=1 makes the long freeze last ten minutes.
 package e2e
