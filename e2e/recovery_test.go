@@ -36,8 +36,8 @@ type ward struct {
 	log   string
 }
 
-// startWard starts all of it.
-func startWard(t *testing.T, check string) *ward {
+// startWard starts all of it. gunicorn ends a worker that is stuck for so long.
+func startWard(t *testing.T, check string, stuck time.Duration) *ward {
 	t.Helper()
 	w := &ward{zone: zoneName(recoveredZone), log: filepath.Join(t.TempDir(), "asked.log")}
 	db := world.databases[recoveredZone]
@@ -59,7 +59,7 @@ func startWard(t *testing.T, check string) *ward {
 	if err := os.WriteFile(table, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w.pool = gunicorn(t, "STORES="+table, fmt.Sprintf("WORKER_TIMEOUT=%d", int(stuckWorker.Seconds())), "CONNECT_EARLY=",
+	w.pool = gunicorn(t, "STORES="+table, fmt.Sprintf("WORKER_TIMEOUT=%d", int(stuck.Seconds())), "CONNECT_EARLY=",
 		"GUNICORN_CMD_ARGS=--access-logfile "+w.log+" --access-logformat '%(m)s %(U)s %(q)s %(s)s'")
 	s := gunicornSite(w.pool, "")
 	s.app = fmt.Sprintf("check GET /internal/check?key={store} {\n\t\t\tto %s\n\t\t\ttimeout %s\n\t\t\t%s\n\t\t}", w.pool.addr, checkTimeout, check)
@@ -147,7 +147,7 @@ func (w *ward) checkTime(t *testing.T) time.Duration {
 // middle; the twelve stay, with the reason.
 func TestRecovery(t *testing.T) {
 	const every, parallel, damaged = time.Second, 4, 12
-	w := startWard(t, fmt.Sprintf("every %s\n\t\t\tparallel %d\n\t\t\tretries 1", every, parallel))
+	w := startWard(t, fmt.Sprintf("every %s\n\t\t\tparallel %d\n\t\t\tretries 1", every, parallel), stuckWorker)
 	var sick []string
 	for i := range damaged {
 		sick = append(sick, recoveredStore(17+i*83))
@@ -296,7 +296,7 @@ func (w *ward) askOthers(t *testing.T) (stop func() int) {
 // TestRecoveryReleasedTooEarly: a store that was released goes bad. The job
 // pauses and names it.
 func TestRecoveryReleasedTooEarly(t *testing.T) {
-	w := startWard(t, "every 1s\n\t\t\tparallel 1\n\t\t\tbatch 100\n\t\t\twatch 20s")
+	w := startWard(t, "every 1s\n\t\t\tparallel 1\n\t\t\tbatch 100\n\t\t\twatch 20s", stuckWorker)
 	id := w.recover(t)
 	eventually(t, 30*time.Second, "the first batch is back", func() bool { return w.recovery(t, id).Released >= 100 })
 	var page struct{ Stores []struct{ Store string } }
