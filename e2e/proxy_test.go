@@ -144,8 +144,19 @@ func (p *proxy) start(t *testing.T) {
 func (p *proxy) listening(t *testing.T) {
 	t.Helper()
 	eventually(t, 20*time.Second, "the proxy at "+p.addr+" listens", func() bool {
-		return listens(p.addr) && listens(p.admin)
+		return listens(p.addr) && listens(p.admin) && (!p.guarded || p.active())
 	})
+}
+
+// active says that the configuration is in force: the listeners are there a
+// moment earlier.
+func (p *proxy) active() bool {
+	resp, err := adminClient.Get("http://" + p.admin + "/firebreak/status")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 func listens(addr string) bool {
