@@ -32,6 +32,10 @@ type Storage struct {
 	prefix  string
 	calls   chan struct{} // bounds the calls that a hung storage holds
 
+	// Held while the record of a sidecar is written or removed: a write that
+	// nobody waits for any more must not come after the removal.
+	publishing sync.Mutex
+
 	writing sync.Mutex // guards below
 	baseAt  uint64     // revision of the base when it was last looked at
 }

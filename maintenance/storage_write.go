@@ -191,6 +191,8 @@ func (s *Storage) instanceKey(id string) string {
 // clock.
 func (s *Storage) Publish(ctx context.Context, id string, record []byte, ttl time.Duration) (time.Time, error) {
 	return call(ctx, s, func(ctx context.Context) (time.Time, error) {
+		s.publishing.Lock()
+		defer s.publishing.Unlock()
 		key := s.instanceKey(id)
 		if err := s.store(ctx, key, storedInstance{id, ttl, time.Now(), record}); err != nil {
 			return time.Time{}, err
@@ -203,6 +205,8 @@ func (s *Storage) Publish(ctx context.Context, id string, record []byte, ttl tim
 // Withdraw implements Backend.
 func (s *Storage) Withdraw(ctx context.Context, id string) error {
 	_, err := call(ctx, s, func(ctx context.Context) (struct{}, error) {
+		s.publishing.Lock()
+		defer s.publishing.Unlock()
 		return struct{}{}, s.remove(ctx, s.instanceKey(id))
 	})
 	return err
