@@ -3,6 +3,8 @@
 package e2e_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,7 +32,6 @@ var notRun = []struct{ command, why string }{
 	{`^(firebreak|bin/firebreak|caddy) (run|start|stop|reload)\b`, "the stage has its own server; the other e2e tests start it so"},
 	{`^(\w+=\S+ )*(psql|createdb|gunicorn|php-fpm\S*|redis-cli|redis-server)\b`, "the other e2e tests run these programs"},
 	{`^(xdg-open|open http)`, "a browser"},
-	{`^(firebreak|bin/firebreak) replay\b|^cd bin/outages$`, "needs access logs: the tests of the command have them"},
 	{`\b20\d{6}-\d{6}-\w+`, "names an incident or a recovery of another day"},
 	{`^go run \./examples/outage (run|scenario)\b`, "the stage is what it starts; scenarios take minutes"},
 }
@@ -189,6 +190,7 @@ func (s *docsStage) furnish(outage string) {
 			s.t.Fatal(err)
 		}
 	}
+	s.layLogs()
 	for link, target := range map[string]string{
 		"bin/firebreak": world.firebreak, "tools/firebreak": world.firebreak, "tools/caddy": world.firebreak,
 		"Caddyfile": filepath.Join(root, "Caddyfile"), "examples": filepath.Join(root, "examples"), "docs": filepath.Join(root, "docs"),
@@ -196,6 +198,28 @@ func (s *docsStage) furnish(outage string) {
 		path := filepath.Join(s.dir, link)
 		_ = os.MkdirAll(filepath.Dir(path), 0o755)
 		if err := os.Symlink(target, path); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// layLogs lays out access logs of a quiet minute, and where make outages leaves
+// its own.
+func (s *docsStage) layLogs() {
+	if err := os.MkdirAll(filepath.Join(s.dir, "bin/outages"), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	var plain, packed bytes.Buffer
+	noon := time.Date(2026, 1, 14, 9, 30, 0, 0, time.UTC)
+	for n := range 600 {
+		fmt.Fprintf(&plain, `{"ts":%.3f,"request":{"method":"GET","host":"localhost","uri":"/search?key=s0%d01","headers":{}},"duration":0.02,"size":9,"status":200}`+"\n",
+			float64(noon.Add(time.Duration(n)*100*time.Millisecond).UnixMilli())/1000, n%2*6)
+	}
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write(plain.Bytes())
+	_ = w.Close()
+	for name, data := range map[string][]byte{"access.log": plain.Bytes(), "access.log.gz": packed.Bytes(), "2024-dark.log.gz": packed.Bytes()} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), data, 0o644); err != nil {
 			s.t.Fatal(err)
 		}
 	}
