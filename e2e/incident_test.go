@@ -69,7 +69,8 @@ func TestIncident(t *testing.T) {
 		}
 	}
 
-	// It survives a crash.
+	// It survives a crash, which may lose the last second.
+	time.Sleep(2 * time.Second)
 	killGroup(p.cmd)
 	p.start(t)
 	p.listening(t)
