@@ -16,16 +16,8 @@ import (
 func holdCommand(action string) *command {
 	c := &command{
 		use: action + " zone NAME | store ID", args: cobra.ExactArgs(2),
-		long: "This is for one sidecar, and ends with its process. For a decision that holds\neverywhere and stays, use maintenance.",
-		complete: func(s *session, args []string) []string {
-			switch {
-			case len(args) == 0:
-				return []string{"store", "zone"}
-			case len(args) == 1 && args[0] == "zone":
-				return s.zoneNames()
-			}
-			return nil
-		},
+		long:     "This is for one sidecar, and ends with its process. For a decision that holds\neverywhere and stays, use maintenance.",
+		complete: completeTarget,
 		flags: func(f *pflag.FlagSet) {
 			f.String("reason", "", "Why")
 			f.String("by", person(), "Who")
@@ -80,5 +72,17 @@ func runHold(s *session, action string) error {
 	}
 	s.printf("%s\n", clean(what))
 	s.showHold(v.Hold, kind+" "+name)
+	return nil
+}
+
+// completeTarget offers what may come next in "zone NAME" or "store ID". Stores
+// are too many to offer.
+func completeTarget(s *session, args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"store", "zone"}
+	case len(args) == 1 && args[0] == "zone":
+		return s.zoneNames()
+	}
 	return nil
 }

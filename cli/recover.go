@@ -26,16 +26,8 @@ With --watch the exit code is 4 if stores fail, or if it pauses or is cancelled.
 		"recover zone z7 --watch", "recover store s1 s2 s3", "recover --stores-file repaired.txt --batch 50 --batch-watch 30s",
 		"recover zone z7 --dry-run --watch", "recover list", "recover pause 20200702-125900-ab2c --reason 'looks bad'",
 	},
-	args: cobra.ArbitraryArgs,
-	complete: func(s *session, args []string) []string {
-		switch {
-		case len(args) == 0:
-			return []string{"store", "zone"}
-		case len(args) == 1 && args[0] == "zone":
-			return s.zoneNames()
-		}
-		return nil
-	},
+	args:     cobra.ArbitraryArgs,
+	complete: completeTarget,
 	flags: func(f *pflag.FlagSet) {
 		f.String("reason", "", "Why, for the audit log and other operators")
 		f.String("by", person(), "Who")
