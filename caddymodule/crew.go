@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -12,9 +13,9 @@ import (
 // request. Those who are held up by a hung worker are not waited for: a new
 // one takes their place.
 type crew struct {
-	jobs chan job      // unbuffered: only who waits for work gets it
-	idle chan struct{} // one value for each that waits, or is about to
-	quit chan struct{}
+	mu      sync.Mutex
+	idle    []chan job // each is one who waits; the last to come is the first to go, while its stack is warm
+	stopped bool
 }
 
 // job is one request on its way.
@@ -27,37 +28,53 @@ type job struct {
 // crewIdle is how many goroutines wait for work at most.
 const crewIdle = 256
 
-func newCrew() *crew {
-	return &crew{jobs: make(chan job), idle: make(chan struct{}, crewIdle), quit: make(chan struct{})}
-}
+func newCrew() *crew { return new(crew) }
 
 // do runs a job on a goroutine of its own.
 func (c *crew) do(j job) {
-	select {
-	case c.jobs <- j:
-	default:
+	c.mu.Lock()
+	n := len(c.idle) - 1
+	if n < 0 {
+		c.mu.Unlock()
 		go c.member(j)
+		return
 	}
+	jobs := c.idle[n]
+	c.idle = c.idle[:n]
+	c.mu.Unlock()
+	jobs <- j
 }
 
 // member runs a job, and then others.
 func (c *crew) member(j job) {
-	for {
+	jobs := make(chan job, 1)
+	for ok := true; ok; j, ok = <-jobs {
 		j.f.run(j.next, j.r)
 		j = job{} //nolint:wastedassign // one that waits holds on to no request
-		select {
-		case c.idle <- struct{}{}:
-		default:
-			return // enough others wait
-		}
-		select {
-		case j = <-c.jobs:
-			<-c.idle
-		case <-c.quit:
+		if !c.wait(jobs) {
 			return
 		}
 	}
 }
 
+// wait puts a member among those who wait, unless enough others do.
+func (c *crew) wait(jobs chan job) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped || len(c.idle) >= crewIdle {
+		return false
+	}
+	c.idle = append(c.idle, jobs)
+	return true
+}
+
 // stop ends those who wait, and the others when they are done.
-func (c *crew) stop() { close(c.quit) }
+func (c *crew) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	for _, jobs := range c.idle {
+		close(jobs)
+	}
+	c.idle = nil
+}

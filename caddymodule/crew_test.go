@@ -38,6 +38,8 @@ func TestCrew(t *testing.T) {
 		}
 		close(stuck)
 		wg.Wait()
+		h.crew.mu.Lock()
+		defer h.crew.mu.Unlock()
 		if n := len(h.crew.idle); n == 0 || n > crewIdle {
 			t.Errorf("%d wait for work, want 1 to %d", n, crewIdle)
 		}

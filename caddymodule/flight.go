@@ -36,18 +36,18 @@ import (
 // finds it), their ResponseWriter (flightWriter) and their request body
 // (flightBody).
 type flight struct {
-	context.Context // the client's
-
+	client    context.Context
 	h         *Handler
 	slot      *breaker.Slot
 	admission *admission
 	w         http.ResponseWriter // the client's; used under mu, or after the flight has landed or was cut
-	cancel    context.CancelCauseFunc
+	end       atomic.Pointer[ending]
 	wake      *wake
 	body      flightGate
 	began     time.Time
 	tunnel    bool         // the client asked for a tunnel (CONNECT)
 	left      atomic.Bool  // cut; for those who do not hold mu
+	stopped   atomic.Bool  // nothing of it is under way any more
 	heard     atomic.Int64 // when the last of the body came; nanoseconds since began
 
 	mu      sync.Mutex // guards below
@@ -63,6 +63,10 @@ type flight struct {
 	trips   []*trip // round trips whose worker is still busy
 	outcome breaker.Outcome
 	private privateValues
+
+	// Room for what most flights need, to save allocations.
+	firstTrip trip
+	tripSpace [1]*trip
 
 	// What next returned; read after landed.
 	err      error
@@ -95,17 +99,14 @@ var wakes = sync.Pool{New: func() any {
 // fly runs the next handlers for an admitted request.
 func (h *Handler) fly(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, a *admission) error {
 	f := &flight{
-		Context: r.Context(), h: h, slot: a.slot, admission: a, w: w,
+		client: r.Context(), h: h, slot: a.slot, admission: a, w: w,
 		began: time.Now(), tunnel: r.Method == http.MethodConnect, wake: wakes.Get().(*wake),
 	}
 	f.header = f.wake.header
 	shareHeader(f.header, w.Header())
-	ctx, cancel := context.WithCancelCause(f)
-	defer cancel(nil)
-	f.cancel = cancel
 	timeout := a.slot.Timeout()
 	h.setDeadlineHeader(r.Header, timeout)
-	own := r.WithContext(ctx)
+	own := r.WithContext(f)
 	if r.Body != nil && r.Body != http.NoBody {
 		f.body.src = r.Body
 		own.Body = (*flightBody)(f)
@@ -145,7 +146,7 @@ func (f *flight) land() {
 
 // wait is the handler's goroutine until the request is over for the client.
 func (f *flight) wait(r *http.Request) error {
-	gone := f.Context.Done()
+	gone := f.client.Done()
 	for {
 		select {
 		case <-f.wake.done:
@@ -205,11 +206,15 @@ func (f *flight) overdue() leaving {
 }
 
 // holdsOn says that there is nothing to be done about a client that left: next
-// is about to return, or owns the connection.
+// is about to return, or owns the connection, and is only told.
 func (f *flight) holdsOn() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.landed || f.status == http.StatusSwitchingProtocols
+	if f.status == http.StatusSwitchingProtocols {
+		f.stop(errClientLeft)
+		return true
+	}
+	return f.landed
 }
 
 // leave cuts the flight and answers the client, if it can be answered.
@@ -253,14 +258,12 @@ func (f *flight) cutOff(why leaving) bool {
 	f.cut = true
 	f.left.Store(true)
 	f.report(why)
-	cause := errDeadline
-	if why == clientLeft {
-		cause = errClientLeft
-	}
 	for _, t := range f.trips {
 		t.detach(why)
 	}
-	f.cancel(cause)
+	if len(f.trips) == 0 && why == clientLeft {
+		f.stop(errClientLeft)
+	}
 	f.settleEnd()
 	return true
 }
@@ -290,10 +293,16 @@ func (f *flight) report(why leaving) {
 	}
 }
 
-// settleEnd ends the slot if nothing can occupy its worker any more. Callers
-// hold mu.
+// settleEnd ends the slot if nothing can occupy its worker any more, and what
+// next still does when nobody waits for it. Callers hold mu.
 func (f *flight) settleEnd() {
-	if f.ended || len(f.trips) > 0 {
+	if len(f.trips) > 0 {
+		return
+	}
+	if f.over() {
+		f.stopAll()
+	}
+	if f.ended {
 		return
 	}
 	over := f.landed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -25,10 +26,95 @@ type privateValues struct {
 	fields *caddyhttp.ExtraLogFields
 }
 
-// Value finds the flight itself. Once it is cut, the variables and log fields
+// A flight's context does not end with the client's: a round trip that began
+// goes on after the cut, until its worker is known to be free. It ends at the
+// cut if no round trip is under way, else after the last of them, and when the
+// flight has landed.
+
+// ending is the part of a flight's context that tells of its end. It is made
+// when it is first asked for.
+type ending struct {
+	context.Context
+	cancel context.CancelCauseFunc
+}
+
+func (f *flight) ending() *ending {
+	if e := f.end.Load(); e != nil {
+		return e
+	}
+	e := new(ending)
+	e.Context, e.cancel = context.WithCancelCause(flightValues{f})
+	if !f.end.CompareAndSwap(nil, e) {
+		return f.end.Load()
+	}
+	if f.stopped.Load() {
+		e.cancel(nil)
+	}
+	return e
+}
+
+// stop ends the flight's context, once.
+func (f *flight) stop(cause error) { f.ending().cancel(cause) }
+
+// stopAll ends the flight's context when nothing is under way any more.
+// Callers hold mu.
+func (f *flight) stopAll() {
+	f.stopped.Store(true)
+	switch {
+	case f.cut:
+		f.stop(errDeadline)
+	case f.end.Load() != nil:
+		f.stop(nil)
+	}
+}
+
+// cause is why the flight's context ended; nil if it has not.
+func (f *flight) cause() error {
+	if e := f.end.Load(); e != nil {
+		return context.Cause(e)
+	}
+	return nil
+}
+
+// Deadline is the client's.
+func (f *flight) Deadline() (time.Time, bool) { return f.client.Deadline() }
+
+// Done is closed by stop.
+func (f *flight) Done() <-chan struct{} { return f.ending().Done() }
+
+// Err is not nil after stop.
+func (f *flight) Err() error {
+	if e := f.end.Load(); e != nil {
+		return e.Err()
+	}
+	return nil
+}
+
+// Value is that of the ending, if there is one, so that package context finds
+// what it can hang on to. Caddy's values are asked for often, and the ending has
+// none.
+func (f *flight) Value(key any) any {
+	if _, ok := key.(caddy.CtxKey); ok {
+		return f.value(key)
+	}
+	if e := f.end.Load(); e != nil {
+		return e.Value(key)
+	}
+	return f.value(key)
+}
+
+// flightValues are a flight's values as a context that never ends.
+type flightValues struct{ f *flight }
+
+func (flightValues) Deadline() (t time.Time, ok bool) { return t, false }
+func (flightValues) Done() <-chan struct{}            { return nil }
+func (flightValues) Err() error                       { return nil }
+func (v flightValues) Value(key any) any              { return v.f.value(key) }
+
+// value finds the flight itself. Once it is cut, the variables and log fields
 // it gives are its own: the handlers before this one go on using the real
 // ones, and neither is made for two goroutines.
-func (f *flight) Value(key any) any {
+func (f *flight) value(key any) any {
 	switch key := key.(type) {
 	case flightKey:
 		return f
@@ -37,8 +123,20 @@ func (f *flight) Value(key any) any {
 			return f.privateValue(key)
 		}
 	}
-	return f.Context.Value(key)
+	return f.client.Value(key)
 }
+
+// tripContext is the context of a round trip when a handler between firebreak
+// and the transport has made one that ends on its own account: its values, and
+// the flight's end. The worker would be busy after such an end, too.
+type tripContext struct {
+	context.Context
+	f *flight
+}
+
+func (c tripContext) Deadline() (time.Time, bool) { return c.f.Deadline() }
+func (c tripContext) Done() <-chan struct{}       { return c.f.Done() }
+func (c tripContext) Err() error                  { return c.f.Err() }
 
 func (f *flight) privateValue(key caddy.CtxKey) any {
 	f.mu.Lock()
@@ -55,7 +153,7 @@ func (f *flight) privateValue(key caddy.CtxKey) any {
 		}
 		return f.private.fields
 	default:
-		return f.Context.Value(key)
+		return f.client.Value(key)
 	}
 }
 
@@ -64,7 +162,7 @@ func (f *flight) privateValue(key caddy.CtxKey) any {
 // them. They decide nothing any more: what is cut is not sent to anybody.
 func (f *flight) ownVars() map[string]any {
 	ip := ""
-	if r, ok := f.Context.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+	if r, ok := f.client.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		ip, _, _ = net.SplitHostPort(r.RemoteAddr)
 	}
 	return map[string]any{

@@ -37,7 +37,7 @@ func (f *flight) finish() error {
 // mu.
 func (f *flight) conclude() {
 	switch {
-	case f.status == 0 && f.Context.Err() != nil:
+	case f.status == 0 && f.client.Err() != nil:
 		f.slot.Leave()
 		f.outcome = breaker.Gone
 	case f.status == 0 && f.panicked != nil:
@@ -77,7 +77,7 @@ func (f *flight) hearLate() {
 // begin is the moment a response begins: the deadline is met. Callers hold mu.
 func (f *flight) begin(status int) {
 	f.status = status
-	if status == statusClientGone && f.Context.Err() != nil {
+	if status == statusClientGone && f.client.Err() != nil {
 		f.slot.Leave()
 		f.outcome = breaker.Gone
 		return

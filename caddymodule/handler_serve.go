@@ -161,13 +161,31 @@ func (h *Handler) findKey(w http.ResponseWriter, r *http.Request) (string, error
 // publish makes store and zone known to the other handlers and to the log.
 func (h *Handler) publish(ctx context.Context, a *admission) {
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set(placeholderStore, (*storeText)(a))
-		repl.Set(placeholderZone, (*zoneText)(a))
+		if flightOf(ctx) == nil {
+			repl.Map(a.placeholder)
+		} else { // of two handlers the inner one holds, and what is set comes before what is mapped
+			repl.Set(placeholderStore, (*storeText)(a))
+			repl.Set(placeholderZone, (*zoneText)(a))
+		}
+	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); !ok || server.Logs == nil {
+		return // there is no access log
 	}
 	if fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		// Inline, so that nothing is encoded for a request that is not logged.
 		fields.Add(zap.Inline(a))
 	}
+}
+
+// placeholder is the value of a placeholder, if it is one of the admission's.
+func (a *admission) placeholder(name string) (any, bool) {
+	switch name {
+	case placeholderStore:
+		return (*storeText)(a), true
+	case placeholderZone:
+		return (*zoneText)(a), true
+	}
+	return nil, false
 }
 
 // storeText and zoneText are an admission seen as a placeholder's value, which

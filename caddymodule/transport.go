@@ -38,9 +38,8 @@ type Transport struct {
 	// http.reverse_proxy.transport. Default: http.
 	ViaRaw json.RawMessage `json:"via,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
-	via   http.RoundTripper
-	name  string // of via, as long as the Caddyfile is read
-	blind bool   // via does not watch a request's context
+	via  http.RoundTripper
+	name string // of via, as long as the Caddyfile is read
 }
 
 // CaddyModule returns the Caddy module information.
@@ -64,7 +63,6 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	case *Transport:
 		return errors.New("transport firebreak cannot go via itself: name http or fastcgi")
 	case *fastcgi.Transport:
-		t.blind = true
 		if via.ReadTimeout == 0 {
 			via.ReadTimeout = caddy.Duration(fastcgiPatience)
 		}
@@ -84,7 +82,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if f == nil {
 		return t.via.RoundTrip(r)
 	}
-	trip, own := f.depart(r, t.blind)
+	trip, own := f.depart(r)
 	if trip == nil {
 		return nil, errDeadline
 	}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/firebreak-proxy/firebreak/breaker"
 )
 
@@ -58,6 +60,28 @@ func TestLateAnswerEndsSlot(t *testing.T) {
 	wantHung(t, res, body)
 	s.wantSlots(t, "z1", 0, 1)
 	time.Sleep(500 * time.Millisecond)
+	s.wantSlots(t, "z1", 0, 1)
+	stuck.release()
+	s.wantSlots(t, "z1", 0, 0)
+}
+
+// TestOtherHandlersTimeoutFreesNoWorker: a handler between firebreak and the
+// transport gives up early; the worker is busy nonetheless.
+func TestOtherHandlersTimeoutFreesNoWorker(t *testing.T) {
+	setWrap(t, func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+		ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
+		defer cancel()
+		return next.ServeHTTP(w, r.WithContext(ctx))
+	})
+	stuck := newGate(t)
+	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stuck.wait() }))
+	defer upstream.Close()
+	defer stuck.release()
+	s := startGuarded(t, "hung_hold 1m", "", fmt.Sprintf("test_next\nreverse_proxy %s {\n%s\n}", upstream.Listener.Addr(), viaFirebreak))
+	res, body := s.get(t, "/?key=a")
+	wantHung(t, res, body)
+	s.wantSlots(t, "z1", 0, 1)
+	time.Sleep(300 * time.Millisecond)
 	s.wantSlots(t, "z1", 0, 1)
 	stuck.release()
 	s.wantSlots(t, "z1", 0, 0)

@@ -28,17 +28,14 @@ var (
 	errAbandoned = fmt.Errorf("firebreak: the worker was given up: %w", context.Canceled)
 )
 
-// trip is one round trip of a flight: one worker at work. It runs on a context
-// that neither the client nor the deadline cancels, and lasts until the worker
-// is known to be free: the response was read to its end, or the connection is
-// closed.
+// trip is one round trip of a flight: one worker at work. It runs on the
+// flight's context, which neither the client nor the deadline cancels, and
+// lasts until the worker is known to be free: the response was read to its end,
+// or the connection is closed.
 type trip struct {
 	f      *flight
-	cancel context.CancelCauseFunc
-	ctx    context.Context
-	blind  bool // the inner transport does not watch its context
-	upload io.ReadCloser
-	sent   atomic.Bool // the request, to its end
+	upload io.ReadCloser // nil: there is no body
+	sent   atomic.Bool   // the upload, to its end
 
 	ended   bool        // guarded by f.mu
 	abandon *time.Timer // guarded by f.mu
@@ -49,7 +46,7 @@ type trip struct {
 }
 
 // depart begins a round trip, or returns nil if its client is gone already.
-func (f *flight) depart(r *http.Request, blind bool) (*trip, *http.Request) {
+func (f *flight) depart(r *http.Request) (*trip, *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.tracked {
@@ -59,17 +56,24 @@ func (f *flight) depart(r *http.Request, blind bool) (*trip, *http.Request) {
 	if f.cut {
 		return nil, nil
 	}
-	t := &trip{f: f, blind: blind}
-	t.ctx, t.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
-	own := r.WithContext(t.ctx)
-	if r.Body == nil || r.Body == http.NoBody {
-		t.sent.Store(true)
-	} else {
+	t := &f.firstTrip
+	if t.f != nil {
+		t = new(trip)
+	}
+	t.f = f
+	if r.Context().Done() != f.Done() {
+		r = r.WithContext(tripContext{r.Context(), f})
+	}
+	if r.Body != nil && r.Body != http.NoBody {
 		t.upload = r.Body
-		own.Body = (*tripUpload)(t)
+		r = r.WithContext(r.Context()) // a copy: the request is the caller's
+		r.Body = (*tripUpload)(t)
+	}
+	if f.trips == nil {
+		f.trips = f.tripSpace[:0]
 	}
 	f.trips = append(f.trips, t)
-	return t, own
+	return t, r
 }
 
 // arrive takes what the round trip gave. It returns what the caller gets.
@@ -104,18 +108,21 @@ func (t *trip) arrive(res *http.Response, err error) (*http.Response, error) {
 
 // failure is the outcome of a round trip that gave no response.
 func (t *trip) failure(err error) breaker.Outcome {
-	switch cause := context.Cause(t.ctx); {
+	switch cause := t.f.cause(); {
 	case errors.Is(cause, errAbandoned):
 		return breaker.Abandoned
 	case cause != nil:
 		return breaker.Gone
 	case isDialError(err):
 		return breaker.NoUpstream
-	case t.f.left.Load() && !t.sent.Load():
+	case t.f.left.Load() && t.sending():
 		return breaker.Gone // the rest of the request was withheld
 	}
 	return breaker.Broken
 }
+
+// sending says that the request was not sent to its end yet.
+func (t *trip) sending() bool { return t.upload != nil && !t.sent.Load() }
 
 // end is the moment the worker is free. A second one changes nothing.
 func (t *trip) end(o breaker.Outcome) {
@@ -145,7 +152,7 @@ func (t *trip) endLocked(o breaker.Outcome) {
 func (t *trip) detach(why leaving) {
 	policy := t.f.slot.Policy()
 	switch {
-	case !t.sent.Load():
+	case t.sending():
 		// Its worker cannot even begin; it sees the broken request.
 		t.interrupt(errCutShort)
 	case t.f.stream && why == clientLeft:
@@ -163,26 +170,24 @@ func (t *trip) giveUp() {
 	t.end(breaker.Abandoned)
 }
 
-// interrupt closes the connection to the worker, as far as possible: a blind
+// interrupt closes the connection to the worker, as far as possible: a fastcgi
 // transport gives no hold before there is a response.
-func (t *trip) interrupt(cause error) { t.cancel(cause) }
+func (t *trip) interrupt(cause error) { t.f.stop(cause) }
 
 // drain reads what is left of a response nobody waits for, and ends the trip.
 func (t *trip) drain(body io.ReadCloser) {
+	var late atomic.Bool
 	limit := time.AfterFunc(drainTime, func() {
-		t.cancel(errDeadline)
-		if t.blind {
-			body.Close()
-		}
+		late.Store(true)
+		body.Close()
 	})
 	defer limit.Stop()
 	_, err := io.CopyN(io.Discard, body, drainBytes)
-	if err != nil && !errors.Is(err, io.EOF) && context.Cause(t.ctx) == nil {
+	if err != nil && !errors.Is(err, io.EOF) && !late.Load() && t.f.cause() == nil {
 		t.late = breaker.Broken
 	}
 	body.Close()
 	t.end(t.late)
-	t.cancel(nil)
 }
 
 // tripUpload is a trip seen as the request body it sends.
@@ -207,12 +212,12 @@ type tripBody trip
 func (b *tripBody) Read(p []byte) (int, error) {
 	t := (*trip)(b)
 	n, err := t.body.Read(p)
-	t.f.hear()
 	switch {
 	case err == nil:
+		t.f.hear()
 	case err == io.EOF:
 		t.end(t.late)
-	case context.Cause(t.ctx) != nil:
+	case t.f.cause() != nil:
 		t.end(t.failure(err))
 	default:
 		t.end(breaker.Broken)
@@ -232,9 +237,7 @@ func (b *tripBody) Close() error {
 		switch {
 		case ended:
 			err = t.body.Close()
-			t.cancel(nil)
 		case stream:
-			t.cancel(errClientLeft)
 			err = t.body.Close()
 			t.end(breaker.Gone)
 		default:
