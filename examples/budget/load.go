@@ -15,20 +15,20 @@ import (
 )
 
 // get is a request as it goes over the wire.
-func get(target string) string {
-	return "GET " + target + " HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n\r\n"
+func get(target string) []byte {
+	return []byte("GET " + target + " HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n\r\n")
 }
 
-// perSecond sends the request over and over on each connection, the next when
+// perSecond sends the requests over and over on each connection, the next when
 // the last is answered, and counts the answers.
-func perSecond(addr, request string, conns int, d time.Duration) (float64, error) {
+func perSecond(addr string, requests [][]byte, conns int, d time.Duration) (float64, error) {
 	var answers atomic.Int64
 	var failed atomic.Value
 	var wg sync.WaitGroup
 	end := time.Now().Add(d)
-	for range conns {
+	for i := range conns {
 		wg.Go(func() {
-			n, err := repeat(addr, request, end)
+			n, err := repeat(addr, requests, i*len(requests)/conns, end)
 			answers.Add(n)
 			if err != nil {
 				failed.Store(err)
@@ -42,15 +42,16 @@ func perSecond(addr, request string, conns int, d time.Duration) (float64, error
 	return float64(answers.Load()) / d.Seconds(), nil
 }
 
-func repeat(addr, request string, end time.Time) (n int64, err error) {
+func repeat(addr string, requests [][]byte, next int, end time.Time) (n int64, err error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
-	in, out := bufio.NewReader(conn), []byte(request)
+	in := bufio.NewReader(conn)
 	for ; time.Now().Before(end); n++ {
-		if _, err := conn.Write(out); err != nil {
+		next = (next + 1) % len(requests)
+		if _, err := conn.Write(requests[next]); err != nil {
 			return n, err
 		}
 		if err := skipResponse(in); err != nil {
@@ -97,7 +98,7 @@ func startAPI() (*http.Server, error) {
 
 // openZone makes three stores fail, so that their zone opens.
 func openZone(addr string) error {
-	for _, store := range []string{"s2", "s3", "s4", "s5"} {
+	for _, store := range []string{"b1", "b2", "b3", "b4"} {
 		res, err := http.Get("http://" + addr + "/?key=" + store)
 		if err != nil {
 			return err

@@ -4,7 +4,7 @@
 //
 //	go run ./examples/budget -firebreak bin/firebreak
 //
-// The load stays on loopback and ends by itself after rounds x 4 x each.
+// The load stays on loopback and ends by itself after rounds x 6 x each.
 package main
 
 import (
@@ -13,12 +13,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
 func main() {
 	binary := flag.String("firebreak", "bin/firebreak", "the binary to measure")
-	rounds := flag.Int("rounds", 9, "rounds; the median counts")
+	rounds := flag.Int("rounds", 15, "rounds; the median counts")
 	each := flag.Duration("each", time.Second, "how long to load each site in a round")
 	conns := flag.Int("connections", 32, "connections")
 	stores := flag.Int("stores", 1_000_000, "stores of the start-up measurement; 0 leaves it out")
@@ -51,8 +52,8 @@ func run(binary string, rounds, conns, stores int, each time.Duration) error {
 type pair struct {
 	name          string
 	plain, guards string // addresses
-	request       string
-	budget        float64
+	requests      [][]byte
+	budget        float64 // 0: none
 	ratios        []float64
 }
 
@@ -79,8 +80,9 @@ func throughput(binary, dir string, rounds, conns int, each time.Duration) error
 		return err
 	}
 	pairs := []*pair{
-		{name: "proxied requests, against reverse_proxy", plain: addr(1), guards: addr(2), request: get("/?key=s1"), budget: 0.95},
-		{name: "refusals, against respond", plain: addr(3), guards: addr(4), request: get("/?key=s3"), budget: 0.90},
+		{name: "proxied requests, against reverse_proxy", plain: addr(1), guards: addr(2), requests: everyStore(), budget: 0.95},
+		{name: "the same, of one store alone", plain: addr(1), guards: addr(2), requests: [][]byte{get("/?key=s1")}},
+		{name: "refusals, against respond", plain: addr(3), guards: addr(4), requests: [][]byte{get("/?key=b3")}, budget: 0.90},
 	}
 	fmt.Printf("%d rounds of %s each, interleaved, %d connections\n", rounds, each, conns)
 	for round := range rounds {
@@ -89,11 +91,11 @@ func throughput(binary, dir string, rounds, conns int, each time.Duration) error
 			if round%2 == 1 {
 				first, second = second, first
 			}
-			a, err := perSecond(first, p.request, conns, each)
+			a, err := perSecond(first, p.requests, conns, each)
 			if err != nil {
 				return err
 			}
-			b, err := perSecond(second, p.request, conns, each)
+			b, err := perSecond(second, p.requests, conns, each)
 			if err != nil {
 				return err
 			}
@@ -106,10 +108,39 @@ func throughput(binary, dir string, rounds, conns int, each time.Duration) error
 	}
 	for _, p := range pairs {
 		slices.Sort(p.ratios)
-		fmt.Printf("FIGURE %s: median %.3f of plain Caddy (budget %.2f; %.3f to %.3f)\n",
-			p.name, p.ratios[len(p.ratios)/2], p.budget, p.ratios[0], p.ratios[len(p.ratios)-1])
+		budget := ""
+		if p.budget > 0 {
+			budget = fmt.Sprintf("budget %.2f; ", p.budget)
+		}
+		fmt.Printf("FIGURE %s: median %.3f of plain Caddy (%s%.3f to %.3f)\n",
+			p.name, p.ratios[len(p.ratios)/2], budget, p.ratios[0], p.ratios[len(p.ratios)-1])
 	}
 	return nil
+}
+
+// The proxied requests are of this many zones and stores, in turn.
+const zones, storesPerZone = 12, 100
+
+// everyStore is a request of each store; neighbours are of different zones.
+func everyStore() (requests [][]byte) {
+	for i := range zones * storesPerZone {
+		requests = append(requests, get(fmt.Sprintf("/?key=s%d", i+1)))
+	}
+	return requests
+}
+
+// inline is a directory of the zones and stores, and one more zone, that will
+// be broken.
+func inline() string {
+	stores := make([]strings.Builder, zones)
+	for i := range zones * storesPerZone {
+		fmt.Fprintf(&stores[i%zones], " s%d", i+1)
+	}
+	var all strings.Builder
+	for i := range stores {
+		fmt.Fprintf(&all, "zone z%d {\nstores%s\n}\n", i+1, &stores[i])
+	}
+	return all.String() + "zone broken {\nstores b1 b2 b3 b4\n}"
 }
 
 // config has four sites: proxied plainly and guarded, answered and refused.
@@ -121,12 +152,7 @@ func config(ports []int, api string) string {
 	firebreak {
 		workers 512
 		directory inline {
-			zone z1 {
-				stores s1
-			}
-			zone z2 {
-				stores s2 s3 s4 s5
-			}
+			%s
 		}
 		zone * {
 			open_time 1h
@@ -154,5 +180,5 @@ http://127.0.0.1:%d {
 	}
 	respond 500
 }
-`, ports[0], ports[1], api, ports[2], api, ports[3], ports[4])
+`, ports[0], inline(), ports[1], api, ports[2], api, ports[3], ports[4])
 }
