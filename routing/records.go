@@ -19,14 +19,9 @@ const (
 // place is the number of a chunk and an offset in it.
 type place uint32
 
-const (
-	// noRecord is a byte 0, where a record would begin with the length of its
-	// name.
-	noRecord place = 0
-
-	// firstRecord is the place after it.
-	firstRecord place = 1
-)
+// firstRecord is the place after a byte 0, which is at place 0 in all chunks: a
+// run without records, and never the place of a record.
+const firstRecord place = 1
 
 // from returns what stands at p, and all that follows in its chunk.
 func (c chunks) from(p place) string { return c[p>>chunkBits][p%chunkSize:] }

@@ -14,7 +14,7 @@ import (
 // names are kept in the order of their hashes: a lookup reads one element of
 // runs, which are small, and one run, mostly within one line.
 //
-//	runs    by the name's hash; the place of a run, or noRecord
+//	runs    by the name's hash; the place of a run; 0, an empty one
 //	run     the records of all names of that hash, a byte 0
 //	order   the places of all records in the order of the source
 type Table struct {
