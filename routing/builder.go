@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"math"
@@ -10,54 +9,103 @@ import (
 )
 
 const (
-	maxZones  = math.MaxUint16 + 1
-	maxChunks = 1 << (32 - chunkBits)
+	maxZones = math.MaxUint16 + 1
+	minSlots = 16
+
+	// maxChunks is half of what a place can tell apart: a table needs a little
+	// more room than its builder.
+	maxChunks = 1 << (31 - chunkBits)
 )
 
-// builder collects the names of a table under construction.
+// builder collects the names of a table under construction, in the order of
+// the source.
+//
+//	slots   open addressing, linear probing; 0 is empty
+//	        [ 32 bits of the name's hash | 32 bits place of its record ]
 type builder struct {
 	seed      maphash.Seed
 	slots     []uint64
 	lines     []uint32 // source line by slot, to name both lines of a conflict
 	unit      string   // what comes before a line's number
-	names     chunks
-	last      strings.Builder // what the last of names is a view of
+	records   *recordWriter
 	zones     []string
 	zoneIndex map[string]uint16
 	stores    int
 	keys      int
 }
 
-const (
-	minSlots = 16
-	// firstRecord leaves room so that no place is 0: a slot of value 0 is
-	// empty.
-	firstRecord = 1
-)
-
 func newBuilder() *builder {
-	b := &builder{
-		names:     make(chunks, 1),
+	return &builder{
 		seed:      maphash.MakeSeed(),
 		slots:     make([]uint64, minSlots),
 		lines:     make([]uint32, minSlots),
-		zoneIndex: make(map[string]uint16),
 		unit:      "on line",
+		records:   newRecordWriter(),
+		zoneIndex: make(map[string]uint16),
 	}
-	b.last.Write(make([]byte, firstRecord))
-	return b
 }
 
 // table returns what was built. The builder must not be used afterwards.
 func (b *builder) table() *Table {
-	return &Table{
+	b.slots, b.lines = nil, nil // memory for the table
+	t := &Table{
 		seed:   b.seed,
-		slots:  b.slots,
-		names:  b.names,
+		runs:   make([]place, b.keys),
+		order:  make([]place, 0, b.keys),
 		zones:  b.zones,
 		sorted: slices.Sorted(slices.Values(b.zones)),
 		stores: b.stores,
-		keys:   b.keys,
+	}
+	// The records of a run are a list: runs has the number in order of its
+	// first, next that of the one after, both counted from 1.
+	next := make([]place, b.keys)
+	b.each(func(at place, rec record) {
+		t.order = append(t.order, at)
+		first := &t.runs[t.runOf(rec.name)]
+		next[len(t.order)-1], *first = *first, place(len(t.order))
+	})
+	sorted := newRecordWriter()
+	for run, first := range t.runs {
+		if first > 0 {
+			t.runs[run] = b.moveRun(sorted, t.order, next, first)
+		}
+	}
+	t.records = sorted.chunks
+	return t
+}
+
+// moveRun writes the records of a run to sorted, notes their new places in
+// order and returns that of the first.
+func (b *builder) moveRun(sorted *recordWriter, order, next []place, first place) place {
+	size := 1
+	for n := first; n > 0; n = next[n-1] {
+		rec, _ := cutRecord(b.records.from(order[n-1]))
+		size += rec.size()
+	}
+	run := sorted.room(size)
+	at := run
+	for n := first; n > 0; n = next[n-1] {
+		rec, _ := cutRecord(b.records.from(order[n-1]))
+		sorted.write(rec)
+		order[n-1] = at
+		at += place(rec.size())
+	}
+	sorted.writeEnd()
+	return run
+}
+
+// each calls yield with every record in the order of the source.
+func (b *builder) each(yield func(place, record)) {
+	at := firstRecord
+	for i, chunk := range b.records.chunks {
+		rest := chunk[at%chunkSize:]
+		for rest != "" {
+			at = place(i<<chunkBits | (len(chunk) - len(rest)))
+			var rec record
+			rec, rest = cutRecord(rest)
+			yield(at, rec)
+		}
+		at = 0
 	}
 }
 
@@ -107,14 +155,13 @@ func (b *builder) zone(name string) (uint16, error) {
 
 func (b *builder) addStore(line uint32, store string, zone uint16) (record, error) {
 	hash := hashName(b.seed, store)
-	old, slot, ok := b.names.find(b.slots, store, hash)
+	old, slot, ok := b.find(store, hash)
 	switch {
 	case !ok:
-		rec := record{zone: zone, nameLen: uint8(len(store)), storeLen: uint8(len(store))}
 		b.stores++
-		return b.insert(line, slot, hash, store, rec)
+		return b.insert(line, slot, hash, record{name: store, store: store, zone: zone})
 	case !old.isStore():
-		return record{}, fmt.Errorf("store %q is already a key of store %q%s", store, b.storeOf(old), b.where(slot))
+		return record{}, fmt.Errorf("store %q is already a key of store %q%s", store, old.store, b.where(slot))
 	case old.zone != zone:
 		return record{}, fmt.Errorf("store %q is in zone %q here but in zone %q%s",
 			store, b.zones[zone], b.zones[old.zone], b.where(slot))
@@ -127,39 +174,43 @@ func (b *builder) addKey(line uint32, key string, store record) error {
 		return err
 	}
 	hash := hashName(b.seed, key)
-	old, slot, ok := b.names.find(b.slots, key, hash)
+	old, slot, ok := b.find(key, hash)
 	switch {
 	case !ok:
-		rec := store
-		rec.nameLen = uint8(len(key))
-		_, err := b.insert(line, slot, hash, key, rec)
+		_, err := b.insert(line, slot, hash, record{name: key, store: store.store, zone: store.zone})
 		return err
 	case old.store == store.store:
 		return nil
 	case old.isStore():
-		return fmt.Errorf("key %q of store %q is the id of another store%s", key, b.storeOf(store), b.where(slot))
+		return fmt.Errorf("key %q of store %q is the id of another store%s", key, store.store, b.where(slot))
 	}
-	return fmt.Errorf("key %q of store %q already belongs to store %q%s",
-		key, b.storeOf(store), b.storeOf(old), b.where(slot))
+	return fmt.Errorf("key %q of store %q already belongs to store %q%s", key, store.store, old.store, b.where(slot))
 }
 
-// insert writes the record of a name and enters it at slot. A record without
-// the place of a store id is the store's own.
-func (b *builder) insert(line, slot, hash uint32, name string, rec record) (record, error) {
-	at, err := b.room(recordHead + len(name))
-	if err != nil {
-		return record{}, err
+// find returns the record of a name, or the slot where it would go.
+func (b *builder) find(name string, hash uint32) (rec record, slot uint32, ok bool) {
+	mask := uint32(len(b.slots) - 1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		entry := b.slots[i]
+		if entry == 0 {
+			return record{}, i, false
+		}
+		if uint32(entry>>32) != hash {
+			continue
+		}
+		if rec, _ := cutRecord(b.records.from(place(entry))); rec.name == name {
+			return rec, i, true
+		}
 	}
-	rec.name = at + recordHead
-	if rec.store == 0 {
-		rec.store = rec.name
+}
+
+// insert writes a record, enters it at slot and returns how it reads there.
+func (b *builder) insert(line, slot, hash uint32, rec record) (record, error) {
+	at := b.records.room(rec.size())
+	if len(b.records.chunks) > maxChunks {
+		return record{}, errTableFull
 	}
-	b.last.Write([]byte{
-		byte(rec.zone), byte(rec.zone >> 8), rec.nameLen, rec.storeLen,
-		byte(rec.store), byte(rec.store >> 8), byte(rec.store >> 16), byte(rec.store >> 24),
-	})
-	b.last.WriteString(name)
-	b.names[len(b.names)-1] = b.last.String()
+	rec = b.records.write(rec)
 	b.slots[slot] = uint64(hash)<<32 | uint64(at)
 	b.lines[slot] = line
 	b.keys++
@@ -167,20 +218,6 @@ func (b *builder) insert(line, slot, hash uint32, name string, rec record) (reco
 		b.grow()
 	}
 	return rec, nil
-}
-
-// room returns the place for a record of n bytes, in a new chunk if the last
-// one is full.
-func (b *builder) room(n int) (place, error) {
-	if b.last.Len()+n > chunkSize {
-		if len(b.names) == maxChunks {
-			return 0, errors.New("the table is full: store ids and keys take more than 4 GiB")
-		}
-		b.names = append(b.names, "")
-		b.last.Reset()
-		b.last.Grow(chunkSize)
-	}
-	return place((len(b.names)-1)<<chunkBits | b.last.Len()), nil
 }
 
 // grow doubles the slots. The hash kept in a slot is all that is needed to
@@ -201,8 +238,6 @@ func (b *builder) grow() {
 	}
 	b.slots, b.lines = slots, lines
 }
-
-func (b *builder) storeOf(rec record) string { return b.names.text(rec.store, rec.storeLen) }
 
 // where names the line that a name was first seen on.
 func (b *builder) where(slot uint32) string {

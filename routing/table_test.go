@@ -136,6 +136,55 @@ func TestTableAgreesWithMap(t *testing.T) {
 	})
 }
 
+// TestTableWithKeysAgreesWithMap is the same for stores with keys, with names
+// of every length, in tables of one chunk and of several.
+func TestTableWithKeysAgreesWithMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := routing.NewBuilder()
+		want := make(map[string]routing.Route)
+		var order []string
+		for i := range rapid.IntRange(0, 1000).Draw(t, "stores") {
+			// Padded to any length a name may have.
+			pad := strings.Repeat("x", rapid.IntRange(0, 116).Draw(t, "pad"))
+			route := routing.Route{Store: fmt.Sprintf("%s-%d", pad, i), Zone: fmt.Sprintf("z%d", i%300)}
+			names := []string{route.Store}
+			for k := range rapid.IntRange(0, 3).Draw(t, "keys") {
+				names = append(names, fmt.Sprintf("%s-%d-%d", pad, i, k))
+			}
+			if err := b.Add(i, route.Store, route.Zone, names[1:]); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range names {
+				want[name] = route
+			}
+			order = append(order, names...)
+		}
+		table := b.Table()
+		for name, route := range want {
+			if got, ok := table.Lookup(name); !ok || got != route {
+				t.Fatalf("Lookup(%q) = %v, %v, want %v", name, got, ok, route)
+			}
+			for _, other := range []string{name + "x", name[1:]} {
+				route, known := want[other]
+				if got, ok := table.Lookup(other); ok != known || got != route {
+					t.Fatalf("Lookup(%q) = %v, %v, want %v, %v", other, got, ok, route, known)
+				}
+			}
+		}
+		var listed []string
+		table.EachName(func(name string, route routing.Route) bool {
+			if route != want[name] {
+				t.Fatalf("EachName gives %q the route %v, want %v", name, route, want[name])
+			}
+			listed = append(listed, name)
+			return true
+		})
+		if !slices.Equal(listed, order) || table.Keys() != len(order) {
+			t.Fatalf("EachName lists %q (Keys %d), want %q", listed, table.Keys(), order)
+		}
+	})
+}
+
 func TestZeroTable(t *testing.T) {
 	if _, ok := new(routing.Table).Lookup("a"); ok {
 		t.Error("an empty table knows a store")
