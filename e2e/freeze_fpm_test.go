@@ -65,9 +65,8 @@ func TestFreezePHPFastCGI(t *testing.T) {
 	})
 }
 
-// playFPM freezes a zone behind PHP-FPM and returns how many new children took
-// the place of others in the freeze. What those cost is part of the promise, and
-// also told apart.
+// playFPM freezes a zone behind PHP-FPM and returns how many children were
+// replaced meanwhile. What that costs is part of the promise.
 func playFPM(t *testing.T, pool *pool, whole time.Duration, zoneOptions, handler string) (replaced int) {
 	t.Helper()
 	connectAll(t, pool)
@@ -84,13 +83,23 @@ func playFPM(t *testing.T, pool *pool, whole time.Duration, zoneOptions, handler
 	}
 	f := o.play(t)
 	o.check(t, f)
-	fresh, pairs := map[string]bool{}, map[string]bool{}
-	byFresh := load.Filter(f.during, func(r load.Result) bool { return r.Worker != "" && !old[r.Worker] })
-	byOld := load.Filter(f.during, func(r load.Result) bool { return old[r.Worker] })
-	for _, r := range byFresh {
-		fresh[r.Worker], pairs[r.Worker+r.Zone] = true, true
+	return replacements(t, f.during, old)
+}
+
+// replacements counts the workers that are not among the old ones, and says what
+// they cost: each opens its connections anew.
+func replacements(t *testing.T, rs []load.Result, old map[string]bool) int {
+	t.Helper()
+	rs = load.Filter(rs, func(r load.Result) bool { return r.Worker != "" })
+	byOld := load.Filter(rs, func(r load.Result) bool { return old[r.Worker] })
+	byNew := load.Filter(rs, func(r load.Result) bool { return !old[r.Worker] })
+	fresh, connections := map[string]bool{}, map[string]bool{}
+	for _, r := range byNew {
+		fresh[r.Worker], connections[r.Worker+" "+r.Zone] = true, true
 	}
-	figure(t, "%d new children opened %d connections in the freeze; p99 %s of their %d requests, %s of the %d of the others",
-		len(fresh), len(pairs), ms(load.Percentile(byFresh, 99)), len(byFresh), ms(load.Percentile(byOld, 99)), len(byOld))
+	if len(fresh) > 0 {
+		figure(t, "%d children were replaced, the new ones opened %d connections; p99 of their %d requests %s, of the %d others %s",
+			len(fresh), len(connections), len(byNew), ms(load.Percentile(byNew, 99)), len(byOld), ms(load.Percentile(byOld, 99)))
+	}
 	return len(fresh)
 }
