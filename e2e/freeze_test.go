@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -122,73 +121,6 @@ func TestFreeze(t *testing.T) {
 		whole: 2 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
 	}
 	o.check(t, o.play(t))
-}
-
-// fpmSite serves examples/php-fpm with the given last directive.
-func fpmSite(t *testing.T, zoneOptions, handler string) site {
-	t.Helper()
-	return site{pool: workers, zone: zoneOptions, handlers: fmt.Sprintf("\n\troot %s%s\n\t%s", phpRoot(t), guard, handler)}
-}
-
-// phpRoot is where search.php lies.
-func phpRoot(t *testing.T) string {
-	t.Helper()
-	root, err := filepath.Abs(filepath.Join("..", "examples", "php-fpm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return root
-}
-
-// TestFreezeFPMTransport: PHP-FPM behind firebreak's own transport, which sees
-// every worker come back.
-func TestFreezeFPMTransport(t *testing.T) {
-	pool := fpm(t, 0)
-	p := startProxy(t, fpmSite(t, "", fmt.Sprintf(`reverse_proxy %s {
-		transport firebreak fastcgi {
-			root %s
-			split .php
-		}
-	}`, pool.addr, phpRoot(t))))
-	warm(t, p, "/search.php")
-	o := outage{
-		pool: pool, proxy: p, plan: everyday(p, "/search.php", 0),
-		calm: 6 * time.Second, freeze: 20 * time.Second, heal: 8 * time.Second,
-		whole: 2 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
-	}
-	o.check(t, o.play(t))
-}
-
-// TestFreezePHPFastCGI: Caddy's own php_fastcgi, which does not return at the
-// deadline. PHP-FPM kills what runs for 15 to 20 s, so firebreak counts a hung
-// worker for 20 s at most.
-func TestFreezePHPFastCGI(t *testing.T) {
-	t.Run("short", func(t *testing.T) { playPHPFastCGI(t, rate, 14*time.Second) })
-	// Here the stuck workers are killed, and new ones have to connect to every
-	// zone: dear in CPU, hence fewer requests.
-	t.Run("long", func(t *testing.T) { playPHPFastCGI(t, rate/3, 40*time.Second) })
-}
-
-func playPHPFastCGI(t *testing.T, perSecond float64, freeze time.Duration) {
-	pool := fpm(t, 15*time.Second)
-	options := "hung_hold 20s\n\t\t\topen_time_max 5s"
-	p := startProxy(t, fpmSite(t, options, "php_fastcgi "+pool.addr))
-	warm(t, p, "/search.php")
-	o := outage{
-		pool: pool, proxy: p, plan: everyday(p, "/search.php", 0),
-		calm: 6 * time.Second, freeze: freeze, heal: 14 * time.Second,
-		// The open time in force (5 s, give or take a fifth) and 2 s.
-		whole: 8 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
-	}
-	if o.plan.Rate = perSecond; perSecond < rate {
-		o.opensIn += 300 * time.Millisecond // it takes longer until three stores ask
-	}
-	f := o.play(t)
-	o.check(t, f)
-	stuck := load.Filter(inZone(f.all, f.sick), func(r load.Result) bool { return r.Latency > timeout+500*time.Millisecond })
-	if len(stuck) > 0 {
-		promise(t, false, false, "%d clients waited longer than the deadline, the first %s", len(stuck), stuck[0].Latency)
-	}
 }
 
 // TestThreeZones: three zones freeze one after the other and stay frozen.

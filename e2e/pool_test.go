@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/examples/outage/load"
 )
 
 // pool is an API server with synchronous workers, usually 32.
@@ -150,4 +152,30 @@ func fpm(t *testing.T, terminate time.Duration) *pool {
 		return cmd
 	}
 	return startPool(t, &pool{addr: addr, size: workers, build: build, alive: func() bool { return listens(addr) }}, dir)
+}
+
+// connectAll makes every child of PHP-FPM serve every zone, so that each has its
+// connections, as after a day of traffic. Children that are free take turns, and
+// so do the zones of our shoppers: a child would meet the same three zones again
+// and again, and have to connect to the others when a freeze changes the turns.
+func connectAll(t *testing.T, p *pool) {
+	t.Helper()
+	plain := startProxy(t, site{handlers: fmt.Sprintf("\n\troot %s\n\tphp_fastcgi %s", phpRoot(t), p.addr)})
+	defer killGroup(plain.cmd)
+	for z, d := range world.databases {
+		target := shoppers{proxy: plain.addr, path: "/search.php"}.target(z, 0, false)
+		burst := load.Plan{Rate: 1000, Burst: p.size, Duration: time.Millisecond, Pick: func(int) load.Target { return target }}
+		// Searches as slow as this keep every child busy with one of them.
+		d.setCost(t, "%", 300*time.Millisecond)
+		served := map[string]bool{}
+		eventually(t, time.Minute, "every child has served "+d.zone, func() bool {
+			for _, r := range load.Run(t.Context(), burst) {
+				if r.OK() {
+					served[r.Worker] = true
+				}
+			}
+			return len(served) == p.size
+		})
+		d.setCost(t, "%", 0)
+	}
 }

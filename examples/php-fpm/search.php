@@ -71,4 +71,5 @@ function search(): array
 [$status, $answer] = search();
 http_response_code($status);
 header('Content-Type: application/json');
+header('X-Worker: ' . getmypid());
 echo json_encode($answer);

@@ -76,6 +76,9 @@ type Result struct {
 	Err string
 	// Refusal is the Firebreak-Refusal header of the answer.
 	Refusal string
+	// Worker is the X-Worker header of the answer: the pid of the worker that
+	// gave it, where the API server tells.
+	Worker string
 	// Retry is 0 for the first attempt, 1 for the first retry and so on.
 	Retry int
 

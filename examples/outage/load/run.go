@@ -146,6 +146,7 @@ func (g *generator) exchange(ctx context.Context, target Target, r *Result) erro
 	defer resp.Body.Close()
 	r.Status = resp.StatusCode
 	r.Refusal = resp.Header.Get("Firebreak-Refusal")
+	r.Worker = resp.Header.Get("X-Worker")
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err
 }

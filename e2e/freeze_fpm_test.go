@@ -1,0 +1,105 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/examples/outage/load"
+)
+
+// fpmSite serves examples/php-fpm with the given last directive.
+func fpmSite(t *testing.T, zoneOptions, handler string) site {
+	t.Helper()
+	return site{pool: workers, zone: zoneOptions, handlers: fmt.Sprintf("\n\troot %s%s\n\t%s", phpRoot(t), guard, handler)}
+}
+
+// phpRoot is where search.php lies.
+func phpRoot(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs(filepath.Join("..", "examples", "php-fpm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// TestFreezeFPMTransport: PHP-FPM behind firebreak's own transport, which sees
+// every worker come back.
+func TestFreezeFPMTransport(t *testing.T) {
+	pool := fpm(t, 0)
+	replaced := playFPM(t, pool, 2*time.Second, "", fmt.Sprintf(`reverse_proxy %s {
+		transport firebreak fastcgi {
+			root %s
+			split .php
+		}
+	}`, pool.addr, phpRoot(t)))
+	if replaced > 0 {
+		t.Errorf("%d children ended, want none", replaced)
+	}
+}
+
+// TestFreezePHPFastCGI: Caddy's own php_fastcgi, which does not return at the
+// deadline; firebreak counts a hung worker for hung_hold.
+func TestFreezePHPFastCGI(t *testing.T) {
+	// PHP-FPM kills what runs for 45 to 60 s: nobody in the freeze.
+	t.Run("stuck", func(t *testing.T) {
+		pool := fpm(t, 45*time.Second)
+		if replaced := playFPM(t, pool, 2*time.Second, "hung_hold 60s", "php_fastcgi "+pool.addr); replaced > 0 {
+			t.Errorf("%d children ended, want none", replaced)
+		}
+	})
+	// PHP-FPM kills what runs for 15 to 20 s. Nothing that hangs comes back by
+	// itself then, and a store waits for its next probe: the zone is well after
+	// the open time in force (5 s, give or take a fifth) and 2 s.
+	t.Run("killed", func(t *testing.T) {
+		pool := fpm(t, 15*time.Second)
+		options := "hung_hold 20s\n\t\t\topen_time_max 5s"
+		if replaced := playFPM(t, pool, 8*time.Second, options, "php_fastcgi "+pool.addr); replaced == 0 {
+			t.Error("no child was killed")
+		}
+	})
+}
+
+// playFPM freezes a zone behind PHP-FPM and returns how many children were
+// replaced meanwhile. What that costs is part of the promise.
+func playFPM(t *testing.T, pool *pool, whole time.Duration, zoneOptions, handler string) (replaced int) {
+	t.Helper()
+	connectAll(t, pool)
+	p := startProxy(t, fpmSite(t, zoneOptions, handler))
+	warm(t, p, "/search.php")
+	old := map[string]bool{}
+	for _, pid := range children(pool.cmd.Process.Pid) {
+		old[strconv.Itoa(pid)] = true
+	}
+	o := outage{
+		pool: pool, proxy: p, plan: everyday(p, "/search.php", 0),
+		calm: 10 * time.Second, freeze: 40 * time.Second, heal: whole + 8*time.Second,
+		whole: whole, opensIn: slowAfter + 300*time.Millisecond,
+	}
+	f := o.play(t)
+	o.check(t, f)
+	return replacements(t, f.during, old)
+}
+
+// replacements counts the workers that are not among the old ones, and says what
+// they cost: each opens its connections anew.
+func replacements(t *testing.T, rs []load.Result, old map[string]bool) int {
+	t.Helper()
+	rs = load.Filter(rs, func(r load.Result) bool { return r.Worker != "" })
+	byOld := load.Filter(rs, func(r load.Result) bool { return old[r.Worker] })
+	byNew := load.Filter(rs, func(r load.Result) bool { return !old[r.Worker] })
+	fresh, connections := map[string]bool{}, map[string]bool{}
+	for _, r := range byNew {
+		fresh[r.Worker], connections[r.Worker+" "+r.Zone] = true, true
+	}
+	if len(fresh) > 0 {
+		figure(t, "%d children were replaced, the new ones opened %d connections; p99 of their %d requests %s, of the %d others %s",
+			len(fresh), len(connections), len(byNew), ms(load.Percentile(byNew, 99)), len(byOld), ms(load.Percentile(byOld, 99)))
+	}
+	return len(fresh)
+}
