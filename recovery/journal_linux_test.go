@@ -196,3 +196,33 @@ func TestKilledWhenPaused(t *testing.T) {
 		}
 	})
 }
+
+// TestKilledWhileSaving: the job goes on in a new journal already, but its file
+// still names the one before.
+func TestKilledWhileSaving(t *testing.T) {
+	inTime(t, 4, config.StoreCheck{Every: every(600 * time.Millisecond)}, func(w *world) {
+		w.kills = true
+		w.isolate()
+		id := w.recover(recovery.Request{}).ID
+		time.Sleep(300 * time.Millisecond) // all have passed once, and the file is written after 500 ms
+		before := make(map[string][]byte)
+		for _, name := range []string{id + ".ndjson", id + ".1.journal"} {
+			data, err := os.ReadFile(filepath.Join(w.dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			before[name] = data
+		}
+		time.Sleep(330 * time.Millisecond) // all have passed twice, and nobody is released yet
+		w.kill(func() {
+			for name, data := range before {
+				if err := os.WriteFile(filepath.Join(w.dir, name), data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		if v := w.until(id, recovery.Done, time.Second); v.Released != 4 {
+			t.Errorf("it ended as %+v", v)
+		}
+	})
+}
