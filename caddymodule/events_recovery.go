@@ -16,6 +16,7 @@ const (
 	logRecoveryDone       = "recovery is done"
 	logRecoveryBatch      = "stores are released from maintenance"
 	logRecoveryUnreadable = "a recovery cannot be read from its file and is left out"
+	logRecoveryAnew       = "what stores passed before the restart does not count; their checks begin anew"
 
 	fieldRecovery = "recovery"
 )
@@ -33,6 +34,7 @@ var recoveryStories = map[string]struct {
 	recovery.EventDone:       {zapcore.InfoLevel, logRecoveryDone, "stores that fail stay in maintenance; repair them and recover again"},
 	recovery.EventBatch:      {zapcore.InfoLevel, logRecoveryBatch, ""},
 	recovery.EventUnreadable: {zapcore.ErrorLevel, logRecoveryUnreadable, "begin the recovery anew; stores that were released stay released"},
+	recovery.EventAnew:       {zapcore.WarnLevel, logRecoveryAnew, ""},
 }
 
 // tellRecovery logs and emits an event about a recovery.

@@ -11,6 +11,7 @@ const (
 	EventDone       = "recovery_done"
 	EventBatch      = "recovery_batch"      // Count stores were released
 	EventUnreadable = "recovery_unreadable" // the file of a job cannot be read
+	EventAnew       = "recovery_anew"       // after a restart; Count stores that had passed begin anew, Detail says why
 )
 
 // Event is a step of a job.

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -40,9 +41,13 @@ type storeState struct {
 	attempts int  // failed checks in all
 	reason   string
 	nextAt   time.Time
-	at       time.Time // when it was released, or passed
+	at       time.Time // when it was released, or passed last
 	order    int       // place in the directory
 	active   bool      // counts for the batch
+
+	// What the switches were before they were to release it, see
+	// [maintenance.Head]; empty: they never were.
+	releasing string
 }
 
 // failing says that its latest check failed.
@@ -58,6 +63,9 @@ type job struct {
 	wake   chan struct{} // something changed; holds at most one word
 	took   chan func()   // what checks and releases report, run by the job's goroutine
 	saving sync.Mutex    // held while the file is written
+
+	journal   *os.File // used by the job's goroutine only; nil: nothing is written
+	undropped bool     // likewise: journals are there that must not count
 
 	mu         sync.Mutex // guards below
 	state      State
@@ -90,6 +98,9 @@ type job struct {
 	excepted   map[maintenance.Target]int // how many stores the switches except at least
 	looked     uint64                     // revision of the switches when it was last looked who is released
 	dirty      bool
+	unwritten  []entry // for the journal
+	named      int     // the journal that the job's file names, and the last one
+	last       int     // that was made
 	summary    *counts // of a job that is over
 }
 
@@ -151,6 +162,9 @@ func (j *job) take(s *storeState) {
 	j.byName[s.store] = s
 	switch {
 	case s.phase != waiting:
+	case s.passes > 0:
+		j.activate(s)
+		j.queue.again(s)
 	case s.failures > 0:
 		j.queue.retry(s)
 	default:
@@ -222,6 +236,7 @@ func (j *job) pauseBy(by, reason string) error {
 func (j *job) pause(why, store string) {
 	j.state, j.pausedWhy, j.dirty = Paused, why, true
 	j.unpass()
+	j.keepState()
 	j.tell(EventPaused, store, why, j.count().Released)
 	j.wakeUp()
 }
@@ -256,6 +271,7 @@ func (j *job) resumeBy(by, reason string) error {
 	j.resumedAt, j.holdUntil, j.note = time.Now(), time.Time{}, ""
 	j.watchUntil, j.batchOut = time.Time{}, 0
 	j.excepted = nil
+	j.keepState()
 	j.takeBack(j.all.World())
 	j.tell(EventResumed, "", inWords("resumed", by, reason), j.count().Released)
 	j.wakeUp()

@@ -15,8 +15,8 @@ import (
 )
 
 // A job is kept in a file of its own: a header, then a line for each store. It
-// is replaced at once, so that a kill leaves the old one or the new one. How
-// many checks a store has passed is not in it: that begins anew.
+// is replaced at once, so that a kill leaves the old one or the new one. What
+// happens until the next is in the journal that it names.
 const (
 	keptFormat = 1
 	keptSuffix = ".ndjson"
@@ -42,6 +42,7 @@ type keptHeader struct {
 	Ended     time.Time `json:"ended,omitzero"`
 	Summary   *counts   `json:"summary,omitempty"`
 	Converted bool      `json:"converted,omitempty"`
+	Journal   int       `json:"journal,omitempty"` // the first that goes on from here; 0: there is none
 }
 
 // keptStore is a line of a job's file. Its names are short: there may be many.
@@ -54,59 +55,98 @@ type keptStore struct {
 	Failures int       `json:"f,omitempty"`
 	GivenUp  bool      `json:"g,omitempty"`
 	Reason   string    `json:"why,omitempty"`
+
+	Passes    int       `json:"k,omitempty"`  // in a row; worth something only with a journal
+	At        time.Time `json:"l,omitzero"`   // when it passed last
+	Releasing string    `json:"to,omitempty"` // see storeState
 }
 
-func (j *job) encode() ([]byte, error) {
+func (j *job) encode(journal int) ([]byte, error) {
 	var data bytes.Buffer
 	enc := json.NewEncoder(&data)
-	err := enc.Encode(keptHeader{keptFormat, j.spec, j.state, j.pausedWhy, j.ended, j.summary, j.converted})
+	err := enc.Encode(keptHeader{keptFormat, j.spec, j.state, j.pausedWhy, j.ended, j.summary, j.converted, journal})
 	for _, s := range j.stores {
-		line := keptStore{Store: s.store, Zone: s.zone, Attempts: s.attempts, Failures: s.failures, Reason: s.reason, GivenUp: s.phase == givenUp}
-		switch {
-		case s.phase == released:
-			line.Released = s.at.UTC()
-		case s.phase == passed && j.spec.DryRun:
-			line.Passed = s.at.UTC()
-		}
-		err = errors.Join(err, enc.Encode(&line))
+		err = errors.Join(err, enc.Encode(j.kept(s)))
 	}
 	return data.Bytes(), err
 }
 
-func decodeJob(a *Jobs, data []byte) (*job, error) {
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, 1<<20)
-	var h keptHeader
-	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &h) != nil || h.Format != keptFormat || h.ID == "" {
-		return nil, errors.New("its first line is missing or of another format")
+// kept is what is kept of a store.
+func (j *job) kept(s *storeState) *keptStore {
+	k := &keptStore{Store: s.store, Zone: s.zone, Attempts: s.attempts, Failures: s.failures, Reason: s.reason, GivenUp: s.phase == givenUp}
+	switch {
+	case s.phase == released:
+		k.Released = s.at.UTC()
+	case s.phase == passed && j.spec.DryRun:
+		k.Passed = s.at.UTC()
+	case s.passes > 0:
+		k.Passes, k.At, k.Releasing = s.passes, s.at.UTC(), s.releasing
 	}
-	switch h.State {
-	case Running, Paused, Done, Cancelled:
-	default:
-		return nil, fmt.Errorf("its state is %q", h.State)
-	}
-	j := newJob(a, h.spec, nil)
-	j.state, j.pausedWhy, j.ended, j.summary, j.converted = h.State, h.PausedWhy, h.Ended, h.Summary, h.Converted
-	if j.state == Running {
-		j.resumedAt = time.Now()
-	}
-	zones := make(map[string]string)
-	for lines.Scan() {
-		var k keptStore
-		if err := json.Unmarshal(lines.Bytes(), &k); err != nil {
-			return nil, fmt.Errorf("a line of it is no store: %w", err)
-		}
-		if zones[k.Zone] == "" {
-			zones[k.Zone] = k.Zone
-		}
-		j.restore(&k, zones[k.Zone])
-	}
-	return j, lines.Err()
+	return k
 }
 
-// restore brings a store back as it was, but for the checks it had passed.
-func (j *job) restore(k *keptStore, zone string) {
-	s := &storeState{placed: placed{k.Store, zone}, attempts: k.Attempts, failures: k.Failures, reason: k.Reason, checked: k.Attempts > 0}
+// keptJob is a job as it was kept.
+type keptJob struct {
+	keptHeader
+	stores []*keptStore
+	byName map[string]*keptStore
+}
+
+func decodeJob(data []byte) (*keptJob, error) {
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, 1<<20)
+	k := &keptJob{byName: make(map[string]*keptStore)}
+	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &k.keptHeader) != nil || k.Format != keptFormat || k.ID == "" {
+		return nil, errors.New("its first line is missing or of another format")
+	}
+	switch k.State {
+	case Running, Paused, Done, Cancelled:
+	default:
+		return nil, fmt.Errorf("its state is %q", k.State)
+	}
+	for lines.Scan() {
+		s := new(keptStore)
+		if err := json.Unmarshal(lines.Bytes(), s); err != nil {
+			return nil, fmt.Errorf("a line of it is no store: %w", err)
+		}
+		k.put(s)
+	}
+	return k, lines.Err()
+}
+
+// put takes in what is known of a store from now on.
+func (k *keptJob) put(s *keptStore) *keptStore {
+	if known := k.byName[s.Store]; known != nil {
+		*known = *s
+		return known
+	}
+	k.stores = append(k.stores, s)
+	k.byName[s.Store] = s
+	return s
+}
+
+// restoreJob brings a job back as it was.
+func restoreJob(a *Jobs, k *keptJob) *job {
+	now := time.Now()
+	j := newJob(a, k.spec, nil)
+	j.state, j.pausedWhy, j.ended, j.summary, j.converted = k.State, k.PausedWhy, k.Ended, k.Summary, k.Converted
+	if j.state == Running {
+		j.resumedAt = now
+	}
+	zones := make(map[string]string)
+	for _, s := range k.stores {
+		if zones[s.Zone] == "" {
+			zones[s.Zone] = s.Zone
+		}
+		j.restore(s, zones[s.Zone], now)
+	}
+	return j
+}
+
+// restore brings a store back as it was. How long ago its last check was nobody
+// knows, since clocks jump: it waits as if that had been now.
+func (j *job) restore(k *keptStore, zone string, now time.Time) {
+	s := &storeState{placed: placed{k.Store, zone}, attempts: k.Attempts, failures: k.Failures, reason: k.Reason, checked: k.Attempts+k.Passes > 0}
 	switch {
 	case !k.Released.IsZero():
 		s.phase, s.at, s.checked = released, k.Released, true
@@ -118,6 +158,12 @@ func (j *job) restore(k *keptStore, zone string) {
 		s.phase, s.at, s.checked = passed, k.Passed, true
 	case k.GivenUp:
 		s.phase = givenUp
+	case k.Passes >= j.spec.Times:
+		s.passes, s.at, s.releasing = k.Passes, k.At, k.Releasing
+	case k.Passes > 0:
+		s.passes, s.at, s.nextAt = k.Passes, k.At, now.Add(j.spec.Every)
+	case k.Failures > 0:
+		s.nextAt = now.Add(j.failPause(k.Failures))
 	}
 	j.take(s)
 }
@@ -129,18 +175,26 @@ func (j *job) save() error {
 	}
 	j.saving.Lock()
 	defer j.saving.Unlock()
+	next := j.makeJournal()
 	j.mu.Lock()
-	data, err := j.encode()
+	data, err := j.encode(next)
 	j.dirty = false
+	if next > 0 {
+		j.unwritten = append(j.unwritten, entry{next: next})
+	}
 	j.mu.Unlock()
 	if err == nil {
 		err = replaceFile(j.file(), data)
 	}
+	j.mu.Lock()
+	old, end := j.named, j.last+1
 	if err != nil {
-		j.mu.Lock()
 		j.dirty = true
-		j.mu.Unlock()
+	} else if j.named = next; next > 0 {
+		end = next
 	}
+	j.mu.Unlock()
+	_ = removeJournals(j.file(), old, end) // or they go on from the file that is there
 	return err
 }
 
@@ -213,7 +267,10 @@ func (a *Jobs) load() bool {
 	for _, j := range a.readAll() {
 		a.jobs[j.spec.ID] = j
 		if !j.over() {
-			a.work.Go(func() { j.run(a.ctx) })
+			a.work.Go(func() {
+				_ = j.save() // with a journal of this process, before there is anything for it
+				j.run(a.ctx)
+			})
 		}
 	}
 	return true
@@ -260,11 +317,7 @@ func (a *Jobs) readAll() (all []*job) {
 		if !strings.HasSuffix(name, keptSuffix) {
 			continue
 		}
-		data, err := os.ReadFile(path)
-		var j *job
-		if err == nil {
-			j, err = decodeJob(a, data)
-		}
+		j, err := a.read(path)
 		if err != nil {
 			a.emit(Event{Kind: EventUnreadable, Recovery: strings.TrimSuffix(name, keptSuffix), Detail: fmt.Sprintf("%s: %v", path, err)})
 			continue
@@ -272,6 +325,28 @@ func (a *Jobs) readAll() (all []*job) {
 		all = append(all, j)
 	}
 	return all
+}
+
+// read reads the file of a job, and its journals.
+func (a *Jobs) read(path string) (*job, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	k, err := decodeJob(data)
+	if err != nil {
+		return nil, err
+	}
+	numbers := journalsOf(path)
+	anew, why := k.replay(path, numbers)
+	j := restoreJob(a, k)
+	if len(numbers) > 0 { // those that a process left behind are removed with the next file
+		j.named, j.last = min(k.Journal, numbers[0]), numbers[len(numbers)-1]
+	}
+	if anew > 0 && j.state == Running {
+		j.tell(EventAnew, "", fmt.Sprintf("%s: what %s passed does not count", why, plural(anew, "store")), anew)
+	}
+	return j, nil
 }
 
 // tidy forgets the oldest finished jobs.

@@ -25,21 +25,59 @@ const (
 
 // release lets the stores out of maintenance that have passed all their checks.
 func (j *job) release(ctx context.Context, w *World, now time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if w == nil || j.state != Running || j.releasing || len(j.pending) == 0 || now.Before(j.flushAt) {
+	batch := j.nextRelease(w, now)
+	if len(batch) == 0 {
 		return
 	}
-	n := min(len(j.pending), flushMost)
-	batch := slices.Clone(j.pending[:n])
-	j.pending = slices.Delete(j.pending, 0, n)
-	j.releasing = true
+	j.writeJournal()
 	j.all.work.Go(func() {
 		began := time.Now()
 		err := j.change(ctx, w, batch)
 		end := time.Now()
 		j.report(ctx, func() { j.releasedStores(batch, err, end, end.Sub(began)) })
 	})
+}
+
+// nextRelease takes out the stores that are to be released now.
+func (j *job) nextRelease(w *World, now time.Time) []*storeState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if w == nil || j.state != Running || j.releasing || len(j.pending) == 0 || now.Before(j.flushAt) {
+		return nil
+	}
+	n := min(len(j.pending), flushMost)
+	batch := slices.Clone(j.pending[:n])
+	j.pending = slices.Delete(j.pending, 0, n)
+	j.releasing = true
+	head := w.Board.View().State.Head.Change
+	for _, s := range batch {
+		s.releasing = head
+		j.keep(s)
+	}
+	return batch
+}
+
+// releaseAgain takes in a store that passed all its checks in an earlier
+// process, which may also have released it: if the switches have changed since,
+// then perhaps a person put it back, and it begins anew.
+func (j *job) releaseAgain(s *storeState, v *maintenance.View, now time.Time) {
+	if s.releasing == "" || s.releasing == v.State.Head.Change {
+		j.pend(s, now)
+		return
+	}
+	s.passes, s.releasing, s.nextAt = 0, "", time.Time{}
+	j.deactivate(s)
+	j.keep(s)
+	j.queue.retry(s)
+}
+
+// pend lets a store wait for its release.
+func (j *job) pend(s *storeState, now time.Time) {
+	if len(j.pending) == 0 {
+		j.flushAt = maxTime(j.flushAt, now.Add(flushPause))
+	}
+	s.phase = passed
+	j.pending = append(j.pending, s)
 }
 
 // change makes the change of the switches that releases stores.
@@ -171,7 +209,7 @@ func (j *job) releasedStores(batch []*storeState, err error, now time.Time, took
 		return
 	}
 	for _, s := range batch {
-		s.phase = waiting
+		s.phase, s.releasing = waiting, ""
 		s.passes, s.nextAt = max(0, j.spec.Times-1), now.Add(j.spec.Every)
 		switch {
 		case j.over():
@@ -182,6 +220,7 @@ func (j *job) releasedStores(batch []*storeState, err error, now time.Time, took
 		default: // its last check is repeated before the release is tried again
 			j.queue.again(s)
 		}
+		j.keep(s)
 	}
 	var invalid *maintenance.InvalidError
 	if (errors.As(err, &invalid) || errors.Is(err, maintenance.ErrPrecondition)) && j.state == Running {

@@ -35,6 +35,7 @@ const (
 // run moves the job until it is over or ctx ends.
 func (j *job) run(ctx context.Context) {
 	j.all.work.Go(func() { j.keepSaved(ctx) })
+	defer j.closeJournal()
 	for {
 		wait, over := j.step(ctx, time.Now())
 		if over {
@@ -67,6 +68,8 @@ func (j *job) report(ctx context.Context, f func()) {
 // step does what is due, and says when it wants to be called again.
 func (j *job) step(ctx context.Context, now time.Time) (wait time.Duration, over bool) {
 	w := j.all.World()
+	j.writeJournal() // before anybody is released for it
+	defer j.writeJournal()
 	j.sort(w, now)
 	j.watch(w, now)
 	j.release(ctx, w, now)
@@ -180,6 +183,17 @@ func (j *job) beginCheck(ctx context.Context, w *World, now time.Time) bool {
 		j.deactivate(s)
 		s.phase, s.reason, s.passes, s.failures = givenUp, why, 0, max(s.failures, 1)
 		j.dirty = true
+		j.keep(s)
+		return true
+	}
+	if s.passes >= j.spec.Times {
+		view := w.Board.View()
+		if view.Stale {
+			j.hold(now, idlePause, staleWords)
+			return false
+		}
+		pop()
+		j.releaseAgain(s, &view, now)
 		return true
 	}
 	policy := w.Policy.Zone(s.zone)
@@ -194,7 +208,11 @@ func (j *job) beginCheck(ctx context.Context, w *World, now time.Time) bool {
 	case refusal == nil:
 	case refusal.Reason == breaker.ReasonChecking:
 		pop()
-		s.passes, s.nextAt = 0, now.Add(stuckPause)
+		s.nextAt = now.Add(stuckPause)
+		if s.passes > 0 {
+			s.passes = 0
+			j.keep(s)
+		}
 		j.deactivate(s)
 		j.queue.retry(s)
 		return true
@@ -226,6 +244,7 @@ func (j *job) checkedStore(s *storeState, err error, now time.Time) {
 	j.inFlight--
 	j.dirty = true
 	s.phase = waiting
+	defer func() { j.keep(s) }()
 	var unreachable *UnreachableError
 	switch {
 	case errors.As(err, &unreachable):
@@ -270,39 +289,41 @@ func (j *job) failed(s *storeState, now time.Time, reason string) {
 		s.phase = givenUp
 		return
 	}
+	s.nextAt = now.Add(j.failPause(s.failures))
+	j.queue.retry(s)
+}
+
+// failPause is how long a store waits that failed so often.
+func (j *job) failPause(failures int) time.Duration {
 	pause := max(j.spec.Every, 100*time.Millisecond)
-	for n := 1; n < s.failures && pause < failPauseMax; n++ {
+	for n := 1; n < failures && pause < failPauseMax; n++ {
 		pause *= 2
 	}
-	s.nextAt = now.Add(max(min(pause, failPauseMax), j.spec.Every))
-	j.queue.retry(s)
+	return max(min(pause, failPauseMax), j.spec.Every)
 }
 
 // passedCheck takes in that a store passed a check.
 func (j *job) passedCheck(s *storeState, now time.Time) {
 	s.passes++
-	s.failures, s.reason = 0, ""
+	s.failures, s.reason, s.at = 0, "", now
 	switch {
 	case s.passes < j.spec.Times:
 		s.nextAt = now.Add(j.spec.Every)
 		j.queue.again(s)
 	case j.spec.DryRun:
-		s.phase, s.at = passed, now
+		s.phase = passed
 		j.deactivate(s)
 		j.recent.add(now, 1)
 	default:
-		if len(j.pending) == 0 {
-			j.flushAt = maxTime(j.flushAt, now.Add(flushPause))
-		}
-		s.phase, s.at = passed, now
-		j.pending = append(j.pending, s)
+		j.pend(s, now)
 	}
 }
 
 // setReleased notes that a store is out of maintenance. Call it with mu held.
 func (j *job) setReleased(s *storeState, now time.Time) {
 	j.deactivate(s)
-	s.phase, s.at, s.failures, s.reason, s.passes = released, now, 0, "", 0
+	s.phase, s.at, s.failures, s.reason, s.passes, s.releasing = released, now, 0, "", 0, ""
+	j.keep(s)
 	j.releasedAt, j.dirty = now, true
 	if j.firstAt.IsZero() {
 		j.firstAt = now

@@ -22,7 +22,7 @@ type View struct {
 	Ended     time.Time `json:"ended,omitzero"`
 
 	Total      int `json:"total"`       // stores
-	Checked    int `json:"checked"`     // at least once, since this process began
+	Checked    int `json:"checked"`     // at least once
 	Released   int `json:"released"`    //
 	Passed     int `json:"passed"`      // all checks, not released: it only reports, or is about to release them
 	PassedOnce int `json:"passed_once"` // some checks in a row, but not all yet

@@ -143,7 +143,8 @@ func (j *job) takeBack(w *World) {
 	}
 	for _, s := range j.stores {
 		if againInMaintenance(w, s) != nil {
-			s.phase, s.passes, s.nextAt = waiting, 0, time.Time{}
+			s.phase, s.passes, s.nextAt, s.releasing = waiting, 0, time.Time{}, ""
+			j.keep(s)
 			j.queue.retry(s)
 		}
 	}

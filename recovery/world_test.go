@@ -61,7 +61,8 @@ func (m *memory) Commit(_ context.Context, at maintenance.Head, c *maintenance.C
 
 // world is what jobs work in: a zone z1 of stores in maintenance, an API server
 // that answers as it is told, and an oracle that looks for releases that were
-// not earned.
+// not earned. It counts checks whatever process they were of, but for those
+// whose process was killed before it had the answer.
 type world struct {
 	t       *testing.T
 	n       int
@@ -70,6 +71,7 @@ type world struct {
 	table   *routing.Table
 	app     config.App
 	times   int
+	retries int
 
 	mu       sync.Mutex
 	sick     map[string]string // store → why it fails
@@ -81,7 +83,12 @@ type world struct {
 	released map[string]time.Time
 	worst    int // checks of one process at a time
 	wrong    []string
-	step     func() // called at every step, for kills
+	step     func()               // called at every step, for kills
+	earned   map[string]int       // checks passed in a row and far enough apart
+	failed   map[string]int       // checks failed in a row
+	before   map[string][2]int    // earned and failed before the latest check
+	last     map[string]time.Time // when the latest check ended
+	kills    bool                 // nothing but kills happens, so no check is to be repeated
 
 	life *life
 }
@@ -94,10 +101,8 @@ type life struct {
 	jobs  *recovery.Jobs
 	stop  context.CancelFunc
 
-	dead   bool                 // guarded by w.mu, as all below
-	earned map[string]int       // checks passed in a row and far enough apart
-	last   map[string]time.Time // when the latest check ended
-	flying int                  // checks
+	dead   bool // guarded by w.mu, as all below
+	flying int  // checks
 }
 
 func newWorld(t *testing.T, n int, check config.StoreCheck) *world {
@@ -105,6 +110,7 @@ func newWorld(t *testing.T, n int, check config.StoreCheck) *world {
 	w := &world{
 		t: t, n: n, dir: t.TempDir(), backend: &memory{state: &maintenance.State{}}, takes: 10 * time.Millisecond,
 		sick: map[string]string{}, hang: map[string]bool{}, checks: map[string]int{}, released: map[string]time.Time{},
+		earned: map[string]int{}, failed: map[string]int{}, before: map[string][2]int{}, last: map[string]time.Time{},
 	}
 	check.URI, check.To = "/check?key={store}", []string{"localhost:1"}
 	w.app = config.App{Workers: 32, Check: &check, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}
@@ -132,14 +138,14 @@ func (w *world) begin() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	l := &life{earned: map[string]int{}, last: map[string]time.Time{}, w: w, guard: breaker.New(policy, breaker.Options{}), board: maintenance.New(maintenance.Options{Backend: w.backend})}
+	l := &life{w: w, guard: breaker.New(policy, breaker.Options{}), board: maintenance.New(maintenance.Options{Backend: w.backend})}
 	_ = l.board.Load(w.t.Context()) // or later, by Run
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop = cancel
 	go l.board.Run(ctx)
 	l.jobs = recovery.New(recovery.Options{Checker: l, Dir: w.dir})
 	w.mu.Lock()
-	w.life, w.times = l, policy.Zone("z1").StoreCheck.Times
+	w.life, w.times, w.retries = l, policy.Zone("z1").StoreCheck.Times, policy.Zone("z1").StoreCheck.Retries
 	w.mu.Unlock()
 	l.jobs.Use(&recovery.World{Guard: l.guard, Policy: policy, Directory: w.table, Board: l})
 }
@@ -163,9 +169,11 @@ func (w *world) end() {
 }
 
 // kill ends the process as SIGKILL does: what it had on disk stays as it was
-// that moment, and from then on it can do nothing more.
-func (w *world) kill() {
+// that moment, and from then on it can do nothing more. What is on disk may be
+// changed before the next process begins.
+func (w *world) kill(change ...func()) {
 	w.t.Helper()
+	synctest.Wait() // nothing is half written
 	w.mu.Lock()
 	w.life.dead = true
 	old := w.life
@@ -185,6 +193,9 @@ func (w *world) kill() {
 		old.jobs.Close()
 		old.guard.Close()
 	}()
+	for _, f := range change {
+		f()
+	}
 	w.begin()
 }
 
@@ -212,8 +223,14 @@ func (l *life) Check(slot *breaker.Slot, p *config.StoreCheckPolicy, _, store st
 	if w.checks[store]++; w.checks[store] == 1 {
 		w.order = append(w.order, store)
 	}
-	if time.Since(l.last[store]) < p.Every {
-		l.earned[store] = 0
+	if time.Since(w.last[store]) < p.Every {
+		w.earned[store] = 0
+	}
+	if n := w.earned[store]; w.kills && n >= w.times {
+		w.fault("store %s is checked again after %d passed checks in a row", store, n)
+	}
+	if n := w.failed[store]; w.kills && n > w.retries {
+		w.fault("store %s is checked again after %d failed checks in a row", store, n)
 	}
 	hang, takes := w.hang[store], w.takes
 	w.mu.Unlock()
@@ -226,25 +243,34 @@ func (l *life) Check(slot *breaker.Slot, p *config.StoreCheckPolicy, _, store st
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l.flying--
-	l.last[store] = time.Now()
+	if !l.dead {
+		w.last[store], w.before[store] = time.Now(), [2]int{w.earned[store], w.failed[store]}
+		switch {
+		case w.away && !hang:
+			w.earned[store] = 0
+		case hang, w.sick[store] != "":
+			w.earned[store] = 0
+			w.failed[store]++
+		default:
+			w.earned[store]++
+			w.failed[store] = 0
+		}
+		time.AfterFunc(time.Microsecond, w.stepped) // when the job has taken it in
+	}
 	switch {
 	case hang:
-		l.earned[store] = 0
 		go func() { // its worker is killed after a while
 			time.Sleep(20 * time.Second)
 			slot.End(breaker.Broken)
 		}()
 		return errors.New("no answer in time")
 	case w.away:
-		l.earned[store] = 0
 		slot.End(breaker.NoUpstream)
 		return &recovery.UnreachableError{Err: errors.New("connection refused")}
 	case w.sick[store] != "":
-		l.earned[store] = 0
 		slot.End(breaker.Failure)
 		return errors.New(w.sick[store])
 	}
-	l.earned[store]++
 	slot.End(breaker.OK)
 	return nil
 }
@@ -259,8 +285,8 @@ func (l *life) Change(ctx context.Context, by maintenance.Author, edit *maintena
 		return nil, nil, errors.New("killed")
 	}
 	for _, p := range edit.Release {
-		if n := l.earned[p.Store]; n < w.times {
-			w.fault("store %s is released after %d checks in a row in this process, want %d", p.Store, n, w.times)
+		if n := w.earned[p.Store]; n < w.times {
+			w.fault("store %s is released after %d checks in a row, want %d", p.Store, n, w.times)
 		}
 		if at, twice := w.released[p.Store]; twice {
 			w.fault("store %s is released for a second time, after %s", p.Store, time.Since(at))
