@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/firebreak-proxy/firebreak/internal/pages"
 )
 
@@ -36,6 +38,11 @@ func TestDocsBlocks(t *testing.T) {
 			}
 			if b.Kind == "json" && !json.Valid([]byte(b.Text)) {
 				t.Errorf("%s:%d: not valid JSON; if it is only a part, fence it as ```text", b.Page, b.Line)
+			}
+			if b.Kind == "json" && slices.Contains(b.Words, "caddy") {
+				if err := caddy.StrictUnmarshalJSON([]byte(b.Text), new(caddy.Config)); err != nil {
+					t.Errorf("%s:%d: no configuration of Caddy: %v", b.Page, b.Line, err)
+				}
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func TestMonitoringFiles(t *testing.T) {
 	promtool(t, nil, "check", "config", monitoringFile(t, "prometheus.yml"))
 	promtool(t, nil, "check", "rules", monitoringFile(t, "firebreak.rules.yml"))
 	promtool(t, nil, "test", "rules", monitoringFile(t, "firebreak.test.yml"))
-	promtool(t, nil, "check", "rules", dashboardRules(t))
+	promtool(t, nil, "check", "rules", recordingRules(t, dashboardQueries(t)))
 }
 
 // grafanaVariable is what Grafana fills in before it asks.
@@ -71,22 +71,22 @@ func dashboardQueries(t *testing.T) (queries []string) {
 	return queries
 }
 
-// dashboardRules is a file of rules that record the dashboard's queries.
-func dashboardRules(t *testing.T) string {
+// recordingRules is a file of rules that record what queries ask for.
+func recordingRules(t *testing.T, queries []string) string {
 	t.Helper()
 	type rule struct {
 		Record string `json:"record"`
 		Expr   string `json:"expr"`
 	}
 	var rules []rule
-	for i, query := range dashboardQueries(t) {
-		rules = append(rules, rule{fmt.Sprintf("dashboard:query:%d", i), query})
+	for i, query := range queries {
+		rules = append(rules, rule{fmt.Sprintf("some:query:%d", i), query})
 	}
-	text, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": rules}}})
+	text, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "some", "rules": rules}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "dashboard.rules.yml")
+	path := filepath.Join(t.TempDir(), "some.rules.yml")
 	if err := os.WriteFile(path, text, 0o644); err != nil { // JSON is YAML, too
 		t.Fatal(err)
 	}

@@ -8,12 +8,20 @@
 //	               "console example" if the output is of another day
 //	```caddyfile   a whole Caddyfile, adapted and validated; with a second word
 //	               a part of one, see [Block.Caddyfile]
+//	```json caddy  a configuration of Caddy, read strictly
+//	```promql, sql, python, ini
+//	               given to the program that it is for
 //	```text, json, csv and so on   something to look at: output, a file, a drawing
 //
 // A command that readers do not see stands in a comment: what has to be so before
 // the next block makes sense.
 //
 //	<!-- first: curl -X POST '127.0.0.1:9002/freeze?zone=z7' -->
+//
+// So does the name of a block that is a file, which the commands behind it find
+// where they are run:
+//
+//	<!-- file: stores.csv -->
 //
 // A block of another kind, or an indented block that holds a command, is an
 // error that says what to write instead.
@@ -45,6 +53,7 @@ type Block struct {
 	Kind  string   // the first word behind the fence; "": none
 	Words []string // the words after it
 	Text  string
+	File  string // its name, if a comment says that it is one
 
 	Indented bool // by four spaces, without a fence
 }
@@ -89,6 +98,7 @@ var (
 	linkPattern    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	commentPattern = regexp.MustCompile(`^<!-- options: (\w+) -->$`)
 	firstPattern   = regexp.MustCompile(`^<!-- first: (.+) -->$`)
+	filePattern    = regexp.MustCompile(`^<!-- file: (\S+) -->$`)
 	notAnchor      = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 	listItem       = regexp.MustCompile(`^\s*([-*+]|\d+[.)])\s`)
 )
@@ -97,13 +107,14 @@ var (
 func Parse(path, text string) *Page {
 	p := &Page{Path: path, Text: text}
 	lines := strings.Split(text, "\n")
-	inList := false
+	inList, file := false, ""
 	for i := 0; i < len(lines); {
 		line := lines[i]
 		trimmed := strings.TrimSpace(line)
 		switch {
 		case strings.HasPrefix(trimmed, "```"):
 			i = p.fenced(lines, i)
+			p.Blocks[len(p.Blocks)-1].File, file = file, ""
 			continue
 		case strings.HasPrefix(line, "    ") && trimmed != "" && !inList && (i == 0 || strings.TrimSpace(lines[i-1]) == ""):
 			i = p.indented(lines, i)
@@ -112,6 +123,8 @@ func Parse(path, text string) *Page {
 			p.table(lines, i, commentPattern.FindStringSubmatch(trimmed)[1])
 		case firstPattern.MatchString(trimmed):
 			p.Blocks = append(p.Blocks, Block{Page: path, Line: i + 1, Kind: "sh", Text: firstPattern.FindStringSubmatch(trimmed)[1] + "\n"})
+		case filePattern.MatchString(trimmed):
+			file = filePattern.FindStringSubmatch(trimmed)[1]
 		case strings.HasPrefix(line, "#"):
 			p.Headings = append(p.Headings, anchor(line))
 		}

@@ -72,6 +72,13 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+func TestFiles(t *testing.T) {
+	b := pages.Parse("p.md", "<!-- file: a.csv -->\n\n```csv\nstore,zone\n```\n\n```csv\nother\n```\n").Blocks
+	if len(b) != 2 || b[0].File != "a.csv" || b[1].File != "" {
+		t.Errorf("%+v", b)
+	}
+}
+
 func TestUnknownKinds(t *testing.T) {
 	for text, want := range map[string]string{
 		"```bash\nls\n```\n":             "```sh for commands to run",
