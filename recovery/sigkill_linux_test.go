@@ -129,7 +129,7 @@ func TestSIGKILL(t *testing.T) {
 	server := httptest.NewServer(api)
 	defer server.Close()
 	kills := 0
-	for !runAndKill(t, dir, strings.TrimPrefix(server.URL, "http://")) {
+	for !runAndKill(t, dir, strings.TrimPrefix(server.URL, "http://"), kills) {
 		if kills++; kills > 200 {
 			t.Fatal("it does not end")
 		}
@@ -162,9 +162,10 @@ func TestSIGKILL(t *testing.T) {
 	}
 }
 
-// runAndKill runs the process for a while. It reports whether it ended before
-// it was killed.
-func runAndKill(t *testing.T, dir, api string) bool {
+// runAndKill runs the process for a while, a longer one after many kills, so
+// that a slow machine comes to an end, too. It reports whether the process ended
+// before it was killed.
+func runAndKill(t *testing.T, dir, api string, kills int) bool {
 	t.Helper()
 	var stderr strings.Builder
 	cmd := exec.Command(os.Args[0])
@@ -172,7 +173,7 @@ func runAndKill(t *testing.T, dir, api string) bool {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Duration(60+rand.IntN(240))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Duration(60+rand.IntN(140)+20*kills)*time.Millisecond, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Wait()
 	var exit *exec.ExitError
