@@ -27,7 +27,7 @@ var notRun = []struct{ command, why string }{
 	{`^make bench\b`, "takes minutes, and prints figures of a machine that has nothing else to do; make lint compiles all of it"},
 	{`^go test \./caddymodule -run Docs$`, "a part of make test, a step of .ci/run"},
 	{`^go test -tags e2e \./e2e -run 'Docs\|Newcomer'$`, "this test"},
-	{`^xcaddy build\b`, "downloads a release; make xcaddy, a step of .ci/run, builds this checkout the same way"},
+	{`^xcaddy build\b`, "needs a network; make xcaddy, a step of .ci/run, types it"},
 	{`^ssh -L\b`, "needs a second machine"},
 }
 
