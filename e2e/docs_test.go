@@ -28,7 +28,6 @@ var notRun = []struct{ command, why string }{
 	{`^go test \./caddymodule -run Docs$`, "a part of make test, a step of .ci/run"},
 	{`^go test -tags e2e \./e2e -run 'Docs\|Newcomer'$`, "this test"},
 	{`^xcaddy build\b`, "needs a network; make xcaddy, a step of .ci/run, types it"},
-	{`^ssh -L\b`, "needs a second machine"},
 }
 
 // ownServers are the pages that start all they need themselves. Every other page
@@ -111,7 +110,8 @@ func runPage(t *testing.T, p *docpages.Page, origin string) (ran int) {
 
 // follow types a command and fails the test if it does not do what the page says.
 func (s *docsStage) follow(c docpages.Command) {
-	if s.serve(c.Text) {
+	// The tunnel first: it is no server of this machine.
+	if s.tunnel(c.Text) || s.serve(c.Text) {
 		return
 	}
 	began := time.Now()
