@@ -7,6 +7,7 @@ CADDY       := v2.11.9
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.0
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
+XCADDY      := github.com/caddyserver/xcaddy/cmd/xcaddy@v0.4.5
 
 export GOFLAGS
 
@@ -71,8 +72,8 @@ fmt: ## format everything
 	$(GO) run $(GOFUMPT) -w $$(git ls-files '*.go')
 
 .PHONY: xcaddy
-xcaddy: ## build the way xcaddy does, and check that firebreak's modules are in
-	./build/xcaddy.sh $(CADDY)
+xcaddy: ## type the xcaddy commands of the pages, and check that firebreak's modules are in
+	./build/xcaddy.sh $(XCADDY) $(CADDY)
 
 .PHONY: clean
 clean: ## remove what was built

@@ -1,38 +1,56 @@
 #!/bin/sh
-# Builds Caddy with firebreak the way xcaddy does it: a module of its own that
-# imports Caddy, the standard modules and this checkout by a replace. It then
-# asks the binary for firebreak's modules.
+# Types every `xcaddy build` of the pages, with the real xcaddy, and asks what it
+# built for its version and for firebreak's modules. Until firebreak is published
+# there is nothing to download, so a module proxy of files has this checkout as
+# its only version; all else comes from where Go has it from.
+#
+# A command that names no version of Caddy would take the newest. Here it takes
+# the one that firebreak is made with, so that a release of Caddy fails nothing.
 set -eu
-caddy=${1:?usage: build/xcaddy.sh CADDY-VERSION}
-module=github.com/firebreak-proxy/firebreak
-repo=$(cd "$(dirname "$0")/.." && pwd)
+usage='usage: build/xcaddy.sh XCADDY CADDY-VERSION'
+xcaddy=${1:?$usage} caddy=${2:?$usage}
+module=github.com/firebreak-proxy/firebreak version=v0.1.0
+cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
+
+# The checkout as it is, also what is not committed.
+mkdir -p "$dir/proxy/$module/@v" "$dir/checkout"
+git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x -C "$dir/checkout"
+git init --quiet "$dir/checkout"
+git -C "$dir/checkout" add --all --force
+tree=$(git -C "$dir/checkout" write-tree)
+cp go.mod "$dir/proxy/$module/@v/$version.mod"
+echo "$version" >"$dir/proxy/$module/@v/list"
+echo "{\"Version\": \"$version\"}" >"$dir/proxy/$module/@v/$version.info"
+git -C "$dir/checkout" archive --format=zip --prefix="$module@$version/" -o "$dir/proxy/$module/@v/$version.zip" "$tree"
+
+GOBIN=$dir/bin go install "$xcaddy"
+PATH=$dir/bin:$PATH
+# A cache of modules of its own: in the one of this machine no other checkout
+# may find this one. What that has already is not downloaded again.
+GOPROXY="file://$dir/proxy,file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
+GOMODCACHE=$dir/modules
+GONOSUMDB=$module,$(go env GONOSUMDB)
+CADDY_VERSION=$caddy
+export PATH GOPROXY GOMODCACHE GONOSUMDB CADDY_VERSION
+
+sed -nE 's/^(\$ )?(xcaddy build .*)/\2/p' README.md CONTRIBUTING.md docs/*.md examples/*/README.md >"$dir/commands"
+test -s "$dir/commands" || { echo "no page has a command of xcaddy" >&2; exit 1; }
 cd "$dir"
-cat >main.go <<EOF
-package main
-
-import (
-	_ "time/tzdata"
-
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
-	_ "$module"
-)
-
-func main() { caddycmd.Main() }
-EOF
-go mod init caddy
-# The requirement is written down, since an unpublished module cannot be asked
-# for; -replace makes it this checkout.
-go mod edit -require="$module@v0.0.0-00010101000000-000000000000" -replace="$module=$repo" -require="github.com/caddyserver/caddy/v2@$caddy"
-go mod tidy -e
-CGO_ENABLED=0 go build -o caddy -ldflags '-w -s' -trimpath -tags nobadger,nomysql,nopgx
-./caddy version
-./caddy list-modules >modules
-for want in firebreak http.handlers.firebreak http.reverse_proxy.transport.firebreak admin.api.firebreak \
-	http.reverse_proxy.upstreams.firebreak firebreak.directories.inline firebreak.directories.file \
-	firebreak.directories.hash firebreak.directories.http firebreak.directories.postgres; do
-	grep -qx "$want" modules || { echo "list-modules lacks $want" >&2; exit 1; }
-done
-echo "list-modules has all of firebreak's modules"
+while read -r command; do
+	echo "$command"
+	rm -f caddy
+	sh -c "$command" </dev/null >log 2>&1 || { cat log >&2; exit 1; }
+	case $(./caddy version) in
+	"$caddy "*) ;;
+	*) echo "it is Caddy $(./caddy version), not $caddy" >&2; exit 1 ;;
+	esac
+	./caddy list-modules >listed
+	for want in firebreak http.handlers.firebreak http.reverse_proxy.transport.firebreak admin.api.firebreak \
+		http.reverse_proxy.upstreams.firebreak firebreak.directories.inline firebreak.directories.file \
+		firebreak.directories.hash firebreak.directories.http firebreak.directories.postgres; do
+		grep -qx "$want" listed || { echo "list-modules lacks $want" >&2; exit 1; }
+	done
+	echo "list-modules has all of firebreak's modules"
+done <commands

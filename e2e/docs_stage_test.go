@@ -112,6 +112,7 @@ var servers = []struct {
 	{regexp.MustCompile(`^gunicorn `), "127.0.0.1:9000", "Booting worker"},
 	{regexp.MustCompile(`(?m)^/usr/sbin/php-fpm`), "127.0.0.1:9000", "ready to handle connections"},
 	{regexp.MustCompile(`^prometheus `), "127.0.0.1:9090", "Server is ready to receive web requests"},
+	{regexp.MustCompile(`^ssh -L `), "127.0.0.1:2019", ""},
 }
 
 // terminal is where a server runs.
@@ -139,6 +140,9 @@ func (s *docsStage) serve(command string) bool {
 		s.interrupt(server.address)
 		cmd := s.script(command)
 		log := s.output(cmd, strings.Fields(command)[0]+".log")
+		if _, err := cmd.StdinPipe(); err != nil { // the keyboard, at which nobody types
+			s.t.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			s.t.Fatal(err)
 		}

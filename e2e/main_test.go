@@ -84,11 +84,13 @@ func requirePrograms() error {
 		"chromium":          "chromium",
 		"sudo":              "sudo",
 		"systemd-analyze":   "systemd",
+		"/usr/sbin/sshd":    "openssh-server",
+		"ssh":               "openssh-client",
 	}
 	for program, deb := range packages {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install -y gunicorn python3-psycopg2 postgresql "+
-				"php-fpm php-pgsql wrk nghttp2-client prometheus chromium curl redis-server iproute2 sudo systemd (it comes with %s)", program, deb)
+				"php-fpm php-pgsql wrk nghttp2-client prometheus chromium curl redis-server iproute2 sudo systemd openssh-server openssh-client (it comes with %s)", program, deb)
 		}
 	}
 	if out, err := exec.Command("/usr/bin/python3", "-c", "import psycopg2").CombinedOutput(); err != nil {
