@@ -120,6 +120,23 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// deadAddress is an address at which nobody listens, nor can as long as the
+// test runs: a connection goes out from it.
+func deadAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
+}
+
 const (
 	smallApp = `
 		workers 32

@@ -53,7 +53,7 @@ func TestAssumeProxyErrors(t *testing.T) {
 		errs <- next.ServeHTTP(w, r)
 		return nil
 	})
-	s := startSidecar(t, fmt.Sprintf(fastApp, ""), "test_next\nreverse_proxy "+freeAddress(t)+" {\nfail_duration 1m\n}")
+	s := startSidecar(t, fmt.Sprintf(fastApp, ""), "test_next\nreverse_proxy "+deadAddress(t)+" {\nfail_duration 1m\n}")
 	s.get(t, "/")
 	var dialErr reverseproxy.DialError
 	if err := <-errs; !errors.As(err, &dialErr) {

@@ -135,7 +135,7 @@ func TestHungHold(t *testing.T) {
 // TestTryDurationCannotStretchDeadline: reverse_proxy's retries ignore contexts.
 func TestTryDurationCannotStretchDeadline(t *testing.T) {
 	for _, transport := range []string{"", viaFirebreak} {
-		s := startGuarded(t, "", "", "reverse_proxy "+freeAddress(t)+" {\n lb_try_duration 8s\n lb_try_interval 50ms\n"+transport+"\n}")
+		s := startGuarded(t, "", "", "reverse_proxy "+deadAddress(t)+" {\n lb_try_duration 8s\n lb_try_interval 50ms\n"+transport+"\n}")
 		start := time.Now()
 		res, body := s.get(t, "/?key=a")
 		within(t, "the answer", time.Since(start), 500*time.Millisecond, 2*time.Second)

@@ -196,7 +196,7 @@ func TestUpstreamBreaks(t *testing.T) {
 func TestNoUpstream(t *testing.T) {
 	for _, transport := range []string{"", viaFirebreak} {
 		t.Run(transport, func(t *testing.T) {
-			s := startGuarded(t, "", "", "reverse_proxy "+freeAddress(t)+" {\n"+transport+"\n}")
+			s := startGuarded(t, "", "", "reverse_proxy "+deadAddress(t)+" {\n"+transport+"\n}")
 			if res, _ := s.get(t, "/?key=a"); res.StatusCode != 502 {
 				t.Errorf("status = %d, want 502", res.StatusCode)
 			}
