@@ -43,6 +43,11 @@ test: ## unit, property and in-process tests, with the race detector
 e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Debian packages; see CONTRIBUTING.md)
 	$(GO) test -tags e2e -count=1 -p 1 -timeout 40m -v ./maintenance/ ./e2e/
 
+.PHONY: freeze
+ROUNDS ?= 5
+freeze: build ## what a freeze does to other zones, ROUNDS times; strict, 5 minutes a round
+	FIREBREAK_STRICT=1 FIREBREAK_ROUNDS=$(ROUNDS) $(GO) test -tags e2e -count=1 -timeout 60m -v -run 'TestFreeze(FPMTransport|PHPFastCGI)?$$/^(round|stuck)' ./e2e/
+
 .PHONY: bench
 bench: build ## print the figures that docs/budgets.md promises
 	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing/... ./caddymodule

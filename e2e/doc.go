@@ -19,5 +19,6 @@
 // FIREBREAK_SCREENSHOTS names (default: out, beside the tests).
 //
 // FIREBREAK_BIN names the binary to test (default: ../bin/firebreak).
-// FIREBREAK_LONG=1 makes the long freeze last ten minutes.
+// FIREBREAK_ROUNDS says how often the freezes are played whose p99 is promised
+// by the median round, and FIREBREAK_LONG=1 makes the long freeze last ten minutes.
 package e2e

@@ -5,6 +5,8 @@ package e2e_test
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -99,7 +101,8 @@ func (o outage) check(t *testing.T, f findings) {
 	figure(t, "last bad answer %.2f s after the heal; from %s on %.2f %% ok of %d",
 		f.lastBad.Seconds(), o.whole, load.OKPercent(f.healed), len(f.healed))
 	wantOK(t, "other zones during the freeze", f.during, 99.99)
-	// The absolute allowance is for what else runs on this machine.
+	// The absolute allowance is for what else runs on this machine: the p99 of
+	// 9 s is that of 25 requests. inRounds goes without it.
 	limit := max(p99Before*11/10, p99Before+5*time.Millisecond)
 	promise(t, p99During <= limit, p99During <= time.Second,
 		"p99 of the other zones is %s during the freeze, %s before", ms(p99During), ms(p99Before))
@@ -110,17 +113,58 @@ func (o outage) check(t *testing.T, f findings) {
 	wantOK(t, "the zone after the heal", f.healed, 99)
 }
 
+// The traffic is watched for a while before a freeze, of which the first second
+// does not count. The p99 is compared over as long as the freeze takes: what
+// disturbs a machine now and then is more often in the longer of two spans.
+const (
+	shortCalm = 10 * time.Second
+	aFreeze   = 40 * time.Second
+	longCalm  = aFreeze + time.Second
+)
+
+// inRounds plays an outage FIREBREAK_ROUNDS times (default: once), on a new pool
+// each time. If there are several, the calm before is as long as the freeze, and
+// the p99 of the other zones must be within 10 % of that before the freeze in the
+// median round.
+func inRounds(t *testing.T, play func(t *testing.T, calm time.Duration) findings) {
+	t.Helper()
+	rounds, _ := strconv.Atoi(os.Getenv("FIREBREAK_ROUNDS"))
+	if rounds < 2 {
+		play(t, shortCalm)
+		return
+	}
+	var ratios []float64
+	for i := range rounds {
+		t.Run(fmt.Sprintf("round%d", i+1), func(t *testing.T) {
+			f := play(t, longCalm)
+			ratios = append(ratios, float64(load.Percentile(f.during, 99))/float64(load.Percentile(f.before, 99)))
+		})
+	}
+	if len(ratios) < rounds {
+		return // a round has failed and said so
+	}
+	slices.Sort(ratios)
+	median := ratios[(rounds-1)/2]/2 + ratios[rounds/2]/2
+	figure(t, "p99 of the other zones during the freeze, against before: median %.2f of %d rounds (%.2f to %.2f)",
+		median, rounds, ratios[0], ratios[rounds-1])
+	promise(t, median <= 1.1, true, "the p99 of the other zones rises to %.2f of what it was before, want at most 1.10", median)
+}
+
 // TestFreeze: the main job.
 func TestFreeze(t *testing.T) {
-	pool := gunicorn(t)
-	p := startProxy(t, gunicornSite(pool, ""))
-	warm(t, p, "/search")
-	o := outage{
-		pool: pool, proxy: p, plan: everyday(p, "/search", 0),
-		calm: 10 * time.Second, freeze: 40 * time.Second, heal: 10 * time.Second,
-		whole: 2 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
-	}
-	o.check(t, o.play(t))
+	inRounds(t, func(t *testing.T, calm time.Duration) findings {
+		pool := gunicorn(t)
+		p := startProxy(t, gunicornSite(pool, ""))
+		warm(t, p, "/search")
+		o := outage{
+			pool: pool, proxy: p, plan: everyday(p, "/search", 0),
+			calm: calm, freeze: aFreeze, heal: 10 * time.Second,
+			whole: 2 * time.Second, opensIn: slowAfter + 300*time.Millisecond,
+		}
+		f := o.play(t)
+		o.check(t, f)
+		return f
+	})
 }
 
 // TestThreeZones: three zones freeze one after the other and stay frozen.
