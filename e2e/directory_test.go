@@ -52,7 +52,7 @@ func startStoresDB(t *testing.T) *storesDB {
 		}
 	}
 	add("postgresql.conf", fmt.Sprintf(dbConfig, db.port)+"listen_addresses = '*'\n")
-	add("pg_hba.conf", "host all all 192.0.2.0/24 trust\n")
+	add("pg_hba.conf", "host all all "+testNet+" trust\n")
 	db.start(t)
 	fill := shopsTable
 	for z := range zones {

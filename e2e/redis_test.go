@@ -113,8 +113,12 @@ type namespace struct {
 	outside, inside string // the addresses of the cable's ends
 }
 
-// newNamespace makes a network namespace. Its addresses are of a range that
-// exists in documentation alone.
+// testNet is where the addresses of namespaces are from.
+const testNet = "198.18.0.0/16"
+
+// newNamespace makes a network namespace. Its addresses are of the range for
+// benchmarks (RFC 2544), testNet: those for documentation are in use on some
+// machines.
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
 	holder := exec.Command("unshare", "--net", "sleep", "infinity")
@@ -134,8 +138,9 @@ func newNamespace(t *testing.T) *namespace {
 		theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
 		return err == nil && theirs != ours
 	})
-	block := pid % 63 * 4
-	n := &namespace{holder: holder, outside: fmt.Sprintf("192.0.2.%d", block+1), inside: fmt.Sprintf("192.0.2.%d", block+2)}
+	block := pid % (1 << 14) * 4
+	address := func(host int) string { return fmt.Sprintf("198.18.%d.%d", block>>8, block&0xff+host) }
+	n := &namespace{holder: holder, outside: address(1), inside: address(2)}
 	name := fmt.Sprintf("fb%d", pid)
 	ip(t, "link add %s type veth peer name cable netns %d", name, pid)
 	ip(t, "addr add %s/30 dev %s", n.outside, name)
