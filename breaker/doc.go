@@ -30,7 +30,8 @@
 // store: within the window a store counts once, by its latest outcome. Requests
 // in flight are evidence too: one older than slow_after is aging, and bad while
 // that lasts. Requests of one store in quarantine whose neighbours are answered
-// are explained, and take no room from the neighbours.
+// are explained, and take no room from the neighbours. What it does after the
+// window, or when it is tried again, no longer speaks against the zone.
 //
 // # States of a zone
 //

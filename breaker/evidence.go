@@ -116,6 +116,7 @@ func (z *zone) noteOK(hash uint64, now int64) {
 // badOutcome takes in a failure or a hang.
 func (z *zone) badOutcome(s *Slot, o Outcome, now int64) {
 	rec := z.books.ensure(s.store)
+	oldNews := s.storePass.held() && z.isExplained(rec, rec.lastBad)
 	rec.note(o, now, z.policy.Window)
 	if s.phase == hung && rec.cause == s {
 		rec.cause = nil // it is no longer merely slow
@@ -125,7 +126,9 @@ func (z *zone) badOutcome(s *Slot, o Outcome, now int64) {
 	if z.state == Open {
 		return // admitted before it opened: the zone explains it
 	}
-	z.bad[rec] = struct{}{}
+	if !oldNews {
+		z.bad[rec] = now
+	}
 	z.slowForget(s.hash)
 	if z.state == Calm && (o != Failure && o != Broken || len(z.bad) >= z.policy.MinBadStores) {
 		z.trouble(now, fmt.Sprintf("%s of store %s", o, s.store))

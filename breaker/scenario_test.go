@@ -72,6 +72,83 @@ func TestLongFreezeCostsNoMoreWorkers(t *testing.T) {
 	})
 }
 
+// TestOldHangsDoNotOpenAZone: six stores hang and are in quarantine, and their
+// workers never come back. Then most customers go home, and the few who stay are
+// answered, although soon more stores hang than are heard of.
+func TestOldHangsDoNotOpenAZone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		const stay, culprits = 5, 6
+		p.load(5*time.Second, 300, allZones)
+		for i := range culprits {
+			p.freeze(fmt.Sprintf("z7/s%d", stay+i))
+		}
+		began := time.Now()
+		p.load(8*time.Second, 300, allZones)
+		if got := p.state("z7"); got.QuarantinedCount != culprits {
+			t.Fatalf("%d stores in quarantine, want the %d that hang", got.QuarantinedCount, culprits)
+		}
+		p.load(time.Minute, 20, func(i int) (zone, store string) { return "z7", fmt.Sprintf("s%d", i%stay) })
+		quiet := func(r result) bool { return r.zone == "z7" && r.at.Sub(began) > 8*time.Second }
+		if got := okPercent(p, began, quiet); got < 100 {
+			t.Errorf("those who stay: %.2f %% ok, want all: %+v", got, p.state("z7"))
+		}
+	})
+}
+
+// TestHalfOfTheFewAwakeAreDamaged: when hardly anybody is awake, a few damaged
+// stores are half of the zone and more. It may open for that once, but their
+// being tried again, and failing, must not open it again and again.
+func TestHalfOfTheFewAwakeAreDamaged(t *testing.T) {
+	for _, tt := range []struct {
+		stores, damaged, perSecond int
+		fails                      bool // at once, else they hang until the pool kills the worker
+		freeze                     bool // all of the zone does, before
+	}{
+		{stores: 4, damaged: 3, perSecond: 2},
+		{stores: 6, damaged: 3, perSecond: 2},
+		{stores: 4, damaged: 3, perSecond: 10, fails: true},
+		{stores: 6, damaged: 3, perSecond: 50, fails: true},
+		{stores: 10, damaged: 7, perSecond: 10, fails: true},
+		{stores: 6, damaged: 3, perSecond: 10, fails: true, freeze: true},
+	} {
+		t.Run(fmt.Sprintf("%+v", tt), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, twoSeconds())
+				p.killAfter = 30 * time.Second
+				defer p.close()
+				awake := func(i int) (zone, store string) { return "z7", fmt.Sprintf("s%d", i%tt.stores) }
+				p.load(20*time.Second, tt.perSecond, awake)
+				if tt.freeze {
+					p.freeze("z7")
+					p.load(20*time.Second, tt.perSecond, awake)
+				}
+				damaged := map[string]bool{}
+				for i := range tt.damaged {
+					store := fmt.Sprintf("s%d", i)
+					damaged[store] = true
+					if tt.fails {
+						p.setFail("z7/"+store, true)
+					} else {
+						p.freeze("z7/" + store)
+					}
+				}
+				p.heal("z7")
+				p.load(30*time.Second, tt.perSecond, awake)
+				later, turns := time.Now(), p.state("z7").Turn
+				p.load(5*time.Minute, tt.perSecond, awake)
+				if got := okPercent(p, later, func(r result) bool { return !damaged[r.store] }); got < 100 {
+					t.Errorf("the innocent %.1f %% ok from half a minute on, want all", got)
+				}
+				if again := p.state("z7").Turn - turns; again != 0 {
+					t.Errorf("the zone opened %d times more", again)
+				}
+			})
+		})
+	}
+}
+
 func TestCulprits(t *testing.T) {
 	for _, k := range []int{1, 3, 6} {
 		t.Run(fmt.Sprint(k), func(t *testing.T) {

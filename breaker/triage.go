@@ -143,6 +143,11 @@ func (z *zone) roomToProbe() bool {
 // it.
 func (z *zone) toClosed(now int64, why string) {
 	z.machine.close()
+	for rec := range z.bad {
+		if rec.state != Calm {
+			delete(z.bad, rec) // the triage has found them out
+		}
+	}
 	z.uncount()
 	z.transit(now, EventZoneClosed, Troubled, why, 0)
 }

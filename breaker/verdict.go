@@ -115,16 +115,26 @@ func (z *zone) stuckSinceLastOK(now int64) (stores, slots, inFlight int) {
 	return len(stuck), slots, len(all)
 }
 
-// badStores counts the stores whose latest outcome within the window is bad,
-// or that have a hung request.
+// badStores counts the stores that speak against the zone: those whose latest
+// outcome within the window is bad, or that have a hung request which nothing
+// explains. What quarantine explains is no news of the zone: neither a store
+// that is tried again and fails while others are answered, nor a request that
+// hangs on for as long as the pool lets it. A few damaged stores would open a
+// zone again and again otherwise when hardly anybody else is awake.
 func (z *zone) badStores(now int64) int {
 	from := now - int64(z.policy.Window)
-	for rec := range z.bad {
-		if rec.lastAt < from && rec.hung == 0 {
+	for rec, at := range z.bad {
+		if at < from && (rec.hung == 0 || z.isExplained(rec, rec.lastHung)) {
 			delete(z.bad, rec)
 		}
 	}
 	return len(z.bad)
+}
+
+// isExplained says that the store's quarantine explains what it has done since
+// t: other stores were answered after that.
+func (z *zone) isExplained(rec *record, t int64) bool {
+	return rec.state != Calm && z.otherOKSince(z.g.hashOf(rec.store), t)
 }
 
 // storesSeen counts the stores with an outcome within the window: those that

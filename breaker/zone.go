@@ -72,10 +72,10 @@ type zone struct {
 	idleSince    int64
 
 	books    books
-	broken   []broken             // connections that broke a moment ago
-	bad      map[*record]struct{} // records whose latest outcome is bad
-	slow     map[uint64]int64     // stores whose latest outcome was slow; only with slow_share
-	culprits []Culprit            // of the last episodes
+	broken   []broken          // connections that broke a moment ago
+	bad      map[*record]int64 // stores that speak against the zone, and since when; see badStores
+	slow     map[uint64]int64  // stores whose latest outcome was slow; only with slow_share
+	culprits []Culprit         // of the last episodes
 	worst    int
 
 	held       *Hold            // by hand; nil: it is not held
@@ -97,7 +97,7 @@ type zone struct {
 }
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {
-	z := &zone{name: name, g: g, bad: make(map[*record]struct{}), checkOK: true}
+	z := &zone{name: name, g: g, bad: make(map[*record]int64), checkOK: true}
 	z.apply(p)
 	return z
 }
