@@ -113,9 +113,9 @@ func (s *Server) serve(id int, conn *net.TCPConn) {
 	if s.config.KillAfter > 0 {
 		killer := time.AfterFunc(s.config.KillAfter, func() {
 			s.pool.kill()
-			cancel() // the worker's death also ends its database connection
 			conn.SetLinger(0)
-			conn.Close()
+			conn.Close() // first: the dead do not answer
+			cancel()     // the worker's death also ends its database connection
 		})
 		defer killer.Stop()
 	}
