@@ -124,7 +124,7 @@ func playCulprits(t *testing.T, ranks []int) {
 	pool := gunicorn(t)
 	p := startProxy(t, gunicornSite(pool, ""))
 	warm(t, p, "/search")
-	const fault = 15 * time.Second
+	const fault = 12 * time.Second
 	m := breakStores(t, pool, p, ranks, rate, 40*time.Second)
 	m.tr.sleepUntil(m.brokeAt + fault)
 	for _, name := range m.names {

@@ -13,6 +13,7 @@ import (
 // TestDashboardRecovery: a recovery that is started on a zone's page moves its
 // bar until all stores are back.
 func TestDashboardRecovery(t *testing.T) {
+	t.Parallel()
 	pool := gunicorn(t)
 	s := gunicornSite(pool, "")
 	s.browsers = true

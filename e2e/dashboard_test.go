@@ -175,6 +175,7 @@ var hostileStores = []string{
 // TestDashboardHostile shows stores, reasons and messages that are made to
 // become scripts, and wants nothing but text.
 func TestDashboardHostile(t *testing.T) {
+	t.Parallel()
 	stores := filepath.Join(t.TempDir(), "stores.csv")
 	text := "store,zone\n"
 	for i := range 40 {
@@ -251,6 +252,7 @@ func (b *browser) inert(t *testing.T, what string) {
 // TestDashboardThousandZones: a thousand zones with a million stores under
 // traffic are as quick to look at as twelve.
 func TestDashboardThousandZones(t *testing.T) {
+	t.Parallel()
 	const zones = 1000
 	stores := filepath.Join(t.TempDir(), "stores.csv")
 	f, err := os.Create(stores)

@@ -232,6 +232,7 @@ func (r *directoryRun) judge() {
 // TestPostgresDirectory takes the stores' database away in every way under
 // load: no request of a known store is lost or slowed down.
 func TestPostgresDirectory(t *testing.T) {
+	t.Parallel()
 	db, pool := startStoresDB(t), gunicorn(t)
 	source := fmt.Sprintf("postgres %q {\n\t\t\ttable shops\n\t\t\tnotify shops_changed\n\t\t\trefresh 1s\n\t\t\ttimeout 2s\n\t\t}", db.dsn())
 	p, beside := startProxy(t, strictSite(pool, source)), startProxy(t, strictSite(pool, ""))
@@ -343,6 +344,7 @@ func (s *lookupService) start(t *testing.T) {
 // of a known store is lost or slowed down, and new stores wait no longer than
 // the timeout, then not at all.
 func TestHTTPDirectory(t *testing.T) {
+	t.Parallel()
 	service := &lookupService{addr: freeAddr(t)}
 	service.start(t)
 	pool := gunicorn(t)

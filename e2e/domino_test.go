@@ -24,7 +24,7 @@ func TestBaselineIsHealthy(t *testing.T) {
 	p := startProxy(t, plainSite(gunicorn(t)))
 	warm(t, p, "/search")
 	busy := cpuBusy(t)
-	rs := drive(t, everyday(p, "/search", 10*time.Second)).wait(t)
+	rs := drive(t, everyday(p, "/search", 6*time.Second)).wait(t)
 	figure(t, "plain Caddy, no fault, %d req/s: %.3f %% ok, p50 %s, p99 %s, CPU %.0f %% busy, requests left %s late (p99)",
 		rate, load.OKPercent(rs), ms(load.Percentile(rs, 50)), ms(load.Percentile(rs, 99)), busy(), ms(load.Lag(rs, 99)))
 	wantOK(t, "all", rs, 99.99)

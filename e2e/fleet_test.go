@@ -20,6 +20,7 @@ import (
 // is in force at all others within a second, each knows of all, and the dead
 // disappear.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	const sidecars, rounds, killed = 50, 20, 5
 	began := time.Now()
 	redis := startRedis(t)

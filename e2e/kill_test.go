@@ -16,6 +16,7 @@ import (
 // after another through its admin API: each that was acknowledged is there
 // after the restart.
 func TestKill9(t *testing.T) {
+	t.Parallel()
 	const wanted, kills = 200, 6
 	p := startProxy(t, answering("state storage"))
 	// What a store's switch may say: the last that was acknowledged, and what

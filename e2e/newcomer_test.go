@@ -24,6 +24,7 @@ const (
 // every command of its first part is typed and waited for, from make run to the
 // outage that is seen and healed.
 func TestNewcomer(t *testing.T) {
+	t.Parallel()
 	origin := cleanClone(t)
 	commands := part(t, origin, "docs/getting-started.md", "## An outage, seen", "## Your own API server")
 	s := newDocsStage(t, "root", docsHome(t, origin)) // root, whose Go has its modules

@@ -25,6 +25,7 @@ type phase struct {
 // status says so, and all heals by itself. A sidecar beside it, which knows no
 // Redis, serves the same requests at the same time, and tells what is noise.
 func TestRedisTrouble(t *testing.T) {
+	t.Parallel()
 	pool, network := gunicorn(t), newNamespace(t)
 	redis := startRedisIn(t, network)
 	switched := gunicornSite(pool, "")
@@ -194,6 +195,7 @@ func unswitched(rs []load.Result, beside bool) []load.Result {
 // TestRestartWithBackendAway: a sidecar that starts while Redis is away knows
 // the switches from before, and applies them to the first request.
 func TestRestartWithBackendAway(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(t *testing.T, p *proxy){
 		"killed":  func(_ *testing.T, p *proxy) { killGroup(p.cmd) },
 		"stopped": func(t *testing.T, p *proxy) { figure(t, "stopped in %.1f s", p.stop(t).Seconds()) },

@@ -27,6 +27,7 @@ func streamSite(backend string) site {
 
 // TestWebSocket: a connection lives on beyond the deadline, in both directions.
 func TestWebSocket(t *testing.T) {
+	t.Parallel()
 	echo := httptest.NewServer(websocket.Handler(func(c *websocket.Conn) { _, _ = io.Copy(c, c) }))
 	defer echo.Close()
 	p := startProxy(t, streamSite(echo.URL))
@@ -63,6 +64,7 @@ func exchange(t *testing.T, c *websocket.Conn, message string) {
 // TestServerSentEvents: every event reaches curl when it is sent, also beyond
 // the deadline.
 func TestServerSentEvents(t *testing.T) {
+	t.Parallel()
 	const events = 8
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")

@@ -71,7 +71,7 @@ var wrkRate = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
 // wrk returns the requests per second that p carries.
 func wrk(t *testing.T, script string, p *proxy) float64 {
 	t.Helper()
-	out, err := exec.Command("wrk", "-t", "1", "-c", "32", "-d", "3s", "-s", script, "http://"+p.addr).CombinedOutput()
+	out, err := exec.Command("wrk", "-t", "1", "-c", "32", "-d", "1s", "-s", script, "http://"+p.addr).CombinedOutput()
 	found := wrkRate.FindSubmatch(out)
 	if err != nil || found == nil || strings.Contains(string(out), "Non-2xx") {
 		t.Fatalf("wrk: %v: %s", err, out)

@@ -73,6 +73,7 @@ func openBackend(kind, place string) (maintenance.Backend, error) {
 // now and then Redis itself too, during 1,000 acknowledged changes or more: each is
 // there, wholly, and none is half there.
 func TestKilledWriters(t *testing.T) {
+	t.Parallel()
 	t.Run("storage", func(t *testing.T) {
 		killedWriters(t, "storage", t.TempDir(), func(int) {})
 	})

@@ -94,6 +94,7 @@ func (s *redisServer) open(prefix string) maintenance.Backend {
 }
 
 func TestRedis(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	conformance.Run(t, conformance.Options{Watch: 100 * time.Millisecond}, func(t *testing.T) func() maintenance.Backend {
 		return func() maintenance.Backend { return server.open(t.Name()) }
@@ -101,6 +102,7 @@ func TestRedis(t *testing.T) {
 }
 
 func TestRedisClusterAndACL(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t, "--cluster-enabled", "yes")
 	client := redis.NewClient(&redis.Options{Addr: server.address, Protocol: 2})
 	defer client.Close()
@@ -173,6 +175,7 @@ func TestRedisCorruptRecords(t *testing.T) {
 // TestRedisAway takes Redis away in every way: switches stay, lookups do not
 // notice, and all is well again by itself.
 func TestRedisAway(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	boards := make([]*maintenance.Board, 3)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,6 +15,7 @@ import (
 )
 
 func TestStorage(t *testing.T) {
+	t.Parallel()
 	conformance.Run(t, conformance.Options{}, func(t *testing.T) func() maintenance.Backend {
 		dir := t.TempDir()
 		return func() maintenance.Backend {
