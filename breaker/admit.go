@@ -108,29 +108,32 @@ func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
 	if r.Stream && z.streams >= z.policy.MaxStreams {
 		return z.busy()
 	}
-	probe := false
+	var probe *record // of the store in quarantine that is tried again
 	if rec := z.books.get(r.Store); rec != nil && rec.state != Calm {
 		if v := z.decideQuarantined(rec, now); !v.admit {
 			return v
 		}
-		probe = true
+		probe = rec
 	}
 	if z.state == HalfOpen {
 		return z.decideTriage()
 	}
-	return z.decideCapacity(r, hash, now, probe)
+	v := z.decideCapacity(r, hash, now, probe)
+	if v.wait && probe != nil && probe.hung > 0 {
+		return probe.refusal() // its own stuck requests are in its way, and will be for long
+	}
+	return v
 }
 
 // decideQuarantined lets one probe through per open time. A store whose
 // earlier request is still stuck gets no further one for the longest open
 // time: the stuck one is the better probe, and costs no second worker.
 func (z *zone) decideQuarantined(rec *record, now int64) verdict {
-	v := verdict{reason: ReasonQuarantine, since: rec.since, detail: rec.evidence}
+	v := rec.refusal()
 	if rec.state == Open {
 		v.after = max(time.Duration(rec.machine.until-now), 0)
 		return v
 	}
-	v.after = busyRetry
 	if rec.hung > 0 && (now-rec.lastHung < int64(z.store.OpenTimeMax) || z.hungRequests() >= z.policy.MaxHung) {
 		return v
 	}
@@ -138,6 +141,11 @@ func (z *zone) decideQuarantined(rec *record, now int64) verdict {
 		return verdict{wait: true}
 	}
 	return verdict{admit: true}
+}
+
+// refusal is what a store in quarantine gets that cannot be tried again now.
+func (r *record) refusal() verdict {
+	return verdict{reason: ReasonQuarantine, after: busyRetry, since: r.since, detail: r.evidence}
 }
 
 // retryShare is which part of max_hung may be spent on trying quarantined
@@ -180,7 +188,7 @@ func (z *zone) crowded() bool {
 }
 
 // decideCapacity applies the limits of a zone that is closed.
-func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) verdict {
+func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe *record) verdict {
 	taken, limit := z.live+z.hung-z.explained, z.limit()
 	most := z.mostOccupied()
 	if z.live+z.hung >= most {
@@ -190,13 +198,13 @@ func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) ve
 		switch slots, stores := z.stuck(now); {
 		case slots >= max(1, most-limit/2):
 			// What is left belongs to those who are known to be well.
-			if probe {
-				return verdict{reason: ReasonQuarantine, after: busyRetry}
+			if probe != nil {
+				return probe.refusal()
 			}
 			return verdict{wait: true}
 		case stores >= z.policy.MaxHung:
-			if probe {
-				return verdict{reason: ReasonQuarantine, after: busyRetry}
+			if probe != nil {
+				return probe.refusal()
 			}
 			return z.tryLane(r.Store, now)
 		}
@@ -216,9 +224,9 @@ func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe bool) ve
 // then a store without a stuck request may have a probe slot, and one that was
 // itself answered since may pass in the express lane as long as answers flow.
 // In a zone that froze neither holds.
-func (z *zone) decideFull(store string, hash uint64, now int64, probe bool) verdict {
+func (z *zone) decideFull(store string, hash uint64, now int64, probe *record) verdict {
 	stuckSince := z.oldestStuck(now, z.suspectAfter())
-	if stuckSince == 0 || z.lastOK <= stuckSince || probe {
+	if stuckSince == 0 || z.lastOK <= stuckSince || probe != nil {
 		return verdict{wait: true}
 	}
 	if v := z.tryLane(store, now); v.admit {

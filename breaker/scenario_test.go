@@ -149,6 +149,28 @@ func TestHalfOfTheFewAwakeAreDamaged(t *testing.T) {
 	}
 }
 
+// TestAloneInItsZone: a store that hangs and is the only one awake is refused at
+// once, also when it is its own stuck requests that leave it no slot.
+func TestAloneInItsZone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		alone := func(int) (zone, store string) { return "z7", "s0" }
+		p.load(20*time.Second, 2, alone)
+		p.freeze("z7/s0")
+		p.load(5*time.Second, 2, alone)
+		later := time.Now()
+		p.load(5*time.Minute, 2, alone)
+		all := p.count(later, func(result) bool { return true })
+		quick := p.count(later, func(r result) bool {
+			return r.outcome == string(breaker.ReasonQuarantine) && r.took < 50*time.Millisecond
+		})
+		if share := float64(quick) / float64(all); share < 0.97 {
+			t.Errorf("%.0f %% refused at once, want all but those who find out: %+v", 100*share, p.state("z7"))
+		}
+	})
+}
+
 func TestCulprits(t *testing.T) {
 	for _, k := range []int{1, 3, 6} {
 		t.Run(fmt.Sprint(k), func(t *testing.T) {

@@ -40,9 +40,10 @@ func plan() (all []planned) {
 	return all
 }
 
-// told is an event without what chance decides: when an open time is over.
+// told is an event without what chance decides: when an open time is over, and
+// which request is the first after it.
 func told(e breaker.Event, began time.Time) string {
-	if e.Kind == breaker.EventStoreHalfOpen {
+	if e.Kind == breaker.EventStoreHalfOpen || e.Kind == breaker.EventStoreReleased {
 		return fmt.Sprintf("%s %s %s", e.Kind, e.Zone, e.Store)
 	}
 	return fmt.Sprintf("%s %s %s %s", e.At.Sub(began.Round(0)).Round(time.Millisecond), e.Kind, e.Zone, e.Store)
