@@ -302,6 +302,8 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	workers := z.g.policy.Load().Workers
 	if force {
 		workers = 0
+	} else if z.inDoubt(now) {
+		workers -= z.reserve(workers, v.lane == trial || z.state == HalfOpen)
 	}
 	if !z.g.takeWorker(workers) {
 		return nil

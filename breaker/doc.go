@@ -75,6 +75,9 @@
 //     probe_slots workers; one more is lent each time the longest open time has
 //     passed with all of them hung, up to 2 x max_inflight.
 //   - A zone never occupies more than half of the workers not hung elsewhere.
+//   - Zones in doubt, where a request takes four times as long as usual and
+//     nobody was answered since, never take the last quarter of the pool; their
+//     probes and first requests, the last eighth.
 //   - A bug in the bookkeeping ends neither the process nor the lock it was met
 //     under; it is counted and told as an event.
 //   - Every admission is settled exactly once and ended exactly once; an owner

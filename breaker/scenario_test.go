@@ -290,6 +290,46 @@ func TestThreeZonesFrozenOneAfterTheOther(t *testing.T) {
 	})
 }
 
+// TestZonesFrozenTogether: a third of the zones share a storage that hangs. Not
+// one of their requests is hung yet when the pool could be full of them.
+func TestZonesFrozenTogether(t *testing.T) {
+	for _, gap := range []time.Duration{0, 500 * time.Millisecond} {
+		t.Run(gap.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, twoSeconds())
+				defer p.close()
+				p.load(5*time.Second, 300, allZones)
+				began := time.Now()
+				sick := []string{"z2", "z4", "z7", "z11"}
+				for _, z := range sick {
+					p.freeze(z)
+					p.load(gap, 300, allZones)
+				}
+				p.load(40*time.Second, 300, allZones)
+				if got := okPercent(p, began, func(r result) bool { return !slices.Contains(sick, r.zone) }); got < 99.99 {
+					t.Errorf("other zones %.2f %% ok, want 99.99", got)
+				}
+				occupied := 0
+				for _, z := range sick {
+					occupied += p.worstOf(z)
+					if s := p.state(z); s.Turn == 0 {
+						t.Errorf("%s never opened: %+v", z, s)
+					}
+					p.heal(z)
+				}
+				if occupied > 28 {
+					t.Errorf("together they occupied %d of 32 workers, want at most seven eighths", occupied)
+				}
+				healed := time.Now()
+				p.load(6*time.Second, 300, allZones)
+				if got := okPercent(p, healed.Add(2*time.Second), func(result) bool { return true }); got < 99 {
+					t.Errorf("2 s after the heal %.1f %% ok, want 99", got)
+				}
+			})
+		})
+	}
+}
+
 func TestAllZonesHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())

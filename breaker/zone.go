@@ -183,6 +183,34 @@ func (z *zone) suspectAfter() int64 {
 	return min(max(4*z.latency, int64(100*time.Millisecond)), int64(z.policy.SlowAfter))
 }
 
+// inDoubt says that the zone has a request in flight for four times as long as
+// is usual in it, and that nobody was answered since. That is no evidence either:
+// but if several zones hang at the same moment, none of their requests is hung
+// yet when the pool is full of them.
+func (z *zone) inDoubt(now int64) bool {
+	after := z.suspectAfter()
+	if z.latency > 0 {
+		after = min(after, max(4*z.latency, int64(20*time.Millisecond)))
+	}
+	for s := z.slots.head; s != nil && now-s.start >= after; s = s.next {
+		if s.stuck() && s.start >= z.lastOK {
+			return true
+		}
+	}
+	return false
+}
+
+// reserve is how many workers of the pool are kept from zones in doubt, all
+// together: a quarter. An eighth is, from requests that find out whether a zone
+// is well, and from the first ones of a zone, without which it could not be
+// judged.
+func (z *zone) reserve(workers int, probe bool) int {
+	if probe || z.live+z.hung < (z.policy.MaxInflight+1)/2 {
+		return workers / 8
+	}
+	return workers / 4
+}
+
 // oldestStuck is when the oldest slot began that has no answer and is older
 // than d, or 0.
 func (z *zone) oldestStuck(now, d int64) int64 {

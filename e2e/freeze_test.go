@@ -198,6 +198,44 @@ func TestThreeZones(t *testing.T) {
 	}
 }
 
+// TestFourZonesAtOnce: the databases of a third of the zones share a storage that
+// hangs. With a limit of 8 of 32 workers each, they could take the whole pool
+// before one of their requests hangs.
+func TestFourZonesAtOnce(t *testing.T) {
+	pool := gunicorn(t)
+	p := startProxy(t, gunicornSite(pool, ""))
+	warm(t, p, "/search")
+	sick := world.databases[2:6]
+	var names []string
+	w, tr := p.watch(t), drive(t, everyday(p, "/search", 20*time.Second))
+	tr.sleepUntil(3 * time.Second)
+	froze, frozeAt := time.Now(), tr.now()
+	for _, d := range sick {
+		d.freeze()
+		names = append(names, d.zone)
+	}
+	tr.sleepUntil(13 * time.Second)
+	samples, healedAt := pool.busy.between(froze, time.Now()), tr.now()
+	for _, d := range sick {
+		d.heal()
+	}
+	rs := tr.wait(t)
+	others := due(notInZones(rs, names...), frozeAt, healedAt)
+	healed := due(rs, healedAt+2*time.Second, time.Hour)
+	figure(t, "four of %d zones frozen at once: the others %.3f %% ok of %d, p99 %s; %d workers at worst; from 2 s after the heal on %.2f %% ok of %d",
+		zones, load.OKPercent(others), len(others), ms(load.Percentile(others, 99)), worstTotal(samples), load.OKPercent(healed), len(healed))
+	for _, d := range sick {
+		opened, ok := w.opened(d.zone, froze)
+		promise(t, ok, false, "%s never opened", d.zone)
+		promise(t, opened <= slowAfter+300*time.Millisecond, true, "%s opened after %s", d.zone, opened)
+	}
+	wantOK(t, "the other zones", others, 99.99)
+	wantOK(t, "all zones 2 s after the heal", healed, 99)
+	if n := worstTotal(samples); n >= workers {
+		t.Errorf("all %d workers were occupied", n)
+	}
+}
+
 // TestImpatient: clients that leave after a quarter of the deadline must not
 // hide the outage.
 func TestImpatient(t *testing.T) {

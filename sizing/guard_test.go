@@ -25,6 +25,7 @@ func TestOccupationOfTheGuard(t *testing.T) {
 			Workers:     workers,
 			MaxInflight: rapid.IntRange(1, max(1, workers/2)).Draw(rt, "max_inflight"),
 			ProbeSlots:  rapid.IntRange(0, 4).Draw(rt, "probe_slots"),
+			Early:       12, // what comes in 100 ms: nobody was ever answered, so nothing is usual
 		}
 		k := rapid.IntRange(1, 4).Draw(rt, "zones")
 		atOnce := rapid.Bool().Draw(rt, "at once")

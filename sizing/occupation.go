@@ -3,6 +3,10 @@ package sizing
 // Occupation is what bounds the workers that frozen zones take.
 type Occupation struct {
 	Workers, MaxInflight, ProbeSlots int
+
+	// Early is how many workers a zone takes before it is in doubt: before a
+	// request of its takes four times as long as usual.
+	Early int
 }
 
 // OneByOne is how many workers each of k zones takes at most if one freezes
@@ -29,13 +33,14 @@ func (o Occupation) oneMore(taken int) int {
 	return min(regular+o.ProbeSlots, half)
 }
 
-// AtOnce is the same if they freeze in the same moment. What is not yet overdue
-// is not hung, so that each zone still has the whole of its limit and its probe
-// slots, until there are no more workers.
+// AtOnce is the same if they freeze in the same moment. Nothing is hung then, so
+// that each zone still has the whole of its limit and its probe slots; but from
+// zones in doubt an eighth of the pool is kept, whatever they are about.
 func (o Occupation) AtOnce(k int) []int {
 	each, taken := make([]int, k), 0
+	room := min(o.Workers, max(k*o.Early, o.Workers-o.Workers/8))
 	for i := range each {
-		each[i] = min(o.oneMore(0), o.Workers-taken)
+		each[i] = min(o.oneMore(0), room-taken)
 		taken += each[i]
 	}
 	return each

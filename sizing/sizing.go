@@ -208,7 +208,8 @@ func (p *Plan) foresee() {
 	p.Isolated = p.SlowAfter + sweep + time.Duration(minBadStores/perZone*float64(time.Second))
 	p.PoolGone = time.Duration((float64(p.Workers) - p.Occupied) / perZone * float64(time.Second))
 	p.PoolGone = max(p.PoolGone, 0)
-	o := Occupation{Workers: p.Workers, MaxInflight: p.MaxInflight, ProbeSlots: p.ProbeSlots}
+	early := math.Ceil(4 * p.Occupied / float64(p.Zones))
+	o := Occupation{Workers: p.Workers, MaxInflight: p.MaxInflight, ProbeSlots: p.ProbeSlots, Early: int(early)}
 	for k := 1; k <= p.Zones; k++ {
 		p.OneByOne = append(p.OneByOne, sum(o.OneByOne(k)))
 		p.AtOnce = append(p.AtOnce, sum(o.AtOnce(k)))
