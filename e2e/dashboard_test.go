@@ -252,7 +252,6 @@ func (b *browser) inert(t *testing.T, what string) {
 // TestDashboardThousandZones: a thousand zones with a million stores under
 // traffic are as quick to look at as twelve.
 func TestDashboardThousandZones(t *testing.T) {
-	t.Parallel()
 	const zones = 1000
 	stores := filepath.Join(t.TempDir(), "stores.csv")
 	f, err := os.Create(stores)
