@@ -191,7 +191,7 @@ func (z *zone) crowded() bool {
 func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe *record) verdict {
 	taken, limit := z.live+z.hung-z.explained, z.limit()
 	most := z.mostOccupied()
-	if z.live+z.hung >= most {
+	if z.live+z.hung >= most && !z.mayPassSingly(r.Store, hash, now) {
 		return verdict{wait: true}
 	}
 	if !r.Shared && !z.proven(r.Store, hash, now) {
@@ -216,6 +216,13 @@ func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe *record)
 		return verdict{admit: true}
 	}
 	return verdict{wait: true}
+}
+
+// mayPassSingly says that a proven store may have the one request in flight of a
+// zone that occupies its part of the pool, because other zones hang, with slots
+// that are explained. Should that hang too, nobody follows.
+func (z *zone) mayPassSingly(store string, hash uint64, now int64) bool {
+	return z.live == 0 && z.hung == z.explained && z.hung < 2*z.policy.MaxInflight && z.proven(store, hash, now)
 }
 
 // decideFull says who is let in although the zone's regular slots are taken.

@@ -221,7 +221,7 @@ func (p Served) Ago(store string) (time.Duration, bool) {
 	if p.seen == nil {
 		return 0, false
 	}
-	at, ok := p.seen.at(p.g.hashOf(store), p.now)
+	at, ok := p.seen.at(p.g.hashOf(store))
 	return time.Duration(p.now - at), ok
 }
 
@@ -253,13 +253,3 @@ func (g *Guard) Asked(zoneName string, n int) (stores []string) {
 }
 
 func (r *record) asked() int64 { return max(r.askedAt, r.lastAt, r.lastOK) }
-
-// at is when the store had its latest success, if the table knows.
-func (t *seen) at(hash uint64, now int64) (int64, bool) {
-	place, entry := seenEntry(hash, now)
-	got := t[place]
-	if got == 0 || got>>32 != entry>>32 {
-		return 0, false
-	}
-	return int64(uint32(got)) * seenTick, true
-}

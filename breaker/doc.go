@@ -74,7 +74,8 @@
 //   - A zone in which nobody is answered occupies at most max_inflight +
 //     probe_slots workers; one more is lent each time the longest open time has
 //     passed with all of them hung, up to 2 x max_inflight.
-//   - A zone never occupies more than half of the workers not hung elsewhere.
+//   - A zone never occupies more than half of the workers not hung elsewhere; if
+//     its slots are explained, one more, for a store that is known to be well.
 //   - Zones in doubt, where a request takes four times as long as usual and
 //     nobody was answered since, never take the last quarter of the pool; their
 //     probes and first requests, the last eighth.

@@ -330,6 +330,36 @@ func TestZonesFrozenTogether(t *testing.T) {
 	}
 }
 
+// TestFrozenZonesAndCulprits: three zones freeze while single stores of three
+// others hang. What little is left is enough for those who are known to be well.
+func TestFrozenZonesAndCulprits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(5*time.Second, 300, allZones)
+		sick := []string{"z7", "z8", "z9"}
+		for _, zone := range []string{"z3", "z4", "z5"} {
+			for _, store := range []string{"s0", "s3", "s12"} {
+				sick = append(sick, zone+"/"+store)
+			}
+		}
+		for _, name := range sick {
+			p.freeze(name)
+		}
+		began := time.Now()
+		p.load(40*time.Second, 300, allZones)
+		for _, zone := range []string{"z1", "z3", "z4", "z5"} {
+			proven := func(r result) bool { return r.zone == zone && r.proven && !slices.Contains(sick, zone+"/"+r.store) }
+			if got := okPercent(p, began.Add(time.Second), proven); got < 99 {
+				t.Errorf("the proven stores of %s %.1f %% ok, want 99: %+v", zone, got, p.state(zone))
+			}
+		}
+		for _, name := range sick {
+			p.heal(name)
+		}
+	})
+}
+
 func TestAllZonesHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())

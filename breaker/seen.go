@@ -11,10 +11,14 @@ const seenSize = 1024
 
 // seen remembers which stores of a zone had a success and when, without an
 // object per store: a store's hash picks a place, which holds the rest of the
-// hash and the time. A store that shares its place with another is forgotten
-// when the other succeeds; the count corrects for that, and "when" errs on the
-// side of "not lately".
-type seen [seenSize]uint64
+// hash and the time. A store that shares its place with another has to leave it
+// when the other succeeds, for one that it may share with others yet; only when
+// one of those is displaced as well is it forgotten. The count corrects for shared
+// places, and "when" errs on the side of "not lately".
+type seen struct {
+	places    [seenSize]uint64
+	displaced [seenSize]uint64 // by the rest of the hash
+}
 
 const seenTick = int64(10 * time.Millisecond)
 
@@ -25,14 +29,34 @@ func seenEntry(hash uint64, now int64) (place, entry uint64) {
 // mark notes a success of the store.
 func (t *seen) mark(hash uint64, now int64) {
 	place, entry := seenEntry(hash, now)
-	t[place] = entry
+	if old := t.places[place]; old != 0 && old>>32 != entry>>32 {
+		t.displaced[old>>32%seenSize] = old
+	}
+	t.places[place] = entry
 }
 
-// since says whether the store is known to have had a success at or after t0.
+// find is the store's entry, or 0.
+func (t *seen) find(hash uint64) uint64 {
+	place, entry := seenEntry(hash, 0)
+	for _, got := range [...]uint64{t.places[place], t.displaced[entry>>32%seenSize]} {
+		if got>>32 == entry>>32 {
+			return got
+		}
+	}
+	return 0
+}
+
+// since says whether the store is known to have had a success after t0.
 func (t *seen) since(hash uint64, t0 int64) bool {
-	place, entry := seenEntry(hash, t0)
-	got := t[place]
-	return got>>32 == entry>>32 && got != 0 && uint32(got) > uint32(entry)
+	_, entry := seenEntry(hash, t0)
+	got := t.find(hash)
+	return got != 0 && uint32(got) > uint32(entry)
+}
+
+// at is when the store had its latest success, if the table knows.
+func (t *seen) at(hash uint64) (int64, bool) {
+	got := t.find(hash)
+	return int64(uint32(got)) * seenTick, got != 0
 }
 
 // count estimates how many stores had a success at or after t0. With few
@@ -40,7 +64,7 @@ func (t *seen) since(hash uint64, t0 int64) bool {
 // used places tells how many collided (linear counting: n = -m ln(empty/m)).
 func (t *seen) count(t0 int64) int {
 	from, used := uint32(t0/seenTick), 0
-	for _, e := range t {
+	for _, e := range t.places {
 		if e != 0 && uint32(e) >= from {
 			used++
 		}
