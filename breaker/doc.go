@@ -76,9 +76,10 @@
 //     passed with all of them hung, up to 2 x max_inflight.
 //   - A zone never occupies more than half of the workers not hung elsewhere; if
 //     its slots are explained, one more, for a store that is known to be well.
-//   - Zones in doubt, where a request takes four times as long as usual and
-//     nobody was answered since, never take the last quarter of the pool; their
-//     probes and first requests, the last eighth.
+//   - A zone in doubt, where a request takes four times as long as usual and
+//     nobody was answered since, is given no worker of the last quarter of the
+//     pool; its probes and first requests, none of the last eighth. What it took
+//     before it was in doubt it keeps.
 //   - A bug in the bookkeeping ends neither the process nor the lock it was met
 //     under; it is counted and told as an event.
 //   - Every admission is settled exactly once and ended exactly once; an owner

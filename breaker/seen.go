@@ -11,10 +11,10 @@ const seenSize = 1024
 
 // seen remembers which stores of a zone had a success and when, without an
 // object per store: a store's hash picks a place, which holds the rest of the
-// hash and the time. A store that shares its place with another has to leave it
-// when the other succeeds, for one that it may share with others yet; only when
-// one of those is displaced as well is it forgotten. The count corrects for shared
-// places, and "when" errs on the side of "not lately".
+// hash and the time. When another store of the same place succeeds, the entry
+// moves to a second table, and is forgotten when another displaced one falls on
+// its place there. The count corrects for shared places, and "when" errs on the
+// side of "not lately".
 type seen struct {
 	places    [seenSize]uint64
 	displaced [seenSize]uint64 // by the rest of the hash

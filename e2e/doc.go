@@ -12,9 +12,10 @@
 // works on, and the tests read these files. Redis is cut off by pulling the
 // cable of a network namespace, which needs root.
 //
-// Tests that take a figure have the machine to themselves. The others call
-// t.Parallel, and run two at a time after those: none of them freezes a zone
-// that others use, and what they time they compare with a sidecar beside it.
+// Tests whose figures other load would spoil have the machine to themselves. The
+// others call t.Parallel, and run two at a time after those: none of them freezes
+// a zone that others use, and what they time is either compared with a sidecar
+// beside it or far from its limit.
 //
 // What a test found is printed in lines that start with FIGURE. A missing
 // program fails the tests with the line that installs it; nothing skips.
