@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/internal/disk"
 )
 
 const (
@@ -129,14 +130,16 @@ func takeFolder(home, name string) (dir string, unlock func(), err error) {
 		if err = os.MkdirAll(dir, 0o700); err != nil {
 			return "", nil, err
 		}
-		if unlock, err = lockFile(filepath.Join(dir, lockName)); !errors.Is(err, errLocked) {
+		unlock, err = disk.Lock(filepath.Join(dir, lockName))
+		if errors.Is(err, errors.ErrUnsupported) {
+			unlock, err = func() {}, nil // then let it be one's own
+		}
+		if !errors.Is(err, disk.ErrLocked) {
 			return dir, unlock, err
 		}
 	}
 	return "", nil, fmt.Errorf("%s and %d others beside it are in use by other processes; set another name (instance) or dir for each", filepath.Join(home, name), maxFolders-1)
 }
-
-var errLocked = errors.New("another process has it")
 
 // readFolder reads all records. Those that cannot be read are left alone.
 func readFolder(dir string) ([]*Incident, error) {
@@ -299,7 +302,7 @@ func (l *Log) flush(last bool) error {
 	if !renamed {
 		return nil
 	}
-	return syncFolder(*l.files.dir.Load())
+	return disk.SyncFolder(*l.files.dir.Load())
 }
 
 // next takes one record that is to be written: its id and what is to be in its
@@ -380,17 +383,4 @@ func (f *files) write(id string, data []byte) error {
 		return err
 	}
 	return os.Rename(temporary, path)
-}
-
-// syncFolder makes renames and removals last.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrInvalid) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
 }

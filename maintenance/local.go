@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/disk"
 )
 
 // loadSnapshot puts the state of the local snapshot in force, if it is newer
@@ -73,7 +75,7 @@ func (b *Board) saveSnapshot() {
 
 // writeSnapshot replaces the file at once, so that a kill leaves the old one
 // or the new one.
-func writeSnapshot(path string, s *State, ahead time.Duration) (err error) {
+func writeSnapshot(path string, s *State, ahead time.Duration) error {
 	var data bytes.Buffer
 	if err := s.encode(&data, ahead); err != nil {
 		return err
@@ -81,19 +83,5 @@ func writeSnapshot(path string, s *State, ahead time.Duration) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data.Bytes())
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return disk.Replace(path, data.Bytes())
 }

@@ -12,8 +12,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/disk"
 )
 
 // A journal keeps what happened since the job's file was written: a header,
@@ -144,8 +145,8 @@ func (j *job) dropJournal() {
 // makeJournal makes the journal that goes on from the next file of the job, and
 // returns its number; 0: there is none.
 func (j *job) makeJournal() int {
-	header, err := json.Marshal(journalHeader{journalFormat, boot()})
-	if err != nil || boot() == "" || j.finished() {
+	header, err := json.Marshal(journalHeader{journalFormat, disk.Boot()})
+	if err != nil || disk.Boot() == "" || j.finished() {
 		return 0
 	}
 	j.mu.Lock()
@@ -157,12 +158,6 @@ func (j *job) makeJournal() int {
 	}
 	return n
 }
-
-// boot tells apart the times that the machine was started; "": not known.
-var boot = sync.OnceValue(func() string {
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(id))
-})
 
 // journalFile is the journal of a number that belongs to a job's file.
 func journalFile(path string, n int) string {
@@ -272,7 +267,7 @@ func readJournals(path string, from int, numbers []int) (body []byte, why string
 		switch err := json.Unmarshal(first, &h); {
 		case err != nil || h.Format != journalFormat:
 			return nil, "its journal is damaged or of another format"
-		case h.Boot != boot() || h.Boot == "":
+		case h.Boot != disk.Boot() || h.Boot == "":
 			return nil, "the machine was restarted"
 		}
 		body = append(body, lines...)

@@ -7,11 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/disk"
 )
 
 // A job is kept in a file of its own: a header, then a line for each store. It
@@ -184,7 +185,7 @@ func (j *job) save() error {
 	}
 	j.mu.Unlock()
 	if err == nil {
-		err = replaceFile(j.file(), data)
+		err = disk.Replace(j.file(), data)
 	}
 	j.mu.Lock()
 	old, end := j.named, j.last+1
@@ -219,40 +220,6 @@ func (j *job) keepSaved(ctx context.Context) {
 	_ = j.save()
 }
 
-// replaceFile replaces a file at once.
-func replaceFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-// syncFolder makes a new name in a folder last.
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) {
-		return err
-	}
-	return nil
-}
-
 // load takes hold of the folder, unless another process does, and brings back
 // the jobs in it.
 func (a *Jobs) load() bool {
@@ -283,7 +250,7 @@ func (a *Jobs) lockDir() (unlock func(), err error) {
 	if err := os.MkdirAll(a.opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the folder to keep them in cannot be made: %w", err)
 	}
-	unlock, err = lockFile(filepath.Join(a.opts.Dir, lockName))
+	unlock, err = disk.Lock(filepath.Join(a.opts.Dir, lockName))
 	if err != nil {
 		return nil, fmt.Errorf("the folder they are kept in (%s) is held by another process: %w", a.opts.Dir, err)
 	}
