@@ -191,6 +191,9 @@ func (z *zone) crowded() bool {
 func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe *record) verdict {
 	taken, limit := z.live+z.hung-z.explained, z.limit()
 	most := z.mostOccupied()
+	if z.onlyRemembers() {
+		return verdict{admit: true}
+	}
 	if z.live+z.hung >= most && !z.mayPassSingly(r.Store, hash, now) {
 		return verdict{wait: true}
 	}

@@ -69,6 +69,12 @@
 // checks; hung checks take no room from them once another store of the zone was
 // well.
 //
+// # Restarts
+//
+// Workers hang on when the process ends. [Guard.Memory] is what the next one must
+// not forget, and [Guard.Remember] has its guard go on from there. What is
+// remembered occupies workers and is no evidence.
+//
 // # Invariants
 //
 //   - A zone in which nobody is answered occupies at most max_inflight +

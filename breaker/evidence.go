@@ -60,6 +60,7 @@ func (z *zone) settleZonePass(s *Slot, err error) {
 // good takes in a success.
 func (z *zone) good(s *Slot, o Outcome, now int64) {
 	z.noteOK(s.hash, now)
+	z.forgetFor(s, now)
 	if o == OK {
 		if s.hash != z.fastStore {
 			z.otherFast, z.fastStore = z.fastOK, s.hash
@@ -211,6 +212,9 @@ func (z *zone) remove(s *Slot) {
 		z.explained--
 	} else {
 		z.countLane(s.lane, -1)
+	}
+	if s.remembered != 0 {
+		z.remembered--
 	}
 	z.slots.remove(s)
 	z.occupied.Add(-1)

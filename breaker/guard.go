@@ -23,6 +23,9 @@ const (
 	busyRetry = time.Second
 
 	eventBuffer = 4096
+
+	// past is how far back times reach: those of earlier processes, too.
+	past = 30 * 24 * time.Hour
 )
 
 // Options is what a Guard needs beside its policy.
@@ -83,7 +86,7 @@ func New(p *config.Policy, opts Options) *Guard {
 
 // newGuard makes a guard that nothing drives yet.
 func newGuard(start time.Time, p *config.Policy, opts Options) *Guard {
-	g := &Guard{base: start.Add(-time.Hour), opts: opts, events: make(chan Event, eventBuffer)}
+	g := &Guard{base: start.Add(-past), opts: opts, events: make(chan Event, eventBuffer)}
 	g.policy.Store(p)
 	g.zones.Store(&map[string]*zone{})
 	return g

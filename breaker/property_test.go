@@ -24,7 +24,7 @@ type step struct {
 }
 
 var verbs = []string{
-	"admit", "admit", "admit", "admit", "check", "check", "track", "answer", "answer", "hang", "leave", "stream", "end", "end", "end", "wait", "apply",
+	"admit", "admit", "admit", "admit", "check", "check", "track", "answer", "answer", "hang", "leave", "stream", "end", "end", "end", "wait", "apply", "restart",
 }
 
 func drawSteps(t *rapid.T) []step {
@@ -59,9 +59,9 @@ func TestInvariants(t *testing.T) {
 func play(t *testing.T, workers int, steps []step) string {
 	app := config.App{Workers: workers, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}
 	g := newGuard(t, app, breaker.Options{})
-	defer g.Close()
+	defer func() { g.Close() }()
 	var slots []*breaker.Slot
-	checks := 0
+	checks, restarted := 0, false
 	for i, s := range steps {
 		var slot *breaker.Slot
 		if len(slots) > 0 {
@@ -86,6 +86,15 @@ func play(t *testing.T, workers int, steps []step) string {
 		case s.verb == "apply":
 			p, _ := app.Policy()
 			g.Apply(p, []string{"z0", "z1", "z2"})
+		case s.verb == "restart":
+			memory, old := g.Memory(), g.Status()
+			g.Close()
+			g = newGuard(t, app, breaker.Options{})
+			g.Remember(memory)
+			slots, checks, restarted = nil, 0, true
+			if now := g.Status(); now.Occupied < min(old.Hung, workers-max(1, workers/8)) || now.Occupied > old.Occupied {
+				return fmt.Sprintf("step %d: a restart made %d workers occupied of %d, %d hung", i, now.Occupied, old.Occupied, old.Hung)
+			}
 		case slot != nil:
 			act(slot, s)
 		}
@@ -96,6 +105,9 @@ func play(t *testing.T, workers int, steps []step) string {
 	for _, slot := range slots {
 		slot.Track()
 		slot.End(breaker.Broken)
+	}
+	if restarted {
+		time.Sleep(time.Minute + time.Second) // hung_hold: nobody ends what is remembered
 	}
 	return checkEnd(g, len(slots)-checks)
 }

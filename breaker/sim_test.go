@@ -2,6 +2,7 @@ package breaker_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -47,17 +48,49 @@ func newPool(t *testing.T, app config.App) *pool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &pool{
+		t: t, guard: twelveZones(p),
+		healed: map[string]chan struct{}{}, fails: map[string]bool{}, delay: map[string]time.Duration{},
+		busy: map[string]int{}, worst: map[string]int{}, killed: make(chan struct{}),
+	}
+}
+
+func twelveZones(p *config.Policy) *breaker.Guard {
 	g := breaker.New(p, breaker.Options{})
 	names := make([]string, 12)
 	for i := range names {
 		names[i] = fmt.Sprintf("z%d", i+1)
 	}
 	g.Apply(p, names)
-	return &pool{
-		t: t, guard: g,
-		healed: map[string]chan struct{}{}, fails: map[string]bool{}, delay: map[string]time.Duration{},
-		busy: map[string]int{}, worst: map[string]int{}, killed: make(chan struct{}),
+	return g
+}
+
+// restart kills firebreak and starts it again, with what it kept of the last
+// guard. The API server and its workers notice nothing.
+func (p *pool) restart() {
+	p.t.Helper()
+	old := p.guard
+	kept, err := json.Marshal(old.Memory())
+	if err != nil {
+		p.t.Fatal(err)
 	}
+	var memory breaker.Memory
+	if err := json.Unmarshal(kept, &memory); err != nil {
+		p.t.Fatal(err)
+	}
+	next := twelveZones(old.Policy())
+	next.Remember(memory)
+	p.mu.Lock()
+	p.guard = next
+	p.mu.Unlock()
+	old.Close()
+}
+
+// current is the guard that requests meet now.
+func (p *pool) current() *breaker.Guard {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.guard
 }
 
 func twoSeconds() config.App {
@@ -178,7 +211,7 @@ func (p *pool) send(zone, store string) { p.sendFor(zone, store, time.Hour) }
 func (p *pool) sendFor(zone, store string, patience time.Duration) {
 	p.wg.Go(func() {
 		began := time.Now()
-		proven := p.guard.Store(zone, store).Proven
+		proven := p.current().Store(zone, store).Proven
 		outcome := p.request(zone, store, patience)
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -189,7 +222,7 @@ func (p *pool) sendFor(zone, store string, patience time.Duration) {
 func (p *pool) request(zone, store string, patience time.Duration) string {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	slot, refusal := p.guard.Admit(ctx, breaker.Request{Zone: zone, Store: store, Shared: zone == config.UnknownZone})
+	slot, refusal := p.current().Admit(ctx, breaker.Request{Zone: zone, Store: store, Shared: zone == config.UnknownZone})
 	if refusal != nil {
 		return string(refusal.Reason)
 	}

@@ -54,6 +54,8 @@ type Slot struct {
 	triage    int    // which of its triages it was admitted in as a probe; 0: none
 	storePass permit // probe of the store
 	retry     bool   // it was admitted to try its quarantined store again
+
+	remembered int64 // when it was taken over from an earlier process; 0: it was not
 }
 
 // Timeout is the time from admission until the first byte must be there.
@@ -176,8 +178,11 @@ func (s *Slot) stuck() bool {
 	return !s.check && (s.phase == hung || (s.phase == live && !s.answering && !s.settled))
 }
 
-// aging says that the slot is stuck and older than it should be.
-func (s *Slot) aging(now int64) bool { return s.stuck() && now-s.start >= s.slowAfter }
+// aging says that the slot is stuck and older than it should be, so that it is
+// evidence.
+func (s *Slot) aging(now int64) bool {
+	return s.stuck() && now-s.start >= s.slowAfter && s.remembered == 0
+}
 
 // slotList is the open slots of a zone in order of admission.
 type slotList struct {
@@ -193,6 +198,18 @@ func (l *slotList) push(s *Slot) {
 		l.head = s
 	}
 	l.tail = s
+	l.len++
+}
+
+// pushFront is for slots that are older than all others.
+func (l *slotList) pushFront(s *Slot) {
+	s.prev, s.next = nil, l.head
+	if l.head != nil {
+		l.head.prev = s
+	} else {
+		l.tail = s
+	}
+	l.head = s
 	l.len++
 }
 

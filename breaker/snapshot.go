@@ -61,7 +61,7 @@ func (z *zone) status() ZoneStatus {
 		Zone: z.name, State: z.state, Observe: z.policy.Observe,
 		Since: z.g.wall(z.since), EpisodeSince: z.g.wall(z.episodeSince), OpenedAt: z.g.wall(z.openedAt),
 		Turn: z.turn, Evidence: z.evidence,
-		Live: z.live, Hung: z.hung, Explained: z.explained, Waiting: z.waiters.len(), Streams: z.streams,
+		Live: z.live, Hung: z.hung, Explained: z.explained, Remembered: z.remembered, Waiting: z.waiters.len(), Streams: z.streams,
 		MaxInflight: z.limit(), MaxHung: z.policy.MaxHung, ProbeSlots: z.probeSlots(), WorstOccupied: z.worst,
 		StoresSeen: z.storesSeen(now), StoresBad: len(z.bad),
 		Quarantined: []string{}, QuarantinedCount: z.quarantined(),

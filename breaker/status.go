@@ -67,7 +67,8 @@ type ZoneStatus struct {
 	HeldStores       int               `json:"held_stores,omitempty"`    // stores held by hand
 	Live             int               `json:"live"`
 	Hung             int               `json:"hung"`
-	Explained        int               `json:"explained"` // hung slots that take no room from the innocent
+	Explained        int               `json:"explained"`            // hung slots that take no room from the innocent
+	Remembered       int               `json:"remembered,omitempty"` // hung slots that a process before this one saw
 	Waiting          int               `json:"waiting"`
 	Streams          int               `json:"streams"`
 	MaxInflight      int               `json:"max_inflight"` // limit in force now, "half of what is left" included

@@ -188,6 +188,9 @@ func (z *zone) sweepAging(s *Slot, now int64) {
 // holdOver says that an untracked hung slot has been held long enough. One
 // whose client left early is held only if nobody was answered since.
 func (z *zone) holdOver(s *Slot, now int64) bool {
+	if s.remembered != 0 {
+		return now-s.remembered >= int64(s.policy.HungHold) || z.g.awaySince(s.remembered)
+	}
 	if s.left && now-s.start >= s.slowAfter {
 		return true
 	}

@@ -8,11 +8,15 @@ import (
 
 // trouble begins an episode.
 func (z *zone) trouble(now int64, why string) {
-	if z.state != Calm {
-		return
+	if z.state == Calm {
+		z.episode(now, now, why)
 	}
+}
+
+// episode begins one that has been going on since an earlier moment.
+func (z *zone) episode(now, since int64, why string) {
 	z.totals.episodes++
-	z.episodeSince, z.lastTrouble, z.worst, z.turn, z.lent = now, now, z.live+z.hung, 0, 0
+	z.episodeSince, z.lastTrouble, z.worst, z.turn, z.lent = since, now, z.live+z.hung, 0, 0
 	z.transit(now, EventZoneTroubled, Troubled, why, 0)
 }
 
@@ -31,7 +35,11 @@ func (z *zone) toOpen(now int64, why string) {
 	z.trouble(now, why)
 	z.turn++
 	z.totals.openings++
-	d := z.g.openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn)
+	z.openFor(now, z.g.openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn), why)
+}
+
+// openFor opens the zone for d.
+func (z *zone) openFor(now int64, d time.Duration, why string) {
 	z.machine.open(now, d, z.policy.MaxInflight)
 	z.openedAt, z.lateOK, z.passed = now, make(map[string]struct{}), nil
 	z.checkOK = false
@@ -87,6 +95,7 @@ func (z *zone) triageGood(s *Slot, now int64) {
 		z.settleZonePass(s, nil)
 		z.grow()
 		if z.machine.closed() || z.triageOK >= z.policy.MaxInflight {
+			z.forgetInnocent(now)
 			z.toClosed(now, fmt.Sprintf("%d requests in triage were answered", z.triageOK))
 		}
 	case Calm, Troubled:
@@ -193,14 +202,18 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 	if rec.state == Calm {
 		z.totals.quarantines++
 	}
-	d := z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
+	z.shut(rec, now, z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn), why)
+	z.explain()
+}
+
+// shut opens the store's breaker for d.
+func (z *zone) shut(rec *record, now int64, d time.Duration, why string) {
 	rec.machine.open(now, d, 1)
 	if rec.firstBad == 0 {
 		rec.firstBad, rec.lastBad = now, now
 	}
 	rec.culprit, rec.cause = true, nil
 	z.setStore(rec, now, EventStoreQuarantined, Open, why, d)
-	z.explain()
 }
 
 // storeHalfOpen lets the store be tried again.

@@ -39,11 +39,13 @@ type zone struct {
 	hung      int
 	hungCheck int // of the hung ones, checks of recoveries
 	explained int // stuck slots that take no room from the innocent
-	trials    int // slots in the probe lane
-	expresses int // slots in the express lane
-	streams   int
-	lent      int   // probe slots lent beyond the policy's
-	lentAt    int64 // when the probe lane was found full, or the last one was lent
+
+	remembered int // slots of an earlier process, see Remember
+	trials     int // slots in the probe lane
+	expresses  int // slots in the express lane
+	streams    int
+	lent       int   // probe slots lent beyond the policy's
+	lentAt     int64 // when the probe lane was found full, or the last one was lent
 
 	seen        *seen
 	lastOK      int64  // latest success, and whose it was
@@ -193,7 +195,7 @@ func (z *zone) inDoubt(now int64) bool {
 		after = min(after, max(4*z.latency, int64(20*time.Millisecond)))
 	}
 	for s := z.slots.head; s != nil && now-s.start >= after; s = s.next {
-		if s.stuck() && s.start >= z.lastOK {
+		if s.stuck() && s.start >= z.lastOK && s.remembered == 0 {
 			return true
 		}
 	}

@@ -155,6 +155,7 @@ func (a *App) Start() error {
 	a.live.mu.Lock()
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)
 	a.live.mu.Unlock()
+	a.shared.memory.follow(a)
 	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -20,6 +20,7 @@ const guardKey = "guard"
 type sharedGuard struct {
 	*breaker.Guard
 	*watch
+	memory *memoryFile
 
 	// Held by the one event worker that reads the guard's events: in a reload
 	// two workers live for a moment, and two readers would mix up the order.
@@ -41,7 +42,7 @@ type settings struct {
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
 		guard := breaker.New(p, breaker.Options{Check: checkZone})
-		return &sharedGuard{Guard: guard, watch: newWatch(guard), reader: make(chan struct{}, 1)}, nil
+		return &sharedGuard{Guard: guard, watch: newWatch(guard), memory: &memoryFile{guard: guard}, reader: make(chan struct{}, 1)}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -57,6 +58,7 @@ func releaseGuard() error {
 
 // Destruct ends the guard when nobody refers to it any more.
 func (s *sharedGuard) Destruct() error {
+	s.memory.close()
 	s.watch.close()
 	s.Close()
 	return nil

@@ -48,6 +48,12 @@ const (
 	logSwitchBegan    = "maintenance begins, as it was set ahead of time"
 	logSwitchExpired  = "maintenance has ended, as it was set to"
 
+	logRemembered   = "firebreak was restarted and goes on where it ended"
+	logMemoryOld    = "what was found out before this machine was restarted is forgotten"
+	logMemoryUnread = "what was found out before the restart cannot be read and is forgotten"
+	logMemoryLost   = "what hangs cannot be kept on disk: a restart would forget it"
+	logMemoryKept   = "what hangs is kept on disk again"
+
 	logIncidentsLost = "incidents cannot be kept on disk"
 	logIncidentsKept = "incidents are kept on disk again"
 

@@ -50,6 +50,9 @@ func (s *session) showZone(z *zoneView) {
 	s.showHold(z.Hold, "zone "+z.Zone)
 	s.showMaintenance(z.Maintenance)
 	s.printf("workers:      %d live, %d hung (%d explained), limit %d and %d to probe; worst of this episode %d\n", z.Live, z.Hung, z.Explained, z.MaxInflight, z.ProbeSlots, z.WorstOccupied)
+	if z.Remembered > 0 {
+		s.printf("              %d of the hung since before firebreak was restarted: counted until the zone answers, for hung_hold at most\n", z.Remembered)
+	}
 	s.printf("waiting:      %s; %s open\n", plural(z.Waiting, "request"), plural(z.Streams, "stream"))
 	s.printf("stores:       %d seen in the window, %d bad, %d in quarantine, %d held by hand\n", z.StoresSeen, z.StoresBad, z.QuarantinedCount, z.HeldStores)
 	if len(z.Quarantined) > 0 {

@@ -125,8 +125,8 @@ type Zone struct {
 	AbandonAfter Duration `json:"abandon_after,omitempty"`
 
 	// How long the slot of a hung request is held where firebreak cannot see
-	// its end, that is behind any transport but its own: the longest time a
-	// worker may run. Default: 60s.
+	// its end, that is behind any transport but its own, and after a restart:
+	// the longest time a worker may run. Default: 60s.
 	HungHold Duration `json:"hung_hold,omitempty"`
 
 	// Asks the zone's database itself while the zone is open; costs no worker.

@@ -43,7 +43,7 @@ export class Zone {
 		this.probe = el('time');
 		this.facts = new Facts({
 			evidence: 'Why', probe: 'Tried again', turn: 'Openings in this episode', window: 'Window of the triage', stores: 'Stores that are bad', quarantined: 'In quarantine',
-			explained: 'Hung, explained', waiting: 'Waiting for a worker', worst: 'Workers at worst', abandoned: 'Workers taken for dead', streams: 'Open streams', maintenance: 'Maintenance', hold: 'Held by hand',
+			explained: 'Hung, explained', remembered: 'Hung since before a restart', waiting: 'Waiting for a worker', worst: 'Workers at worst', abandoned: 'Workers taken for dead', streams: 'Open streams', maintenance: 'Maintenance', hold: 'Held by hand',
 			mode: 'Mode',
 		});
 		this.facts.place('probe', this.probe);
@@ -104,6 +104,7 @@ export class Zone {
 		f.set('stores', z.state === 'calm' ? '' : `${z.stores_bad} of ${z.stores_seen} seen`);
 		f.set('quarantined', z.quarantined_count ? z.quarantined.slice(0, 10).join(', ') + (z.quarantined_count > 10 ? ` and ${z.quarantined_count - 10} more` : '') : '');
 		f.set('explained', z.explained || '');
+		f.set('remembered', z.remembered || '');
 		f.set('waiting', z.waiting || '');
 		f.set('worst', z.worst_occupied ? `${z.worst_occupied}, limit ${z.max_inflight} and ${z.probe_slots} to find out who is well` : '');
 		f.set('abandoned', z.abandoned || '');

@@ -1,0 +1,306 @@
+package breaker
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Memory is what a guard must not forget when its process ends: which workers
+// hang, though nobody will see them come back, which zones are open, which stores
+// are in quarantine, and what is held by hand. A process that forgot it would lend
+// each hung zone its share of the pool anew. What can be found out again at no
+// cost (successes, windows of outcomes) is left out. It is made for JSON, and two
+// memories of the same state are equal.
+type Memory struct {
+	Zones []ZoneMemory `json:"zones,omitempty"` // by name
+}
+
+// ZoneMemory is a zone of a Memory.
+type ZoneMemory struct {
+	Zone         string           `json:"zone"`
+	State        State            `json:"state"`
+	Since        time.Time        `json:"since,omitzero"`
+	EpisodeSince time.Time        `json:"episode_since,omitzero"`
+	OpenedAt     time.Time        `json:"opened_at,omitzero"`
+	OpenUntil    time.Time        `json:"open_until,omitzero"`
+	Turn         int              `json:"turn,omitempty"`
+	Evidence     string           `json:"evidence,omitempty"`
+	Hold         *Hold            `json:"hold,omitempty"`
+	HeldStores   map[string]*Hold `json:"held_stores,omitempty"`
+	Quarantined  []StoreMemory    `json:"quarantined,omitempty"` // by name
+	Stuck        []StuckMemory    `json:"stuck,omitempty"`       // the oldest first
+}
+
+// StoreMemory is a store in quarantine.
+type StoreMemory struct {
+	Store     string        `json:"store"`
+	Since     time.Time     `json:"since"`
+	OpenUntil time.Time     `json:"open_until,omitzero"` // zero: it was being tried again
+	Turn      int           `json:"turn"`
+	Evidence  string        `json:"evidence"`
+	FirstBad  time.Time     `json:"first_bad,omitzero"`
+	LastBad   time.Time     `json:"last_bad,omitzero"`
+	Failures  int           `json:"failures,omitempty"`
+	Wasted    time.Duration `json:"wasted,omitempty"` // worker time, nanoseconds
+}
+
+// StuckMemory is a request that hangs, or is about to.
+type StuckMemory struct {
+	Store     string    `json:"store"`
+	Since     time.Time `json:"since"`               // its admission
+	HungSince time.Time `json:"hung_since,omitzero"` // zero: its deadline was not over yet
+	Check     bool      `json:"check,omitempty"`     // of a recovery
+}
+
+// Memory is what must not be forgotten now. It takes the zones' locks one after
+// the other, each for a moment.
+func (g *Guard) Memory() Memory {
+	var m Memory
+	for _, z := range *g.zones.Load() {
+		if !z.eventful.Load() {
+			continue
+		}
+		z.do(func(z *zone, now int64) {
+			if zm := z.memory(now); zm != nil {
+				m.Zones = append(m.Zones, *zm)
+			}
+		})
+	}
+	slices.SortFunc(m.Zones, func(a, b ZoneMemory) int { return strings.Compare(a.Zone, b.Zone) })
+	return m
+}
+
+// memory is what must not be forgotten of the zone, or nil.
+func (z *zone) memory(now int64) *ZoneMemory {
+	m := &ZoneMemory{
+		Zone: z.name, State: z.state, Turn: z.turn, Evidence: z.evidence,
+		Since: z.g.wall(z.since), EpisodeSince: z.g.wall(z.episodeSince), OpenedAt: z.g.wall(z.openedAt),
+		Hold: copyHold(z.held),
+	}
+	if z.state == Open {
+		m.OpenUntil = z.g.wall(z.machine.until)
+	}
+	for store, h := range z.heldStores {
+		if m.HeldStores == nil {
+			m.HeldStores = make(map[string]*Hold, len(z.heldStores))
+		}
+		m.HeldStores[store] = copyHold(h)
+	}
+	sick := z.sick()
+	slices.SortFunc(sick, byStore)
+	for _, rec := range sick {
+		m.Quarantined = append(m.Quarantined, rec.memory(z.g))
+	}
+	down := z.state == Open || z.state == HalfOpen // then its probes are about to hang
+	for s := z.slots.head; s != nil; s = s.next {
+		if s.phase == hung || s.aging(now) || down && s.stuck() {
+			m.Stuck = append(m.Stuck, StuckMemory{
+				Store: s.store, Since: z.g.wall(s.start), HungSince: z.g.wall(s.hungAt), Check: s.check,
+			})
+		}
+	}
+	if !down && !z.isHeld() && len(sick)+len(m.Stuck) == 0 {
+		return nil
+	}
+	return m
+}
+
+func (r *record) memory(g *Guard) StoreMemory {
+	m := StoreMemory{
+		Store: r.store, Since: g.wall(r.since), Turn: r.turn, Evidence: r.evidence,
+		FirstBad: g.wall(r.firstBad), LastBad: g.wall(r.lastBad), Failures: r.failures, Wasted: time.Duration(r.wasted),
+	}
+	if r.state == Open {
+		m.OpenUntil = g.wall(r.machine.until)
+	}
+	return m
+}
+
+// fromBefore stands before the evidence of what an earlier process found out.
+const fromBefore = "from before firebreak was restarted: "
+
+// Remember goes on where the guard of an earlier process ended. Zones that are
+// open stay open for what is left of their open time, and so do quarantines. A
+// worker that hung is taken to hang on: for hung_hold from now, since nobody sees
+// it come back, but not beyond abandon_after in all, not after its store was
+// answered, or its zone if that is closed and the store not in quarantine, and not
+// when the API server was found to be down. It is no evidence against anybody. Call it once, soon after New: the limits
+// it restores hold from then on.
+func (g *Guard) Remember(m Memory) {
+	for i := range m.Zones {
+		if m.Zones[i].Zone == "" {
+			continue
+		}
+		func() {
+			defer g.survive()
+			g.zone(m.Zones[i].Zone).do(func(z *zone, now int64) { z.remember(&m.Zones[i], now) })
+		}()
+	}
+}
+
+func (z *zone) remember(m *ZoneMemory, now int64) {
+	z.eventful.Store(true)
+	for i := range slices.Backward(m.Stuck) {
+		z.rememberStuck(&m.Stuck[i], now)
+	}
+	if z.state == Calm && (m.State == Open || m.State == HalfOpen || len(m.Quarantined) > 0) {
+		z.rememberState(m, now)
+	}
+	z.rememberHolds(m, now)
+	z.explain()
+}
+
+// rememberState begins the episode where it was.
+func (z *zone) rememberState(m *ZoneMemory, now int64) {
+	why := fromBefore + strings.TrimPrefix(m.Evidence, fromBefore)
+	z.episode(now, z.g.before(m.EpisodeSince, now), why)
+	z.turn = max(0, m.Turn)
+	if m.State == Open || m.State == HalfOpen {
+		if !z.policy.Observe {
+			z.counted = true
+			z.g.openZones.Add(1)
+		}
+		z.openFor(now, z.g.left(m.OpenUntil, now, z.policy.OpenTimeMax), why)
+		z.openedAt = z.g.before(m.OpenedAt, now)
+		z.since = z.g.before(m.Since, now)
+	}
+	for i := range m.Quarantined {
+		z.rememberStore(&m.Quarantined[i], now)
+	}
+}
+
+func (z *zone) rememberStore(m *StoreMemory, now int64) {
+	rec := z.books.ensure(m.Store)
+	if rec.state != Calm || z.shared() {
+		return
+	}
+	rec.turn, rec.failures, rec.wasted = max(1, m.Turn), m.Failures, int64(m.Wasted)
+	rec.firstBad, rec.lastBad = z.g.before(m.FirstBad, now), z.g.before(m.LastBad, now)
+	z.shut(rec, now, z.g.left(m.OpenUntil, now, z.store.OpenTimeMax), fromBefore+strings.TrimPrefix(m.Evidence, fromBefore))
+	rec.since = z.g.before(m.Since, now)
+}
+
+// rememberStuck books the worker of a request that hung. Its place is before all
+// others, which began later.
+func (z *zone) rememberStuck(m *StuckMemory, now int64) {
+	s := &Slot{
+		z: z, policy: z.policy, store: m.Store, hash: z.g.hashOf(m.Store), check: m.Check,
+		start: z.g.before(m.Since, now), timeout: int64(z.policy.Timeout), slowAfter: int64(z.policy.SlowAfter),
+		phase: hung, settled: true, answered: true, remembered: now,
+	}
+	if s.hungAt = z.g.before(m.HungSince, now); s.hungAt == 0 {
+		s.hungAt = min(s.start+s.timeout, now)
+	}
+	if now-s.hungAt > int64(z.policy.AbandonAfter+lease) || !z.g.takeRemembered() {
+		return
+	}
+	z.slots.pushFront(s)
+	z.live++
+	z.occupied.Add(1)
+	z.remembered++
+	z.countLane(s.lane, 1)
+	z.turnHung(s, s.hungAt)
+}
+
+// takeRemembered books a worker that an earlier process saw hang. An eighth of the
+// pool stays free, with which to find out that it is not so.
+func (g *Guard) takeRemembered() bool {
+	workers := g.policy.Load().Workers
+	if workers == 0 { // not known
+		return g.takeWorker(0)
+	}
+	most := workers - max(1, workers/8)
+	return most > 0 && g.takeWorker(most)
+}
+
+func (z *zone) rememberHolds(m *ZoneMemory, now int64) {
+	if h := z.rememberHold(m.Hold, now); h != nil && z.held == nil {
+		z.held = h
+		z.tellHold(EventZoneHeld, "", h, now)
+	}
+	for store, kept := range m.HeldStores {
+		h := z.rememberHold(kept, now)
+		if h == nil || z.heldStores[store] != nil {
+			continue
+		}
+		if z.heldStores == nil {
+			z.heldStores = make(map[string]*Hold)
+		}
+		z.heldStores[store] = h
+		z.tellHold(EventStoreHeld, store, h, now)
+	}
+}
+
+// rememberHold is a hold for what is left of it; nil if nothing is.
+func (z *zone) rememberHold(h *Hold, now int64) *Hold {
+	if h = copyHold(h); h == nil {
+		return nil
+	}
+	if h.Until.IsZero() {
+		return h
+	}
+	if h.until = z.g.moment(h.Until); h.until <= now {
+		return nil
+	}
+	return h
+}
+
+// forgetFor takes in that a request was answered: the workers that an earlier
+// process saw hang with its store have come back in all likelihood, and if the
+// zone is closed, those with stores that are not in quarantine.
+func (z *zone) forgetFor(answered *Slot, now int64) {
+	if z.remembered == 0 {
+		return
+	}
+	z.forget(now, func(s *Slot) bool { return s.store == answered.store })
+	if z.state == Calm || z.state == Troubled {
+		z.forgetInnocent(now)
+	}
+}
+
+// forgetInnocent forgets the workers whose stores are not in quarantine.
+func (z *zone) forgetInnocent(now int64) {
+	z.forget(now, func(s *Slot) bool {
+		rec := z.books.get(s.store)
+		return rec == nil || rec.state == Calm
+	})
+}
+
+// forget takes remembered workers off the books. Those of checks are held: a
+// recovery would send its check anew.
+func (z *zone) forget(now int64, which func(*Slot) bool) {
+	var next *Slot
+	for s := z.slots.head; s != nil && z.remembered > 0; s = next {
+		if next = s.next; s.remembered != 0 && !s.check && which(s) {
+			z.end(s, Gone, now)
+		}
+	}
+}
+
+// onlyRemembers says that all that is known of the zone is what an earlier process
+// saw. Then it may have one request in flight, whatever the limits say, to find out
+// what is left of it: the API server may have been restarted as well.
+func (z *zone) onlyRemembers() bool {
+	return z.remembered > 0 && z.live == 0 && z.hung == z.remembered
+}
+
+// moment is a time of day in the guard's time.
+func (g *Guard) moment(t time.Time) int64 { return int64(t.Sub(g.base.Round(0))) }
+
+// before is a time of day that should be over; 0 stays 0.
+func (g *Guard) before(t time.Time, now int64) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return min(max(g.moment(t), 1), now)
+}
+
+// left is how long it is until a time of day, at most the longest open time:
+// clocks may have been set.
+func (g *Guard) left(until time.Time, now int64, longest time.Duration) time.Duration {
+	if until.IsZero() {
+		return 0
+	}
+	return min(max(time.Duration(g.moment(until)-now), 0), longest*6/5)
+}
