@@ -28,6 +28,9 @@ type record struct {
 	lastHung int64 // when the latest slot that hung began
 	wasted   int64 // worker time lost in hung slots that have ended
 	failures int
+
+	quickError bool // its latest outcome is an error that came quickly
+
 	askedAt  int64 // when it last sent a request, admitted or not
 	firstBad int64
 	lastBad  int64
@@ -53,7 +56,7 @@ func (r *record) note(o Outcome, now int64, window time.Duration) {
 	if b.epoch != epoch {
 		*b = bucket{epoch: epoch}
 	}
-	r.last, r.lastAt = o, now
+	r.last, r.lastAt, r.quickError = o, now, false
 	r.recent[r.outcomes%recentCount] = o
 	r.outcomes++
 	if o.good() {

@@ -60,6 +60,8 @@
 // Nor is one passed that would open more than max_open_zones of all zones, or by
 // a process that was not run for a while: answers may have been waiting for it.
 // Connections that break while the API server cannot be dialled are its doing.
+// If requests of most zones end in errors at the same time, and as quickly as others
+// are answered, errors are nobody's fault, and what they led to is taken back.
 //
 // # Checks
 //

@@ -117,8 +117,14 @@ func (z *zone) noteOK(hash uint64, now int64) {
 // badOutcome takes in a failure or a hang.
 func (z *zone) badOutcome(s *Slot, o Outcome, now int64) {
 	rec := z.books.ensure(s.store)
+	quick := z.isQuickError(s, o, now)
+	if quick && z.g.errorsEverywhere() {
+		z.noteError(rec, o, now)
+		return
+	}
 	oldNews := s.storePass.held() && z.isExplained(rec, rec.lastBad)
 	rec.note(o, now, z.policy.Window)
+	rec.quickError = quick
 	if s.phase == hung && rec.cause == s {
 		rec.cause = nil // it is no longer merely slow
 	}

@@ -58,20 +58,17 @@ type Guard struct {
 	silentAt   atomic.Int64 // when the whole pool was last seen not to answer anybody
 	heardAt    atomic.Int64 // when the pool was last listened to
 	suspect    atomic.Pointer[suspicion]
-	dropped    atomic.Uint64
-	panics     atomic.Uint64 // bugs survived
+
+	errorsUntil   atomic.Int64 // 0: errors are not everywhere
+	countedErrors int64        // when they were last counted; the sweeper's own
+	dropped       atomic.Uint64
+	panics        atomic.Uint64 // bugs survived
 
 	checksPassed, checksFailed atomic.Uint64
 
 	queue dispatcher
 
 	simulation *Simulation // moves the guard's time; nil: time passes by itself
-}
-
-// suspicion is why verdicts are held back.
-type suspicion struct {
-	text  string
-	until int64
 }
 
 // New makes a guard and starts its sweeper.
@@ -238,28 +235,6 @@ func (g *Guard) zoneCount() int {
 		return len(zones) - 1
 	}
 	return len(zones)
-}
-
-// suspectPool says that verdicts are held back, and why.
-func (g *Guard) suspectPool(now int64, text string) {
-	s := &suspicion{text: text, until: now + int64(5*time.Second)}
-	if old := g.suspect.Swap(s); old == nil {
-		g.emit(Event{Kind: EventPoolSuspect, At: g.wall(now), Evidence: text})
-	}
-}
-
-// silent says that the whole pool answered nobody a moment ago, or that nobody
-// listened, so that no zone and no store can be told to be the cause.
-func (g *Guard) silent(now int64) bool {
-	at := g.silentAt.Load()
-	return at != 0 && now-at < int64(g.policy.Load().Default.SlowAfter) || g.deaf(now)
-}
-
-// deaf says that this process was not run, so that it did not listen to the
-// pool: what looks like the silence of a zone may be its own. It happens on a
-// machine that is overloaded, stopped or moved.
-func (g *Guard) deaf(now int64) bool {
-	return now-g.heardAt.Load() > max(int64(10*sweepEvery), int64(g.policy.Load().Default.SlowAfter)/2)
 }
 
 // awaySince says that the API server could not be dialled at some time since

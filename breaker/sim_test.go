@@ -28,10 +28,11 @@ type pool struct {
 	results []result
 	wg      sync.WaitGroup
 
-	killAfter time.Duration // a worker busy for so long is killed; 0: never
-	down      bool          // nobody listens
-	killed    chan struct{} // closed when the API server is killed
-	booted    time.Time     // workers answer nobody before
+	failShare func(zone string) bool // says that a request fails; nil: none does
+	killAfter time.Duration          // a worker busy for so long is killed; 0: never
+	down      bool                   // nobody listens
+	killed    chan struct{}          // closed when the API server is killed
+	booted    time.Time              // workers answer nobody before
 }
 
 type result struct {
@@ -198,6 +199,9 @@ func (p *pool) work(zone, store string) breaker.Outcome {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.failShare != nil && p.failShare(zone) {
+		return breaker.Failure
+	}
 	if p.fails[zone] || p.fails[zone+"/"+store] {
 		return breaker.Failure
 	}

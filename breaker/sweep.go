@@ -31,6 +31,7 @@ func (g *Guard) sweep(ctx context.Context) {
 	defer g.survive()
 	zones, now := *g.zones.Load(), g.now()
 	g.listen(zones, now)
+	g.listenToErrors(zones, now)
 	for z := range g.inTurn(zones) {
 		if z.eventful.Load() {
 			g.sweepZone(ctx, z)
@@ -62,62 +63,6 @@ func (g *Guard) sweepZone(ctx context.Context, z *zone) {
 	if check != nil {
 		g.done.Go(func() { z.runCheck(ctx, check) })
 	}
-}
-
-// listen finds out whether the pool itself is ill, so that no verdict on a zone
-// or a store would be worth anything: the API server is the cause, or the
-// machine, or firebreak. It is if requests of at least two zones are aging and
-// nobody at all was answered meanwhile, or if most of the zones that have
-// requests are aging at once, as when the API server boots and its first
-// workers answer some zones by chance.
-func (g *Guard) listen(zones map[string]*zone, now int64) {
-	p := g.policy.Load()
-	if g.deaf(now) { // answers may be waiting to be read
-		g.silentAt.Store(now)
-		g.suspectPool(now, fmt.Sprintf("firebreak itself was not run for %s: this machine is overloaded or was stopped", brief(now-g.heardAt.Load())))
-	}
-	// The time from before any lock was waited for: what was seen is as old.
-	defer g.heardAt.Store(now)
-	aging, active, lastOK := 0, 0, int64(0)
-	for _, z := range zones {
-		ok := z.lastOKAt.Load()
-		lastOK = max(lastOK, ok)
-		busy := z.occupied.Load() > 0
-		if busy || ok != 0 && now-ok < int64(p.Default.Window) {
-			active++
-		}
-		if busy && z.eventful.Load() && z.isAging(now) {
-			aging++
-		}
-	}
-	quiet := int64(p.Default.SlowAfter) * 8 / 10
-	switch {
-	case aging >= 2 && now-lastOK >= quiet:
-		g.silentAt.Store(now)
-		g.suspectPool(now, fmt.Sprintf("requests of %d zones have no answer and nobody at all was answered for the last %s: the API server, this machine or the network, not a zone", aging, brief(quiet)))
-	case aging >= fewestForMajority && 2*aging > active && float64(aging) > p.MaxOpenZones*float64(active):
-		g.silentAt.Store(now)
-		g.suspectPool(now, fmt.Sprintf("requests of %d of the %d zones with traffic have no answer for over %s at the same time: the API server, this machine or the network, not a zone", aging, active, p.Default.SlowAfter))
-	}
-}
-
-// fewestForMajority is how many zones must be aging at once for their majority
-// to speak against the pool: of three zones two may well break together.
-const fewestForMajority = 4
-
-// isAging says that requests of a closed zone are aging.
-func (z *zone) isAging(now int64) bool {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	if z.state == Open || z.state == HalfOpen {
-		return false
-	}
-	for s := z.slots.head; s != nil; s = s.next {
-		if s.aging(now) {
-			return true
-		}
-	}
-	return false
 }
 
 // sweep does what time demands in one zone.

@@ -13,6 +13,7 @@ func (z *zone) judgeStore(rec *record, hash uint64, now int64) {
 	}
 	good, bad := rec.counts(now, z.policy.Window)
 	switch {
+	case rec.hung == 0 && z.g.errorsEverywhere():
 	case rec.badInRow >= z.store.BadInRow:
 		z.quarantine(rec, now, fmt.Sprintf("%d bad outcomes in a row, last %s", rec.badInRow, rec.last))
 	case good+bad >= z.store.MinRequests && float64(bad) >= z.store.BadShare*float64(good+bad):
@@ -68,7 +69,7 @@ func (z *zone) caseForOpening(now int64) string {
 		return fmt.Sprintf("%d hung requests, the limit, and nobody was answered %s", z.hungRequests(), z.unanswered(now))
 	}
 	bad := z.badStores(now)
-	if bad < z.policy.MinBadStores && len(z.slow) < z.policy.MinBadStores {
+	if z.g.errorsEverywhere() || bad < z.policy.MinBadStores && len(z.slow) < z.policy.MinBadStores {
 		return ""
 	}
 	seen := z.storesSeen(now)
