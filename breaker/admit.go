@@ -278,9 +278,17 @@ func (z *zone) shareLeft(store string, hash uint64, taken, limit int, now int64)
 		return false
 	case trouble && z.othersFastSince(hash, z.oldestStuck(now, 0)) && !z.proven(store, hash, now):
 		return false
+	case limit >= 4 && mine >= limit-1 && z.otherOKSince(hash, now-int64(awake)):
+		return false // the last slot is for the others
 	}
 	return roomy || mine < max(1, limit/stores)
 }
+
+// awake is for how long after a success of other stores one store leaves them the
+// zone's last slot. One that sends a hundred times as much as usual would have all
+// slots otherwise, and the others would have to wait for as long as its requests
+// take. With fewer than four slots it would be too much to leave.
+const awake = time.Second
 
 // holds counts the slots of the store, says since when one of them takes
 // suspiciously long (0: none does), and counts the stores in flight, this one

@@ -76,7 +76,7 @@ func TestCounters(t *testing.T) {
 // TestCountersOfWaits: only requests that had to wait are counted.
 func TestCountersOfWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		policy, err := (&config.App{Workers: 1}).Policy()
+		policy, err := (&config.App{Workers: 1, Zones: []config.Zone{{Name: "*", MaxWait: new(config.Duration(100 * time.Millisecond))}}}).Policy()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -237,35 +237,86 @@ func TestBurstsAreNormal(t *testing.T) {
 	})
 }
 
+// TestSurgeOfOneStoreLeavesTheOthersAlone: one store sends a thousand requests a
+// second, which are cheap or dear.
 func TestSurgeOfOneStoreLeavesTheOthersAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPool(t, twoSeconds())
-		defer p.close()
-		began := time.Now()
-		for i := range 500 * 10 {
-			p.send("z7", "s0")
-			p.send("z7", "s0")
-			if i%20 == 0 {
-				_, store := allZones(i)
-				p.send("z7", "other-"+store)
-			}
-			if i%2 == 0 {
-				p.send("z1", "x")
-			}
-			time.Sleep(2 * time.Millisecond)
-		}
-		for name, match := range map[string]func(result) bool{
-			"other stores of the zone": func(r result) bool { return r.zone == "z7" && r.store != "s0" },
-			"other zones":              func(r result) bool { return r.zone != "z7" },
-		} {
-			if got := okPercent(p, began, match); got < 99 {
-				t.Errorf("%s: %.2f %% ok, want 99", name, got)
-			}
-		}
-		if got := p.state("z7"); got.State != breaker.Calm {
-			t.Errorf("state %s: %s", got.State, got.Evidence)
-		}
-	})
+	for _, takes := range []time.Duration{20, 100, 300, 900} {
+		t.Run(fmt.Sprintf("%d ms", takes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, twoSeconds())
+				defer p.close()
+				p.delay["z7/s0"] = takes * time.Millisecond
+				began := time.Now()
+				for i := range 500 * 10 {
+					p.send("z7", "s0")
+					p.send("z7", "s0")
+					if i%20 == 0 {
+						_, store := allZones(i)
+						p.send("z7", "other-"+store)
+					}
+					if i%2 == 0 {
+						p.send("z1", "x")
+					}
+					time.Sleep(2 * time.Millisecond)
+				}
+				for name, match := range map[string]func(result) bool{
+					"other stores of the zone": func(r result) bool { return r.zone == "z7" && r.store != "s0" },
+					"other zones":              func(r result) bool { return r.zone != "z7" },
+				} {
+					if got := okPercent(p, began, match); got < 99 {
+						t.Errorf("%s: %.2f %% ok, want 99", name, got)
+					}
+				}
+				if got := p.state("z7"); got.State != breaker.Calm {
+					t.Errorf("state %s: %s", got.State, got.Evidence)
+				}
+			})
+		})
+	}
+}
+
+// TestSmallPools: a container with a few workers. Bursts of six are everyday life,
+// and two zones that freeze at once are not the end of the others.
+func TestSmallPools(t *testing.T) {
+	for _, workers := range []int{4, 6, 8} {
+		app := twoSeconds()
+		app.Workers = workers
+		t.Run(fmt.Sprintf("%d workers, bursts", workers), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, app)
+				defer p.close()
+				for i := range 12 {
+					p.delay[fmt.Sprintf("z%d", i+1)] = 50 * time.Millisecond
+				}
+				began := time.Now()
+				perSecond := float64(workers) * 0.2 / 0.05 / 6 // a fifth of the pool
+				for i := range 200 {
+					for range 6 {
+						p.send(allZones(i))
+					}
+					time.Sleep(time.Duration(float64(time.Second) / perSecond))
+				}
+				if n := p.count(began, func(r result) bool { return r.outcome != "ok" }); n != 0 {
+					t.Errorf("%d of 1200 requests are refused without a fault", n)
+				}
+			})
+		})
+		t.Run(fmt.Sprintf("%d workers, two zones", workers), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, app)
+				p.killAfter = 30 * time.Second
+				defer p.close()
+				p.load(5*time.Second, 6*workers, allZones)
+				began := time.Now()
+				p.freeze("z7")
+				p.freeze("z8")
+				p.load(40*time.Second, 6*workers, allZones)
+				if got := okPercent(p, began, func(r result) bool { return r.zone != "z7" && r.zone != "z8" }); got < 99 {
+					t.Errorf("other zones: %.2f %% ok, want 99", got)
+				}
+			})
+		})
+	}
 }
 
 func TestThreeZonesFrozenOneAfterTheOther(t *testing.T) {

@@ -205,12 +205,13 @@ func (z *zone) inDoubt(now int64) bool {
 // reserve is how many workers of the pool are kept from zones in doubt, all
 // together: a quarter. An eighth is, from requests that find out whether a zone
 // is well, and from the first ones of a zone, without which it could not be
-// judged.
+// judged. It is one worker at least, unless there is only one.
 func (z *zone) reserve(workers int, probe bool) int {
+	least := min(1, workers-1)
 	if probe || z.live+z.hung < (z.policy.MaxInflight+1)/2 {
-		return workers / 8
+		return max(least, workers/8)
 	}
-	return workers / 4
+	return max(least, workers/4)
 }
 
 // oldestStuck is when the oldest slot began that has no answer and is older

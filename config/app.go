@@ -77,7 +77,9 @@ type Zone struct {
 	ProbeSlots *int `json:"probe_slots,omitempty"`
 
 	// How long a request may wait for a slot; it occupies no worker meanwhile.
-	// Default: 100ms.
+	// Default: 100ms; with fewer than 8 slots 800ms divided by them, so that a
+	// page's burst of requests passes one after the other, and at most a
+	// quarter of the timeout.
 	MaxWait *Duration `json:"max_wait,omitempty"`
 
 	// How many streams (WebSocket, server-sent events) the zone may have open.
@@ -199,6 +201,7 @@ const (
 	defaultTimeout      = Duration(5 * time.Second)
 	defaultBodyIdle     = Duration(30 * time.Second)
 	defaultMaxWait      = Duration(100 * time.Millisecond)
+	defaultSlotWait     = Duration(800 * time.Millisecond) // of max_inflight 1
 	defaultWindow       = Duration(10 * time.Second)
 	defaultOpenTime     = Duration(5 * time.Second)
 	defaultOpenTimeMax  = Duration(60 * time.Second)

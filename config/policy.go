@@ -153,7 +153,7 @@ func (z *Zone) policy(workers int) (ZonePolicy, error) {
 		Timeout:         time.Duration(timeout),
 		SlowAfter:       time.Duration(cmp.Or(z.SlowAfter, timeout/2)),
 		BodyIdle:        time.Duration(cmp.Or(z.BodyIdle, defaultBodyIdle)),
-		MaxWait:         time.Duration(deref(z.MaxWait, defaultMaxWait)),
+		MaxWait:         time.Duration(deref(z.MaxWait, maxWait(maxInflight.Of(workers), timeout))),
 		Window:          time.Duration(cmp.Or(z.Window, max(defaultWindow, windowTimeouts*timeout))),
 		OpenTime:        time.Duration(cmp.Or(z.OpenTime, defaultOpenTime)),
 		OpenTimeMax:     time.Duration(cmp.Or(z.OpenTimeMax, max(defaultOpenTimeMax, z.OpenTime))),
@@ -179,6 +179,13 @@ func (z *Zone) policy(workers int) (ZonePolicy, error) {
 		return p, fmt.Errorf("store check: %w", err)
 	}
 	return p, p.check()
+}
+
+// maxWait is the default: long enough for a burst of some requests of one store to
+// pass through few slots.
+func maxWait(maxInflight int, timeout Duration) Duration {
+	wait := defaultSlotWait / Duration(max(1, maxInflight))
+	return max(defaultMaxWait, min(wait, timeout/4)/Duration(time.Millisecond)*Duration(time.Millisecond))
 }
 
 func (s *Store) policy() (StorePolicy, error) {

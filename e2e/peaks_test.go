@@ -10,12 +10,12 @@ import (
 )
 
 // TestSurge: one customer sends a hundred times its usual traffic, and its
-// searches are dear: alone they would keep thirty workers busy.
+// searches are dear: alone they would keep ninety workers busy.
 func TestSurge(t *testing.T) {
 	pool := gunicorn(t)
 	p := startProxy(t, gunicornSite(pool, ""))
 	db, loud := world.databases[3], storeName(3, 8)
-	db.setCost(t, loud, 100*time.Millisecond)
+	db.setCost(t, loud, 300*time.Millisecond)
 	t.Cleanup(func() { db.setCost(t, loud, 0) })
 	warm(t, p, "/search")
 	w, began := p.watch(t), time.Now()

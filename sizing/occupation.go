@@ -35,10 +35,12 @@ func (o Occupation) oneMore(taken int) int {
 
 // AtOnce is the same if they freeze in the same moment. Nothing is hung then, so
 // that each zone still has the whole of its limit and its probe slots; but from
-// zones in doubt an eighth of the pool is kept, whatever they are about.
+// zones in doubt an eighth of the pool is kept, and one worker at least, whatever
+// they are about.
 func (o Occupation) AtOnce(k int) []int {
 	each, taken := make([]int, k), 0
-	room := min(o.Workers, max(k*o.Early, o.Workers-o.Workers/8))
+	kept := max(min(1, o.Workers-1), o.Workers/8)
+	room := min(o.Workers, max(k*o.Early, o.Workers-kept))
 	for i := range each {
 		each[i] = min(o.oneMore(0), room-taken)
 		taken += each[i]
