@@ -63,14 +63,16 @@ func (z *zone) decideCheck(c *CheckRequest, now int64) verdict {
 			return verdict{reason: ReasonChecking, detail: "its last check still occupies a worker, for " + brief(now-s.start)}
 		case c.Probe:
 			return verdict{reason: ReasonBusy, detail: "another check of zone " + z.name + " occupies a worker"}
-		case s.phase == hung && !s.explained:
+		case s.phase == hung && !s.explained && s.remembered == 0:
 			unexplained++
 		}
 	}
-	taken, limit := z.live+z.hung, z.limit()
+	// What an earlier process saw hang is in nobody's way but its own store's, as
+	// long as the zone may occupy more.
+	taken, limit := z.live+z.hung-z.remembered, z.limit()
 	busy := verdict{reason: ReasonBusy, detail: fmt.Sprintf("%d of the %d slots of zone %s are taken, %d of them by requests or checks that hang", taken, limit+z.probeSlots(), z.name, z.hung)}
 	switch {
-	case z.waiters.len() > 0 || taken >= z.mostOccupied():
+	case z.waiters.len() > 0 || z.live+z.hung >= z.mostOccupied():
 		return busy
 	case unexplained > 0 && unexplained >= limit/2 && !c.Probe:
 		busy.detail = fmt.Sprintf("%d checks of zone %s hang, and no store was found well since", unexplained, z.name)

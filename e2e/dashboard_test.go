@@ -65,9 +65,9 @@ func TestDashboard(t *testing.T) {
 	b.reloaded(t, p, s) // no test of its own, with which the new process would end
 	sick.heal()
 	t.Run("maintenance off by keyboard", func(t *testing.T) { b.switchOff(t, p, sick.zone) })
+	b.wait(t, "the tile is calm again", tile(sick.zone)+`.dataset.state === 'calm'`)
 	tr.stop()
 	tr.wait(t)
-	b.wait(t, "the tile is calm again", tile(sick.zone)+`.dataset.state === 'calm'`)
 }
 
 // tour looks at every page in both colour schemes.

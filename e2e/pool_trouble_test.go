@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,4 +143,46 @@ func (p *proxy) goroutines(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestBadRelease: a migration goes wrong, so that every request of every zone ends
+// in an error, until it is taken back. That is no zone's fault, and nobody must be
+// refused for it: not meanwhile, and above all not afterwards.
+func TestBadRelease(t *testing.T) {
+	pool := gunicorn(t)
+	p := startProxy(t, gunicornSite(pool, ""))
+	warm(t, p, "/search")
+	w := p.watch(t)
+	plan := everyday(p, "/search", 26*time.Second)
+	plan.Rate = rate / 4 // each error costs gunicorn a new connection to PostgreSQL
+	tr := drive(t, plan)
+	tr.sleepUntil(5 * time.Second)
+	migrate := func(sql string) {
+		var all sync.WaitGroup
+		for _, d := range world.databases {
+			all.Go(func() {
+				if out, err := d.psql("-c", sql).CombinedOutput(); err != nil {
+					t.Errorf("%s: %v: %s", d.zone, err, out)
+				}
+			})
+		}
+		all.Wait()
+	}
+	began, brokeAt := time.Now(), tr.now()
+	migrate("ALTER TABLE stores RENAME TO shops")
+	t.Cleanup(func() { migrate("ALTER TABLE IF EXISTS shops RENAME TO stores") })
+	tr.sleepUntil(16 * time.Second)
+	suspected := w.suspected(began)
+	migrate("ALTER TABLE shops RENAME TO stores")
+	healedAt := tr.now()
+	rs := tr.wait(t)
+	during, after := due(rs, brokeAt+3*time.Second, healedAt-time.Second), due(rs, healedAt+100*time.Millisecond, time.Hour)
+	refused := load.Filter(during, func(r load.Result) bool { return r.Refusal != "" })
+	figure(t, "every request fails for %.0f s: pool_suspect %t, %d of %d refused; from the end on %.3f %% ok of %d",
+		(healedAt - brokeAt).Seconds(), suspected, len(refused), len(during), load.OKPercent(after), len(after))
+	if !suspected {
+		t.Error("pool_suspect was not raised")
+	}
+	promise(t, len(refused) == 0, len(refused)*20 < len(during), "refused though everybody gets errors: %s", bad(refused))
+	wantOK(t, "all zones after the migration was taken back", after, 99)
 }

@@ -61,7 +61,7 @@ func startWard(t *testing.T, check string, stuck time.Duration) *ward {
 	}
 	w.pool = gunicorn(t, "STORES="+table, fmt.Sprintf("WORKER_TIMEOUT=%d", int(stuck.Seconds())), "CONNECT_EARLY=",
 		"GUNICORN_CMD_ARGS=--access-logfile "+w.log+" --access-logformat '%(m)s %(U)s %(q)s %(s)s'")
-	s := gunicornSite(w.pool, "")
+	s := gunicornSite(w.pool, fmt.Sprintf("hung_hold %s", stuck*4/3)) // for a firebreak that was restarted meanwhile
 	s.app = fmt.Sprintf("check GET /internal/check?key={store} {\n\t\t\tto %s\n\t\t\ttimeout %s\n\t\t\t%s\n\t\t}", w.pool.addr, checkTimeout, check)
 	w.proxy = newProxy(t, s, freeAddr(t), freeAddr(t))
 	caddyfile := strings.ReplaceAll(s.caddyfile(w.proxy.addr, w.proxy.admin), world.storesCSV, table)

@@ -33,7 +33,7 @@ func (p *Plan) Caddyfile() string {
 	line(3, fmt.Sprintf("probe_slots %d", p.ProbeSlots), "")
 	line(3, "max_wait "+short(p.MaxWait), fmt.Sprintf("a burst of %d requests passes", p.Burst))
 	if p.HungHold > 0 {
-		line(3, "hung_hold "+short(p.HungHold), "only behind a transport that is not firebreak's")
+		line(3, "hung_hold "+short(p.HungHold), "after a restart, and behind a transport that is not firebreak's")
 	}
 	if p.KillAfter > 5*time.Minute {
 		line(3, "abandon_after "+short(p.HungHold), "no worker runs longer")
