@@ -16,7 +16,7 @@ import (
 // that lend the zone its share anew would have lost the pool.
 func TestKilledInAnOutage(t *testing.T) {
 	pool := gunicorn(t)
-	p := startProxy(t, gunicornSite(pool, ""))
+	p := startProxy(t, gunicornSite(pool, "open_time_max 6s"))
 	warm(t, p, "/search")
 	sick := world.databases[3]
 	tr := drive(t, everyday(p, "/search", time.Minute))
@@ -26,7 +26,7 @@ func TestKilledInAnOutage(t *testing.T) {
 	type span struct{ from, to time.Duration }
 	var away []span // when nobody listened
 	for i := range 3 {
-		tr.sleepUntil(time.Duration(7+5*i) * time.Second)
+		tr.sleepUntil(time.Duration(6+4*i) * time.Second)
 		from := tr.now()
 		killGroup(p.cmd)
 		p.start(t)
@@ -36,7 +36,7 @@ func TestKilledInAnOutage(t *testing.T) {
 		figure(t, "process %d: zone %s, %d hung in its books, %d at the pool", i+2, z.State, z.Hung,
 			worst(pool.busy.between(time.Now().Add(-100*time.Millisecond), time.Now()), sick.zone))
 	}
-	tr.sleepUntil(24 * time.Second)
+	tr.sleepUntil(18 * time.Second)
 	samples, healedAt := pool.busy.between(froze, time.Now()), tr.now()
 	var open struct {
 		OpenUntil time.Time `json:"open_until"`
@@ -44,7 +44,7 @@ func TestKilledInAnOutage(t *testing.T) {
 	p.get(t, "/firebreak/zones/"+sick.zone, &open)
 	sick.heal()
 	whole := tr.now() + max(0, time.Until(open.OpenUntil)) + 2*time.Second
-	tr.sleepUntil(whole + 8*time.Second)
+	tr.sleepUntil(whole + 4*time.Second)
 	tr.stop()
 	rs := load.Filter(tr.wait(t), func(r load.Result) bool { return r.Err != load.ErrCanceled })
 	answerable := load.Filter(rs, func(r load.Result) bool {

@@ -153,10 +153,10 @@ func TestBadRelease(t *testing.T) {
 	p := startProxy(t, gunicornSite(pool, ""))
 	warm(t, p, "/search")
 	w := p.watch(t)
-	plan := everyday(p, "/search", 26*time.Second)
+	plan := everyday(p, "/search", 19*time.Second)
 	plan.Rate = rate / 4 // each error costs gunicorn a new connection to PostgreSQL
 	tr := drive(t, plan)
-	tr.sleepUntil(5 * time.Second)
+	tr.sleepUntil(3 * time.Second)
 	migrate := func(sql string) {
 		var all sync.WaitGroup
 		for _, d := range world.databases {
@@ -171,7 +171,7 @@ func TestBadRelease(t *testing.T) {
 	began, brokeAt := time.Now(), tr.now()
 	migrate("ALTER TABLE stores RENAME TO shops")
 	t.Cleanup(func() { migrate("ALTER TABLE IF EXISTS shops RENAME TO stores") })
-	tr.sleepUntil(16 * time.Second)
+	tr.sleepUntil(13 * time.Second)
 	suspected := w.suspected(began)
 	migrate("ALTER TABLE shops RENAME TO stores")
 	healedAt := tr.now()
