@@ -118,8 +118,8 @@ func (z *zone) noteOK(hash uint64, now int64) {
 func (z *zone) badOutcome(s *Slot, o Outcome, now int64) {
 	rec := z.books.ensure(s.store)
 	quick := z.isQuickError(s, o, now)
-	if quick && z.g.errorsEverywhere() {
-		z.noteError(rec, o, now)
+	if o.isError() && z.g.excused(quick) {
+		z.noteError(rec, o, quick, now)
 		return
 	}
 	oldNews := s.storePass.held() && z.isExplained(rec, rec.lastBad)

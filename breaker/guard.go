@@ -60,6 +60,7 @@ type Guard struct {
 	suspect    atomic.Pointer[suspicion]
 
 	errorsUntil   atomic.Int64 // 0: errors are not everywhere
+	slowErrors    atomic.Bool  // and slow ones are
 	countedErrors int64        // when they were last counted; the sweeper's own
 	dropped       atomic.Uint64
 	panics        atomic.Uint64 // bugs survived

@@ -40,6 +40,9 @@ func Outcomes() []Outcome {
 	return all
 }
 
+// isError says that an answer came, and that it was an error.
+func (o Outcome) isError() bool { return o == Failure || o == Broken }
+
 func (o Outcome) good() bool { return o == OK || o == Slow }
 func (o Outcome) bad() bool {
 	return o == Failure || o == Broken || o == Hung || o == GoneLate || o == Abandoned

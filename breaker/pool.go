@@ -107,28 +107,26 @@ const (
 // errors at the same time: a release, a setting, something that all zones share.
 // Then no zone and no store is to blame for its errors. To refuse its requests
 // would help nobody, since quick errors cost no more than answers, and would go on
-// for a while after the cause is gone. What hangs, or takes long, is judged as ever.
+// for a while after the cause is gone. Slow errors do keep workers busy, which those
+// zones need that are well, if there are any. What hangs is judged as ever.
 func (g *Guard) listenToErrors(zones map[string]*zone, now int64) {
 	if now-g.countedErrors < int64(errorsEvery) {
 		return
 	}
 	g.countedErrors = now
-	active, failing := 0, 0
+	active, failing, quickly := 0, 0, 0
 	for _, z := range zones {
 		if z.shared() {
 			continue
 		}
-		has, fails := z.countErrors(now)
-		if has {
-			active++
-		}
-		if fails {
-			failing++
-		}
+		has, fails, quick := z.countErrors(now)
+		active, failing, quickly = active+has, failing+fails, quickly+quick
 	}
-	most := failing >= fewestForMajority && 2*failing > active && float64(failing) > g.policy.Load().MaxOpenZones*float64(active)
-	if failing >= 2 && (failing == active || most) {
+	all := failing >= 2 && failing == active
+	most := quickly >= fewestForMajority && 2*quickly > active && float64(quickly) > g.policy.Load().MaxOpenZones*float64(active)
+	if all || most {
 		g.suspectPool(now, fmt.Sprintf("requests of %d of the %d zones with traffic end in errors at the same time: the API server, or something that all zones share, not a zone", failing, active))
+		g.slowErrors.Store(all)
 		if g.errorsUntil.Swap(now+int64(errorsHold)) == 0 {
 			g.eachZone(zones, (*zone).absolve)
 		}
@@ -143,34 +141,50 @@ func (g *Guard) listenToErrors(zones map[string]*zone, now int64) {
 // errorsEverywhere says that errors are nobody's fault that can be named.
 func (g *Guard) errorsEverywhere() bool { return g.errorsUntil.Load() != 0 }
 
+// excused says that this error is one of those.
+func (g *Guard) excused(quick bool) bool {
+	return g.errorsEverywhere() && (quick || g.slowErrors.Load())
+}
+
 func (g *Guard) eachZone(zones map[string]*zone, f func(z *zone, now int64)) {
 	for z := range g.inTurn(zones) {
 		z.do(f)
 	}
 }
 
-// countErrors says whether the zone has traffic, and whether so many of its
-// stores got an error last that something is wrong with all of it.
-func (z *zone) countErrors(now int64) (has, fails bool) {
-	from := now - int64(z.policy.Window)
+// countErrors is 1 for each of: the zone has traffic; so many of its stores got an
+// error last that something is wrong with all of it; and a quick one.
+func (z *zone) countErrors(now int64) (has, fails, quickly int) {
 	ok := z.lastOKAt.Load()
-	has = z.occupied.Load() > 0 || ok != 0 && ok >= from
+	if z.occupied.Load() > 0 || ok != 0 && now-ok < int64(z.g.policy.Load().Default.Window) {
+		has = 1
+	}
 	if !z.eventful.Load() {
-		return has, false
+		return has, 0, 0
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	failing := 0
+	failing, quick, from := 0, 0, now-int64(z.policy.Window)
 	for rec, at := range z.bad {
-		if at >= from && rec.quickError && (z.seen == nil || !z.seen.since(z.g.hashOf(rec.store), at)) {
-			failing++
+		if at < from || !rec.last.isError() || z.seen != nil && z.seen.since(z.g.hashOf(rec.store), at) {
+			continue
+		}
+		failing++
+		if rec.quickError {
+			quick++
 		}
 	}
 	if failing == 0 {
-		return has, false
+		return has, 0, 0
 	}
 	seen := z.storesSeen(now)
-	return true, failing >= min(z.policy.MinBadStores, seen) && float64(failing) >= errorShare*float64(seen)
+	enough := func(n int) int {
+		if n >= min(z.policy.MinBadStores, seen) && float64(n) >= errorShare*float64(seen) {
+			return 1
+		}
+		return 0
+	}
+	return 1, enough(failing), enough(quick)
 }
 
 // absolve takes back what errors have led to, now that they are everywhere. What
@@ -202,16 +216,15 @@ func (z *zone) forgetErrors(int64) {
 }
 
 // isQuickError says that a request ended in an error as soon as others get their
-// answers. Errors that take longer keep workers busy, so that those who get them
-// have to be refused, whoever is to blame.
+// answers.
 func (z *zone) isQuickError(s *Slot, o Outcome, now int64) bool {
-	return (o == Failure || o == Broken) && now-s.start < z.suspectAfter()
+	return o.isError() && now-s.start < z.suspectAfter()
 }
 
-// noteError takes in a quick error while errors are everywhere: it is seen, and held
+// noteError takes in an error while errors are everywhere: it is seen, and held
 // against nobody.
-func (z *zone) noteError(rec *record, o Outcome, now int64) {
-	rec.last, rec.lastAt, rec.quickError = o, now, true
+func (z *zone) noteError(rec *record, o Outcome, quick bool, now int64) {
+	rec.last, rec.lastAt, rec.quickError = o, now, quick
 	z.lastTrouble = now
 	z.eventful.Store(true)
 	if z.state != Open {

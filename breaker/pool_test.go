@@ -81,6 +81,35 @@ func TestErrorsEverywhere(t *testing.T) {
 	}
 }
 
+// TestSlowErrorsEverywhere: every request of every zone gets an error after a
+// while, as when something that all zones share times out. The pool is full of
+// them, and well as soon as that is over.
+func TestSlowErrorsEverywhere(t *testing.T) {
+	for _, takes := range []time.Duration{300, 900} {
+		t.Run(fmt.Sprintf("%d ms", takes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, twoSeconds())
+				defer p.close()
+				p.load(5*time.Second, 300, allZones)
+				p.failing(12, 1)
+				for i := range 12 {
+					p.delay[fmt.Sprintf("z%d", i+1)] = takes * time.Millisecond
+				}
+				p.load(time.Minute, 300, allZones)
+				p.failing(0, 0)
+				p.mu.Lock()
+				clear(p.delay)
+				p.mu.Unlock()
+				healed := time.Now()
+				p.load(20*time.Second, 300, allZones)
+				if got := okPercent(p, healed.Add(2*time.Second), func(result) bool { return true }); got < 99.5 {
+					t.Errorf("from 2 s after it on %.2f %% ok, want all: %+v", got, p.guard.Status())
+				}
+			})
+		})
+	}
+}
+
 // TestFreezeAmongErrors: what hangs is found while errors are everywhere, and
 // stays found.
 func TestFreezeAmongErrors(t *testing.T) {
