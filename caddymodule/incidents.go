@@ -96,7 +96,9 @@ func (a *App) holdIncidents() {
 	value, _, err := incidentLogs.LoadOrNew(key, func() (caddy.Destructor, error) {
 		l := &incidentLog{key: key}
 		l.app.Store(a)
-		l.Log = incidents.Open(incidents.Options{Dir: dir, Instance: instance, Keep: a.keepIncidents(), Problem: l.problem})
+		l.Log = incidents.Open(incidents.Options{
+			Dir: dir, Instance: instance, Keep: a.keepIncidents(), Problem: l.problem, Source: a.incidentSource(),
+		})
 		return l, nil
 	})
 	if err != nil {
@@ -161,9 +163,14 @@ func (a *App) watchIncidents() *incidents.Log {
 	log := held.Log
 	log.SetKeep(a.keepIncidents())
 	theMeters().incidents.Store(log)
-	log.Attach(incidents.Source{Zone: a.Guard().Zone, Upkeep: refusedByMaintenance, Switches: a.switchesInForce})
+	log.Attach(a.incidentSource())
 	log.Adopt(a.Guard().Zones())
 	return log
+}
+
+// incidentSource is where incidents look things up.
+func (a *App) incidentSource() incidents.Source {
+	return incidents.Source{Zone: a.Guard().Zone, Upkeep: refusedByMaintenance, Switches: a.switchesInForce}
 }
 
 func refusedByMaintenance(zone string) uint64 {

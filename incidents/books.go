@@ -26,7 +26,8 @@ type books struct {
 	calmFor   int       // looks in a row that found nothing wrong
 	closedFor int       // looks in a row that found no breaker open
 	wrote     time.Time // when it was last put on disk
-	adopted   time.Time // when it was begun in the middle, if so
+	adopted   time.Time // when it was begun, or went on, in the middle, if so
+	resumed   bool      // it went on then: what the guard tells of the time before is known
 }
 
 // desired is a switch in force, as far as an incident needs it.

@@ -227,6 +227,8 @@ func (l *Log) takeOver(kept []*Incident) {
 		}
 		l.mu.Lock()
 		switch {
+		case i.Ongoing && i.Books != nil && known && i.isOf(&status):
+			l.goOn(i, &status, upkeep)
 		case mine[i.ID]:
 		case !i.Ongoing:
 			l.past = append(l.past, &record{summary: i.summary()})
@@ -258,6 +260,45 @@ func (l *Log) resume(i *Incident) {
 	}
 	i.carry()
 	i.note(l.now(), whatRestarted, "", "firebreak was restarted; what the breakers did since "+i.AsOf.UTC().Format(time.TimeOnly)+" is not known")
+	l.ongoing[i.Zone] = i
+	l.touch(i)
+}
+
+// isOf says that the zone is still in the episode that the record is of: the guard
+// remembers it.
+func (i *Incident) isOf(z *breaker.ZoneStatus) bool {
+	since := z.EpisodeSince
+	if since.IsZero() && z.Hold != nil {
+		since = z.Hold.Since
+	}
+	return !since.IsZero() && !since.After(i.AsOf)
+}
+
+// goOn goes on with the record of an episode that the guard remembers. What this
+// process may have written of it meanwhile becomes a part of it.
+func (l *Log) goOn(i *Incident, z *breaker.ZoneStatus, upkeep uint64) {
+	now := l.now()
+	i.note(now, whatRestarted, "", "firebreak was restarted and goes on where it ended; what came after "+i.AsOf.UTC().Format(time.TimeOnly)+" is not known")
+	if fresh := l.ongoing[i.Zone]; fresh != nil {
+		for _, e := range fresh.Timeline {
+			i.note(e.At, e.What, e.Store, e.Text)
+		}
+	}
+	still := darkness(z)
+	for cause := range i.Books.Open {
+		if !desiredCause(cause) && !still[cause] {
+			i.Books.finish(cause, i.AsOf)
+		}
+	}
+	for cause := range still {
+		if !i.Books.begin(cause, now) {
+			i.StoresLeftOut++
+		}
+	}
+	i.carry()
+	i.Books.Upkeep, i.Books.Base = upkeep, *tallyOf(z)
+	i.Books.Base.Worst = 0
+	i.Books.adopted, i.Books.resumed = now, true
 	l.ongoing[i.Zone] = i
 	l.touch(i)
 }

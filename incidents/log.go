@@ -113,7 +113,7 @@ func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, u
 	i := l.ongoing[e.Zone]
 	if i != nil && !e.At.After(i.Books.adopted) {
 		// The event was on its way when the record was begun in the middle.
-		if e.Kind != breaker.EventZoneTroubled && e.Kind != breaker.EventZoneHeld && e.Kind != breaker.EventStoreHeld {
+		if i.Books.resumed || e.Kind != breaker.EventZoneTroubled && e.Kind != breaker.EventZoneHeld && e.Kind != breaker.EventStoreHeld {
 			return false
 		}
 		l.touch(i)
@@ -349,24 +349,37 @@ func (l *Log) adopt(z *breaker.ZoneStatus, upkeep uint64) {
 	i.Observe, i.Books.Upkeep, i.Books.Base = z.Observe, upkeep, *tallyOf(z)
 	i.Books.Base.Worst = 0
 	i.note(now, whatFound, "", "the record begins here, in the middle: the zone is "+z.State.String())
-	if z.State == breaker.Open || z.State == breaker.HalfOpen {
-		cause := zoneOpen
-		if z.Hold != nil {
-			cause = zoneHeld
-		} else {
-			i.Openings, i.Opened, i.Opening = max(z.Turn, 1), z.OpenedAt.UTC(), shorten(evidence)
-		}
-		if !z.Observe {
-			i.Books.begin(cause, z.Since.UTC())
-		}
+	if (z.State == breaker.Open || z.State == breaker.HalfOpen) && z.Hold == nil {
+		i.Openings, i.Opened, i.Opening = max(z.Turn, 1), z.OpenedAt.UTC(), shorten(evidence)
 	}
-	for _, store := range z.Quarantined {
-		if !z.Observe {
-			i.Books.begin(storeDark+store, now)
+	for cause := range darkness(z) {
+		from := now
+		if _, single := storeOf(cause); !single {
+			from = z.Since.UTC()
 		}
+		i.Books.begin(cause, from)
 	}
 	i.blame(z.Culprits)
 	l.touch(i)
+}
+
+// darkness is who is refused by the breakers of a zone, as causes.
+func darkness(z *breaker.ZoneStatus) map[string]bool {
+	causes := make(map[string]bool)
+	if z.Observe {
+		return causes
+	}
+	switch {
+	case z.State != breaker.Open && z.State != breaker.HalfOpen:
+	case z.Hold != nil:
+		causes[zoneHeld] = true
+	default:
+		causes[zoneOpen] = true
+	}
+	for _, store := range z.Quarantined {
+		causes[storeDark+store] = true
+	}
+	return causes
 }
 
 // run looks at ongoing incidents until ctx ends.

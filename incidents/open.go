@@ -13,6 +13,7 @@ type Options struct {
 	Dir      string // incidents are kept in a folder of it
 	Instance string // the name of that folder
 	Keep     int    // how many; default: 200
+	Source   Source // where to look things up until Attach says otherwise
 
 	// Problem is told that the disk does not take or give records, and with
 	// nil that it does again. It is called by the goroutine that writes.
@@ -26,7 +27,7 @@ const closePatience = 2 * time.Second
 // background.
 func Open(o Options) *Log {
 	l := &Log{
-		base: time.Now(), ongoing: map[string]*Incident{}, dirty: map[string]bool{},
+		base: time.Now(), ongoing: map[string]*Incident{}, dirty: map[string]bool{}, source: o.Source,
 		files: files{
 			home: o.Dir, name: safeName(o.Instance), problem: o.Problem,
 			poke: make(chan struct{}, 1), ready: make(chan struct{}), done: make(chan struct{}),
