@@ -1,0 +1,85 @@
+package breaker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+func newExampleGuard() *breaker.Guard {
+	policy, err := (&config.App{Workers: 32}).Policy()
+	if err != nil {
+		panic(err)
+	}
+	return breaker.New(policy, breaker.Options{})
+}
+
+// One request that is answered.
+func Example() {
+	guard := newExampleGuard()
+	defer guard.Close()
+
+	slot, refusal := guard.Admit(context.Background(), breaker.Request{Zone: "z7", Store: "s123"})
+	if refusal != nil {
+		fmt.Println("503", refusal.Reason, "Retry-After:", refusal.RetryAfter)
+		return
+	}
+	slot.Track()            // we will see when the worker is free
+	slot.Answer(breaker.OK) // the first byte is there
+	fmt.Println("occupied:", guard.Status().Occupied)
+	slot.End(breaker.OK) // the response has been read to its end
+	fmt.Println("occupied:", guard.Status().Occupied)
+	// Output:
+	// occupied: 1
+	// occupied: 0
+}
+
+// At the deadline the client is answered, but its worker stays on the books.
+func ExampleSlot_Hang() {
+	guard := newExampleGuard()
+	defer guard.Close()
+
+	slot, _ := guard.Admit(context.Background(), breaker.Request{Zone: "z7", Store: "s123"})
+	slot.Track()
+	slot.Hang()
+	status := guard.Status()
+	fmt.Println("live:", status.Live, "hung:", status.Hung)
+	slot.End(breaker.OK) // minutes later, its connection is closed
+	fmt.Println("hung:", guard.Status().Hung)
+	// Output:
+	// live: 0 hung: 1
+	// hung: 0
+}
+
+// A zone whose stores fail opens; a process that is started meanwhile goes on
+// from there.
+func ExampleGuard_Remember() {
+	guard := newExampleGuard()
+	for _, store := range []string{"a", "b", "c"} {
+		slot, _ := guard.Admit(context.Background(), breaker.Request{Zone: "z7", Store: store})
+		slot.End(breaker.Failure)
+	}
+	kept, err := json.Marshal(guard.Memory()) // to a file, every now and then
+	if err != nil {
+		panic(err)
+	}
+	guard.Close()
+
+	next := newExampleGuard()
+	defer next.Close()
+	var memory breaker.Memory
+	if err := json.Unmarshal(kept, &memory); err != nil {
+		panic(err)
+	}
+	next.Remember(memory)
+	_, refusal := next.Admit(context.Background(), breaker.Request{Zone: "z7", Store: "d"})
+	fmt.Println(refusal.Reason)
+	zone, _ := next.Zone("z7")
+	fmt.Println(zone.State, "-", zone.Evidence)
+	// Output:
+	// zone_open
+	// open - from before firebreak was restarted: 3 of 3 stores seen within 15s are bad
+}
