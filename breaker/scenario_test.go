@@ -319,6 +319,44 @@ func TestSmallPools(t *testing.T) {
 	}
 }
 
+// TestTinyPools: two or three workers, so that a zone has one. When that hangs, the
+// zone opens all the same, and is back with it.
+func TestTinyPools(t *testing.T) {
+	for _, workers := range []int{2, 3} {
+		t.Run(fmt.Sprint(workers), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				app := twoSeconds()
+				app.Workers = workers
+				p := newPool(t, app)
+				defer p.close()
+				pick := func(i int) (zone, store string) {
+					if i%2 == 0 {
+						return "z7", fmt.Sprintf("s%d", i%7)
+					}
+					return allZones(i)
+				}
+				p.load(5*time.Second, 20, pick)
+				froze := time.Now()
+				p.freeze("z7")
+				p.load(2300*time.Millisecond, 20, pick)
+				if got := p.state("z7"); got.State != breaker.Open {
+					t.Errorf("2.3 s after the freeze the zone is %s, want open: %+v", got.State, got)
+				}
+				p.load(20*time.Second, 20, pick)
+				if got := okPercent(p, froze, notZone("z7")); got < 100 {
+					t.Errorf("other zones: %.2f %% ok, want all", got)
+				}
+				p.heal("z7")
+				healed := time.Now()
+				p.load(10*time.Second, 20, pick)
+				if got := okPercent(p, healed.Add(2*time.Second), zoneOf("z7")); got < 99 {
+					t.Errorf("2 s after the heal %.1f %% ok, want 99: %+v", got, p.state("z7"))
+				}
+			})
+		})
+	}
+}
+
 func TestThreeZonesFrozenOneAfterTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())

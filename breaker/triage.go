@@ -107,10 +107,11 @@ func (z *zone) triageGood(s *Slot, now int64) {
 const storesToBelieve = 2
 
 // answeredWhileOpen takes in that a request from before the opening, hung or
-// not, was answered: the stuck requests are the best probes there are.
+// not, was answered: the stuck requests are the best probes there are. One is
+// enough if it is the last.
 func (z *zone) answeredWhileOpen(s *Slot, now int64) {
 	z.lateOK[s.store] = struct{}{}
-	if n := len(z.lateOK); n >= storesToBelieve || z.shared() {
+	if n := len(z.lateOK); n >= storesToBelieve || z.shared() || z.live+z.hungRequests() == 0 {
 		z.toHalfOpen(now, fmt.Sprintf("requests of %d stores that were stuck came back with an answer", n))
 		z.window = min(z.window+n, z.policy.MaxInflight)
 	}

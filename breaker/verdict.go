@@ -65,7 +65,9 @@ func (z *zone) caseForOpening(now int64) string {
 	case stuckStores >= z.policy.MinBadStores && stuckStores*2 >= inFlight:
 		return fmt.Sprintf("%d of %d stores in flight have no answer for over %s, and nobody was answered %s",
 			stuckStores, inFlight, z.policy.SlowAfter, z.unanswered(now))
-	case z.hungRequests() >= z.policy.MaxHung && stuckSlots*2 >= z.hungRequests() && (stuckStores > 1 || z.shared()):
+	case z.hungRequests() >= z.policy.MaxHung && stuckSlots*2 >= z.hungRequests() && (stuckStores > 1 || z.shared() || z.live+z.hung >= z.mostOccupied()):
+		// Several stores, or one that leaves no room to try another: a pool of
+		// three workers has one for a zone.
 		return fmt.Sprintf("%d hung requests, the limit, and nobody was answered %s", z.hungRequests(), z.unanswered(now))
 	}
 	bad := z.badStores(now)
