@@ -125,8 +125,8 @@ const fromBefore = "from before firebreak was restarted: "
 // worker that hung is taken to hang on: for hung_hold from now, since nobody sees
 // it come back, but not beyond abandon_after in all, not after its store was
 // answered, or its zone if that is closed and the store not in quarantine, and not
-// when the API server was found to be down. It is no evidence against anybody. Call it once, soon after New: the limits
-// it restores hold from then on.
+// when the API server was found to be down. It is no evidence against anybody. Call
+// Remember once, soon after New.
 func (g *Guard) Remember(m Memory) {
 	for i := range m.Zones {
 		if m.Zones[i].Zone == "" {

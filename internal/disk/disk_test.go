@@ -1,10 +1,8 @@
 package disk_test
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/firebreak-proxy/firebreak/internal/disk"
@@ -26,24 +24,4 @@ func TestReplace(t *testing.T) {
 	if err := disk.Replace(filepath.Join(path, "below"), nil); err == nil {
 		t.Error("a file was taken for a folder")
 	}
-}
-
-func TestLock(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no locks here")
-	}
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := disk.Lock(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := disk.Lock(path); !errors.Is(err, disk.ErrLocked) {
-		t.Errorf("a second lock: %v, want %v", err, disk.ErrLocked)
-	}
-	unlock()
-	unlock, err = disk.Lock(path)
-	if err != nil {
-		t.Fatalf("after it was unlocked: %v", err)
-	}
-	unlock()
 }
