@@ -17,6 +17,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/caddymodule"
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 // sidecar is Caddy with firebreak, in this process. There can be one at a time.
@@ -112,12 +113,11 @@ func (s *sidecar) send(t *testing.T, method, path, body string, header ...string
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := loopback.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // deadAddress is an address at which nobody listens, nor can as long as the

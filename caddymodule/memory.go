@@ -165,9 +165,10 @@ func readMemory(path string) (kept keptMemory, err error) {
 // keep writes what changes until ctx ends, and once more then.
 func (m *memoryFile) keep(ctx context.Context) {
 	wait := time.Duration(0)
-	for ctx.Err() == nil {
+	for last := false; !last; {
 		select {
 		case <-ctx.Done():
+			last = true
 		case <-time.After(wait):
 		}
 		wait = memoryEvery

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 // built is the program that is tested: cmd/firebreak, built without the race
@@ -147,12 +149,11 @@ http://%s {
 // freeAddress is one that nobody listens at.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := loopback.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // run runs a command against the sidecar, without input.

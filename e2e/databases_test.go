@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 // database is one zone: a PostgreSQL cluster with its own postmaster.
@@ -60,7 +62,7 @@ func (d *database) dsn() string {
 // startDatabases makes one cluster, copies it for every zone and starts all.
 // It returns those that were started also when it fails.
 func startDatabases(dir string) ([]*database, error) {
-	ports, err := freePorts(zones)
+	ports, err := loopback.Ports(zones)
 	if err != nil {
 		return nil, err
 	}

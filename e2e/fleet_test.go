@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 // TestFleet: fifty sidecars that share one Redis. A change made at one of them
@@ -64,7 +66,7 @@ func TestFleet(t *testing.T) {
 // other.
 func startFleet(t *testing.T, n int, s site) []*proxy {
 	t.Helper()
-	ports, err := freePorts(2 * n)
+	ports, err := loopback.Ports(2 * n)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,6 @@ package e2e_test
 
 import (
 	"bytes"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -15,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 // as makes cmd run as the named user when the tests run as root.
@@ -78,28 +78,14 @@ func killGroup(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// freePorts finds n ports of the loopback interface that nobody listens on.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // all are held until all are found, so none comes twice
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
-}
-
 // freeAddr is a loopback address that nobody listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ports, err := freePorts(1)
+	addr, err := loopback.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("127.0.0.1:%d", ports[0])
+	return addr
 }
 
 // eventually waits until ok, and fails the test if that takes too long.

@@ -290,11 +290,7 @@ func (l *Log) goOn(i *Incident, z *breaker.ZoneStatus, upkeep uint64) {
 			i.Books.finish(cause, i.AsOf)
 		}
 	}
-	for cause := range still {
-		if !i.Books.begin(cause, now) {
-			i.StoresLeftOut++
-		}
-	}
+	i.find(z, now)
 	i.carry()
 	i.Books.Upkeep, i.Books.Base = upkeep, *tallyOf(z)
 	i.Books.Base.Worst = 0

@@ -349,18 +349,28 @@ func (l *Log) adopt(z *breaker.ZoneStatus, upkeep uint64) {
 	i.Observe, i.Books.Upkeep, i.Books.Base = z.Observe, upkeep, *tallyOf(z)
 	i.Books.Base.Worst = 0
 	i.note(now, whatFound, "", "the record begins here, in the middle: the zone is "+z.State.String())
+	i.find(z, now)
+	i.blame(z.Culprits)
+	l.touch(i)
+}
+
+// find books what is wrong with a zone, whose events were not told.
+func (i *Incident) find(z *breaker.ZoneStatus, now time.Time) {
 	if (z.State == breaker.Open || z.State == breaker.HalfOpen) && z.Hold == nil {
-		i.Openings, i.Opened, i.Opening = max(z.Turn, 1), z.OpenedAt.UTC(), shorten(evidence)
+		i.Openings = max(i.Openings, z.Turn, 1)
+		if i.Opened.IsZero() {
+			i.Opened, i.Opening = z.OpenedAt.UTC(), shorten(z.Evidence)
+		}
 	}
 	for cause := range darkness(z) {
 		from := now
 		if _, single := storeOf(cause); !single {
 			from = z.Since.UTC()
 		}
-		i.Books.begin(cause, from)
+		if !i.Books.begin(cause, from) {
+			i.StoresLeftOut++
+		}
 	}
-	i.blame(z.Culprits)
-	l.touch(i)
 }
 
 // darkness is who is refused by the breakers of a zone, as causes.

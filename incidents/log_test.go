@@ -374,6 +374,26 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// TestRestartWhenItOpens: the process ends between a zone's first trouble and the
+// event that it opened.
+func TestRestartWhenItOpens(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.traffic("z1", 20, time.Second)
+		time.Sleep(2 * time.Second)
+		r.freeze("z1")
+		for list, _, _ := r.log.List(incidents.Query{}); len(list) == 0; list, _, _ = r.log.List(incidents.Query{}) {
+			time.Sleep(time.Millisecond)
+		}
+		r.log.Close()
+		time.Sleep(10 * time.Second)
+		r.open()
+		opened, _ := r.guard.Zone("z1")
+		if i := r.only("z1"); i.Openings != opened.Turn || !i.Opened.Equal(opened.OpenedAt) {
+			t.Errorf("after a restart %+v\nof %+v", i, opened)
+		}
+	})
+}
+
 // TestRestartFoundEarlier: the next process begins a record before it has read
 // what was kept.
 func TestRestartFoundEarlier(t *testing.T) {

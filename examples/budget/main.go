@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 func main() {
@@ -64,7 +66,7 @@ func throughput(binary, dir string, rounds, conns int, each time.Duration) error
 		return err
 	}
 	defer api.Close()
-	ports, err := freePorts(5)
+	ports, err := loopback.Ports(5)
 	if err != nil {
 		return err
 	}

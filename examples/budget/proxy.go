@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 // proxy is a running firebreak.
@@ -40,19 +42,6 @@ func (p *proxy) stop() error {
 	return nil
 }
 
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
-
 func waitFor(addr string) error {
 	for range 3000 {
 		if conn, err := net.Dial("tcp", addr); err == nil {
@@ -76,7 +65,7 @@ func startUp(binary, dir string, stores int) error {
 		return err
 	}
 	csv = bytes.Buffer{}
-	ports, err := freePorts(2)
+	ports, err := loopback.Ports(2)
 	if err != nil {
 		return err
 	}

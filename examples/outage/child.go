@@ -1,14 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -104,18 +101,4 @@ func dieWithParent() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-}
-
-// freeAddr finds a free loopback address below the range from which the kernel
-// takes ports for outgoing connections: a port that a fault closes for a while
-// must still be free when it is opened again.
-func freeAddr() (string, error) {
-	for range 100 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(20000)))
-		listener, err := net.Listen("tcp", addr)
-		if err == nil {
-			return addr, listener.Close()
-		}
-	}
-	return "", errors.New("no free port found")
 }

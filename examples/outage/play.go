@@ -7,6 +7,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/examples/outage/load"
 	"github.com/firebreak-proxy/firebreak/examples/outage/stores"
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 // warmUp is traffic before anything is measured: connections, caches, pages.
@@ -55,7 +56,7 @@ func freeAddresses() (addresses, error) {
 	var at addresses
 	var errs []error
 	for _, p := range []*string{&at.proxy, &at.admin, &at.api, &at.pool} {
-		addr, err := freeAddr()
+		addr, err := loopback.Addr()
 		*p = addr
 		errs = append(errs, err)
 	}

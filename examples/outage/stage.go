@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/examples/outage/stores"
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
 )
 
 // size is how large the example is.
@@ -72,8 +73,8 @@ func (s *stage) start() error {
 func (s *stage) storesFile() string { return filepath.Join(s.dir, "stores.csv") }
 
 func (s *stage) startZone(name string) error {
-	addr, err1 := freeAddr()
-	control, err2 := freeAddr()
+	addr, err1 := loopback.Addr()
+	control, err2 := loopback.Addr()
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
