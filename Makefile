@@ -57,7 +57,7 @@ bench: build ## print the figures that docs/budgets.md promises
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in breaker routing routing/lookup maintenance caddymodule replay; do \
+	@for pkg in breaker internal/http1 routing routing/lookup maintenance caddymodule replay; do \
 	  for f in $$($(GO) test -list '^Fuzz' ./$$pkg | grep ^Fuzz); do \
 	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$pkg || exit 1; \
 	  done; \

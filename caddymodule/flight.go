@@ -45,10 +45,11 @@ type flight struct {
 	wake      *wake
 	body      flightGate
 	began     time.Time
-	tunnel    bool         // the client asked for a tunnel (CONNECT)
-	left      atomic.Bool  // cut; for those who do not hold mu
-	stopped   atomic.Bool  // nothing of it is under way any more
-	heard     atomic.Int64 // when the last of the body came; nanoseconds since began
+	tunnel    bool                 // the client asked for a tunnel (CONNECT)
+	wired     atomic.Pointer[trip] // the last whose exchange ends with the flight
+	left      atomic.Bool          // cut; for those who do not hold mu
+	stopped   atomic.Bool          // nothing of it is under way any more
+	heard     atomic.Int64         // when the last of the body came; nanoseconds since began
 
 	mu      sync.Mutex // guards below
 	header  http.Header
@@ -276,8 +277,8 @@ func (f *flight) report(why leaving) {
 		f.slot.Track() // its worker sees the broken request
 		f.outcome, a.outcome = breaker.Gone, breaker.Gone.String()
 	case clientLeft:
-		f.slot.Leave()
-		f.outcome, a.outcome = breaker.Gone, breaker.Gone.String()
+		f.clientGone()
+		a.outcome = breaker.Gone.String()
 		if time.Since(f.began) >= f.slot.Policy().SlowAfter {
 			a.outcome = breaker.GoneLate.String()
 		}
@@ -291,6 +292,16 @@ func (f *flight) report(why leaving) {
 		// end.
 		f.slot.Track()
 	}
+}
+
+// clientGone tells the guard that the client left before its answer began. A worker
+// that waits for the rest of a request sees that it will not come. Callers hold mu.
+func (f *flight) clientGone() {
+	f.slot.Leave()
+	if f.body.unfinished() {
+		f.slot.Track()
+	}
+	f.outcome = breaker.Gone
 }
 
 // settleEnd ends the slot if nothing can occupy its worker any more, and what

@@ -15,10 +15,14 @@ type flightGate struct {
 	reading atomic.Bool
 	closed  atomic.Bool
 	eof     atomic.Bool
+	broke   atomic.Bool // the client ended it before its end
 }
 
 // waiting says that somebody waits for the client to send more.
 func (g *flightGate) waiting() bool { return g.reading.Load() && !g.eof.Load() }
+
+// unfinished says that there is a body that was not read to its end.
+func (g *flightGate) unfinished() bool { return g.src != nil && !g.eof.Load() }
 
 // shut makes sure that nobody reads the body any more. It reports whether the
 // body was not read to its end.
@@ -52,8 +56,12 @@ func (b *flightBody) Read(p []byte) (int, error) {
 		return 0, errDeadline
 	}
 	n, err := g.src.Read(p)
-	if err == io.EOF {
+	switch err {
+	case nil:
+	case io.EOF:
 		g.eof.Store(true)
+	default:
+		g.broke.Store(true)
 	}
 	return n, err
 }

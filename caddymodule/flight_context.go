@@ -53,8 +53,26 @@ func (f *flight) ending() *ending {
 	return e
 }
 
-// stop ends the flight's context, once.
-func (f *flight) stop(cause error) { f.ending().cancel(cause) }
+// stop ends the flight's context, once, and the exchanges that hang on it.
+func (f *flight) stop(cause error) {
+	f.ending().cancel(cause)
+	for t := f.wired.Load(); t != nil; t = t.wired {
+		_ = t.exchange.Close()
+	}
+}
+
+// wire makes a round trip's exchange end with the flight's context.
+func (f *flight) wire(t *trip) {
+	for {
+		t.wired = f.wired.Load()
+		if f.wired.CompareAndSwap(t.wired, t) {
+			break
+		}
+	}
+	if f.Err() != nil {
+		_ = t.exchange.Close()
+	}
+}
 
 // stopAll ends the flight's context when nothing is under way any more.
 // Callers hold mu.

@@ -37,9 +37,8 @@ func (f *flight) finish() error {
 // mu.
 func (f *flight) conclude() {
 	switch {
-	case f.status == 0 && f.client.Err() != nil:
-		f.slot.Leave()
-		f.outcome = breaker.Gone
+	case f.status == 0 && (f.client.Err() != nil || f.body.broke.Load()):
+		f.clientGone()
 	case f.status == 0 && f.panicked != nil:
 		f.outcome = breaker.Gone
 	case f.status == 0 && f.err != nil:
@@ -66,6 +65,8 @@ func (f *flight) hearLate() {
 		if f.slot.Policy().Fails(f.late) {
 			f.outcome = breaker.Failure
 		}
+	case f.body.broke.Load():
+		f.outcome = breaker.Gone
 	case f.err != nil && !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded):
 		f.outcome = f.errorOutcome(f.err)
 	default:
@@ -78,8 +79,7 @@ func (f *flight) hearLate() {
 func (f *flight) begin(status int) {
 	f.status = status
 	if status == statusClientGone && f.client.Err() != nil {
-		f.slot.Leave()
-		f.outcome = breaker.Gone
+		f.clientGone()
 		return
 	}
 	f.hear()

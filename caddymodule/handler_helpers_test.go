@@ -126,7 +126,19 @@ func startProxy(t *testing.T, zone, proxy string, serve http.HandlerFunc) *sidec
 	return startGuarded(t, zone, "", fmt.Sprintf("reverse_proxy %s {\n%s\n}", listener.Addr(), proxy))
 }
 
-const viaFirebreak = "transport firebreak"
+// Simple requests go over firebreak's own connections, unless an option asks for
+// more than they can do: then all go through net/http's transport.
+const (
+	viaFirebreak = "transport firebreak"
+	viaNetHTTP   = "transport firebreak {\nmax_conns_per_host 1000\n}"
+)
+
+// bothWays runs a test through both.
+func bothWays(t *testing.T, test func(t *testing.T, via string)) {
+	t.Helper()
+	t.Run("simple", func(t *testing.T) { test(t, viaFirebreak) })
+	t.Run("net/http", func(t *testing.T) { test(t, viaNetHTTP) })
+}
 
 // get asks the site, and returns the response with its body read.
 func (s *sidecar) get(t *testing.T, path string, header ...string) (*http.Response, string) {

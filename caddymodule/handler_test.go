@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -134,13 +135,15 @@ func TestHungHold(t *testing.T) {
 
 // TestTryDurationCannotStretchDeadline: reverse_proxy's retries ignore contexts.
 func TestTryDurationCannotStretchDeadline(t *testing.T) {
-	for _, transport := range []string{"", viaFirebreak} {
-		s := startGuarded(t, "", "", "reverse_proxy "+deadAddress(t)+" {\n lb_try_duration 8s\n lb_try_interval 50ms\n"+transport+"\n}")
-		start := time.Now()
-		res, body := s.get(t, "/?key=a")
-		within(t, "the answer", time.Since(start), 500*time.Millisecond, 2*time.Second)
-		wantHung(t, res, body)
-		s.wantSlots(t, "z1", 0, 1)
+	for _, transport := range []string{"", viaFirebreak, viaNetHTTP} {
+		t.Run(transport, func(t *testing.T) {
+			s := startGuarded(t, "", "", "reverse_proxy "+deadAddress(t)+" {\n lb_try_duration 8s\n lb_try_interval 50ms\n"+transport+"\n}")
+			start := time.Now()
+			res, body := s.get(t, "/?key=a")
+			within(t, "the answer", time.Since(start), 500*time.Millisecond, 2*time.Second)
+			wantHung(t, res, body)
+			s.wantSlots(t, "z1", 0, 1)
+		})
 	}
 }
 
@@ -246,6 +249,29 @@ func TestUnfinishedUploadAnswered(t *testing.T) {
 	stuck := newGate(t)
 	s := startNext(t, "", "", func(http.ResponseWriter, *http.Request) error { stuck.wait(); return nil })
 	wantAnswerToHalf(t, s, 504)
+}
+
+// TestClientBreaksUpload: a request that breaks off is no evidence against anybody.
+func TestClientBreaksUpload(t *testing.T) {
+	for _, via := range []string{"", viaFirebreak, viaNetHTTP} {
+		for _, length := range []int{1000, 100_000} {
+			t.Run(fmt.Sprintf("%s, %d bytes", via, length), func(t *testing.T) {
+				s := startProxy(t, "hung_hold 1m", via, func(_ http.ResponseWriter, r *http.Request) {
+					_, _ = io.ReadAll(r.Body)
+				})
+				for range 5 {
+					conn, err := net.Dial("tcp", s.site)
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, _ = fmt.Fprintf(conn, "POST /?key=a HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\nhalf", s.site, length)
+					conn.Close()
+				}
+				s.wantOutcome(t, "z1", breaker.Gone, 5)
+				s.wantSlots(t, "z1", 0, 0)
+			})
+		}
+	}
 }
 
 // wantAnswerToHalf sends half a request, and wants the answer at the deadline.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
+
+	"github.com/firebreak-proxy/firebreak/internal/http1"
 )
 
 func init() {
@@ -38,8 +41,9 @@ type Transport struct {
 	// http.reverse_proxy.transport. Default: http.
 	ViaRaw json.RawMessage `json:"via,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
-	via  http.RoundTripper
-	name string // of via, as long as the Caddyfile is read
+	via    http.RoundTripper
+	name   string        // of via, as long as the Caddyfile is read
+	simple *http1.Client // for requests that need no more; nil: via is for all
 }
 
 // CaddyModule returns the Caddy module information.
@@ -67,10 +71,23 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 			via.ReadTimeout = caddy.Duration(fastcgiPatience)
 		}
 		t.via = via
+	case *reverseproxy.HTTPTransport:
+		t.via = via
+		if via.ProxyProtocol == "" && slices.Contains(via.Versions, "1.1") {
+			t.simple = http1.New(via.Transport)
+		}
 	case http.RoundTripper:
 		t.via = via
 	default:
 		return fmt.Errorf("%T is no transport", module)
+	}
+	return nil
+}
+
+// Cleanup closes the connections that are idle.
+func (t *Transport) Cleanup() error {
+	if t.simple != nil {
+		t.simple.Close()
 	}
 	return nil
 }
@@ -86,7 +103,23 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if trip == nil {
 		return nil, errDeadline
 	}
-	return trip.arrive(t.via.RoundTrip(own))
+	return trip.arrive(t.send(trip, own))
+}
+
+// send makes the round trip. One that is simple is made here, on this goroutine:
+// what net/http's transport does for it would cost more than all of firebreak.
+func (t *Transport) send(trip *trip, r *http.Request) (*http.Response, error) {
+	if t.simple == nil {
+		return t.via.RoundTrip(r)
+	}
+	if h, ok := t.via.(*reverseproxy.HTTPTransport); ok {
+		h.SetScheme(r)
+	}
+	if !t.simple.Takes(r) {
+		return t.via.RoundTrip(r)
+	}
+	trip.f.wire(trip)
+	return t.simple.Do(r, &trip.exchange)
 }
 
 // UnmarshalCaddyfile reads the transport, with the options of the one it goes
@@ -192,6 +225,7 @@ func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
 // Interface guards.
 var (
 	_ caddy.Provisioner                                = (*Transport)(nil)
+	_ caddy.CleanerUpper                               = (*Transport)(nil)
 	_ caddyfile.Unmarshaler                            = (*Transport)(nil)
 	_ http.RoundTripper                                = (*Transport)(nil)
 	_ reverseproxy.TLSTransport                        = (*Transport)(nil)

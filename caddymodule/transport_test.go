@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http/fcgi"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"sync/atomic"
@@ -24,116 +26,126 @@ import (
 
 // TestTransportInTime: nothing changes while all is well.
 func TestTransportInTime(t *testing.T) {
-	s := startProxy(t, "", viaFirebreak, func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/empty":
-			w.WriteHeader(204)
-		case "/large":
-			_, _ = io.WriteString(w, strings.Repeat("x", 1<<20))
-		case "/fail":
-			w.WriteHeader(503)
+	bothWays(t, func(t *testing.T, via string) {
+		s := startProxy(t, "", via, func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/empty":
+				w.WriteHeader(204)
+			case "/large":
+				_, _ = io.WriteString(w, strings.Repeat("x", 1<<20))
+			case "/fail":
+				w.WriteHeader(503)
+			}
+		})
+		for _, c := range []struct {
+			path         string
+			status, size int
+		}{{"/empty", 204, 0}, {"/large", 200, 1 << 20}, {"/fail", 503, 0}} {
+			if res, body := s.get(t, c.path+"?key=a"); res.StatusCode != c.status || len(body) != c.size {
+				t.Errorf("%s: status %d and %d bytes, want %d and %d", c.path, res.StatusCode, len(body), c.status, c.size)
+			}
 		}
+		s.wantOutcome(t, "z1", breaker.OK, 2)
+		s.wantOutcome(t, "z1", breaker.Failure, 1)
+		s.wantSlots(t, "z1", 0, 0)
 	})
-	for _, c := range []struct {
-		path         string
-		status, size int
-	}{{"/empty", 204, 0}, {"/large", 200, 1 << 20}, {"/fail", 503, 0}} {
-		if res, body := s.get(t, c.path+"?key=a"); res.StatusCode != c.status || len(body) != c.size {
-			t.Errorf("%s: status %d and %d bytes, want %d and %d", c.path, res.StatusCode, len(body), c.status, c.size)
-		}
-	}
-	s.wantOutcome(t, "z1", breaker.OK, 2)
-	s.wantOutcome(t, "z1", breaker.Failure, 1)
-	s.wantSlots(t, "z1", 0, 0)
 }
 
 // TestLateAnswerEndsSlot: the slot lives exactly as long as the worker works.
 func TestLateAnswerEndsSlot(t *testing.T) {
-	stuck := newGate(t)
-	s := startProxy(t, "hung_hold 1m", viaFirebreak, func(w http.ResponseWriter, _ *http.Request) {
-		stuck.wait()
-		_, _ = io.WriteString(w, strings.Repeat("late", 1000))
+	bothWays(t, func(t *testing.T, via string) {
+		stuck := newGate(t)
+		s := startProxy(t, "hung_hold 1m", via, func(w http.ResponseWriter, _ *http.Request) {
+			stuck.wait()
+			_, _ = io.WriteString(w, strings.Repeat("late", 1000))
+		})
+		start := time.Now()
+		res, body := s.get(t, "/?key=a")
+		within(t, "the answer", time.Since(start), 500*time.Millisecond, 2*time.Second)
+		wantHung(t, res, body)
+		s.wantSlots(t, "z1", 0, 1)
+		time.Sleep(500 * time.Millisecond)
+		s.wantSlots(t, "z1", 0, 1)
+		stuck.release()
+		s.wantSlots(t, "z1", 0, 0)
 	})
-	start := time.Now()
-	res, body := s.get(t, "/?key=a")
-	within(t, "the answer", time.Since(start), 500*time.Millisecond, 2*time.Second)
-	wantHung(t, res, body)
-	s.wantSlots(t, "z1", 0, 1)
-	time.Sleep(500 * time.Millisecond)
-	s.wantSlots(t, "z1", 0, 1)
-	stuck.release()
-	s.wantSlots(t, "z1", 0, 0)
 }
 
 // TestOtherHandlersTimeoutFreesNoWorker: a handler between firebreak and the
 // transport gives up early; the worker is busy nonetheless.
 func TestOtherHandlersTimeoutFreesNoWorker(t *testing.T) {
-	setWrap(t, func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-		ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
-		defer cancel()
-		return next.ServeHTTP(w, r.WithContext(ctx))
+	bothWays(t, func(t *testing.T, via string) {
+		setWrap(t, func(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+			ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
+			defer cancel()
+			return next.ServeHTTP(w, r.WithContext(ctx))
+		})
+		stuck := newGate(t)
+		upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stuck.wait() }))
+		defer upstream.Close()
+		defer stuck.release()
+		s := startGuarded(t, "hung_hold 1m", "", fmt.Sprintf("test_next\nreverse_proxy %s {\n%s\n}", upstream.Listener.Addr(), via))
+		res, body := s.get(t, "/?key=a")
+		wantHung(t, res, body)
+		s.wantSlots(t, "z1", 0, 1)
+		time.Sleep(300 * time.Millisecond)
+		s.wantSlots(t, "z1", 0, 1)
+		stuck.release()
+		s.wantSlots(t, "z1", 0, 0)
 	})
-	stuck := newGate(t)
-	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stuck.wait() }))
-	defer upstream.Close()
-	defer stuck.release()
-	s := startGuarded(t, "hung_hold 1m", "", fmt.Sprintf("test_next\nreverse_proxy %s {\n%s\n}", upstream.Listener.Addr(), viaFirebreak))
-	res, body := s.get(t, "/?key=a")
-	wantHung(t, res, body)
-	s.wantSlots(t, "z1", 0, 1)
-	time.Sleep(300 * time.Millisecond)
-	s.wantSlots(t, "z1", 0, 1)
-	stuck.release()
-	s.wantSlots(t, "z1", 0, 0)
 }
 
 // TestClientLeavesWorkerGoesOn: the worker does not see that the client left.
 func TestClientLeavesWorkerGoesOn(t *testing.T) {
-	stuck := newGate(t)
-	var cancelled atomic.Bool
-	s := startProxy(t, "hung_hold 1m", viaFirebreak, func(_ http.ResponseWriter, r *http.Request) {
-		stuck.wait()
-		cancelled.Store(r.Context().Err() != nil)
+	bothWays(t, func(t *testing.T, via string) {
+		stuck := newGate(t)
+		var cancelled atomic.Bool
+		s := startProxy(t, "hung_hold 1m", via, func(_ http.ResponseWriter, r *http.Request) {
+			stuck.wait()
+			cancelled.Store(r.Context().Err() != nil)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := s.do(ctx, http.MethodGet, "/?key=a", nil); err == nil {
+			t.Fatal("got an answer from a stuck server")
+		}
+		s.wantSlots(t, "z1", 0, 1)
+		stuck.release()
+		s.wantSlots(t, "z1", 0, 0)
+		if cancelled.Load() {
+			t.Error("the request was cancelled upstream")
+		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if _, err := s.do(ctx, http.MethodGet, "/?key=a", nil); err == nil {
-		t.Fatal("got an answer from a stuck server")
-	}
-	s.wantSlots(t, "z1", 0, 1)
-	stuck.release()
-	s.wantSlots(t, "z1", 0, 0)
-	if cancelled.Load() {
-		t.Error("the request was cancelled upstream")
-	}
 }
 
 // TestAbandon: after abandon_after the worker is taken for dead, and its
 // connection closed.
 func TestAbandon(t *testing.T) {
-	closed := make(chan struct{})
-	s := startProxy(t, "abandon_after 800ms\nhung_hold 1m", viaFirebreak, func(_ http.ResponseWriter, r *http.Request) {
-		<-r.Context().Done()
-		close(closed)
+	bothWays(t, func(t *testing.T, via string) {
+		closed := make(chan struct{})
+		s := startProxy(t, "abandon_after 800ms\nhung_hold 1m", via, func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			close(closed)
+		})
+		start := time.Now()
+		res, body := s.get(t, "/?key=a")
+		wantHung(t, res, body)
+		select {
+		case <-closed:
+			within(t, "abandoning", time.Since(start), 1300*time.Millisecond, 3*time.Second)
+		case <-time.After(5 * time.Second):
+			t.Error("the connection was not closed")
+		}
+		s.wantSlots(t, "z1", 0, 0)
+		if got := s.zone(t, "z1").Abandoned; got != 1 {
+			t.Errorf("abandoned workers = %d, want 1", got)
+		}
 	})
-	start := time.Now()
-	res, body := s.get(t, "/?key=a")
-	wantHung(t, res, body)
-	select {
-	case <-closed:
-		within(t, "abandoning", time.Since(start), 1300*time.Millisecond, 3*time.Second)
-	case <-time.After(5 * time.Second):
-		t.Error("the connection was not closed")
-	}
-	s.wantSlots(t, "z1", 0, 0)
-	if got := s.zone(t, "z1").Abandoned; got != 1 {
-		t.Errorf("abandoned workers = %d, want 1", got)
-	}
 }
 
 // TestOnTimeoutCancel: for servers that notice a closed connection.
 func TestOnTimeoutCancel(t *testing.T) {
-	for _, transport := range []string{"", viaFirebreak} {
+	for _, transport := range []string{"", viaFirebreak, viaNetHTTP} {
 		t.Run(transport, func(t *testing.T) {
 			noticed := make(chan struct{})
 			s := startProxy(t, "on_timeout cancel\nhung_hold 1m", transport, func(_ http.ResponseWriter, r *http.Request) {
@@ -155,46 +167,57 @@ func TestOnTimeoutCancel(t *testing.T) {
 // TestUploadCut: a request that was not sent in full is cut at the deadline,
 // and its worker sees it.
 func TestUploadCut(t *testing.T) {
-	broken := make(chan error, 1)
-	s := startProxy(t, "hung_hold 1m", viaFirebreak, func(_ http.ResponseWriter, r *http.Request) {
-		_, err := io.ReadAll(r.Body)
-		broken <- err
-	})
-	wantAnswerToHalf(t, s, 408)
-	select {
-	case err := <-broken:
-		if err == nil {
-			t.Error("the worker read a whole request")
+	bothWays(t, func(t *testing.T, via string) {
+		broken := make(chan error, 1)
+		s := startProxy(t, "hung_hold 1m", via, func(_ http.ResponseWriter, r *http.Request) {
+			_, err := io.ReadAll(r.Body)
+			broken <- err
+		})
+		wantAnswerToHalf(t, s, 408)
+		if via == viaFirebreak { // which sends nothing before a short body is whole
+			s.wantSlots(t, "z1", 0, 0)
+			if len(broken) > 0 {
+				t.Error("half a request was sent to the worker")
+			}
+			return
 		}
-	case <-time.After(2 * time.Second):
-		t.Fatal("the worker still waits for the rest of the request")
-	}
-	s.wantSlots(t, "z1", 0, 0)
+		select {
+		case err := <-broken:
+			if err == nil {
+				t.Error("the worker read a whole request")
+			}
+		case <-time.After(2 * time.Second):
+			t.Fatal("the worker still waits for the rest of the request")
+		}
+		s.wantSlots(t, "z1", 0, 0)
+	})
 }
 
 // TestUpstreamBreaks: a connection that breaks is seen, in time and late.
 func TestUpstreamBreaks(t *testing.T) {
-	stuck := newGate(t)
-	s := startProxy(t, "hung_hold 1m", viaFirebreak, func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/late" {
-			stuck.wait()
+	bothWays(t, func(t *testing.T, via string) {
+		stuck := newGate(t)
+		s := startProxy(t, "hung_hold 1m", via, func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/late" {
+				stuck.wait()
+			}
+			panic(http.ErrAbortHandler)
+		})
+		if res, _ := s.get(t, "/?key=a"); res.StatusCode != 502 {
+			t.Errorf("status = %d, want 502", res.StatusCode)
 		}
-		panic(http.ErrAbortHandler)
+		s.wantOutcome(t, "z1", breaker.Broken, 1)
+		res, body := s.get(t, "/late?key=b")
+		wantHung(t, res, body)
+		s.wantSlots(t, "z1", 0, 1)
+		stuck.release()
+		s.wantSlots(t, "z1", 0, 0)
 	})
-	if res, _ := s.get(t, "/?key=a"); res.StatusCode != 502 {
-		t.Errorf("status = %d, want 502", res.StatusCode)
-	}
-	s.wantOutcome(t, "z1", breaker.Broken, 1)
-	res, body := s.get(t, "/late?key=b")
-	wantHung(t, res, body)
-	s.wantSlots(t, "z1", 0, 1)
-	stuck.release()
-	s.wantSlots(t, "z1", 0, 0)
 }
 
 // TestNoUpstream: the API server is away, and no database is to blame.
 func TestNoUpstream(t *testing.T) {
-	for _, transport := range []string{"", viaFirebreak} {
+	for _, transport := range []string{"", viaFirebreak, viaNetHTTP} {
 		t.Run(transport, func(t *testing.T) {
 			s := startGuarded(t, "", "", "reverse_proxy "+deadAddress(t)+" {\n"+transport+"\n}")
 			if res, _ := s.get(t, "/?key=a"); res.StatusCode != 502 {
@@ -209,56 +232,60 @@ func TestNoUpstream(t *testing.T) {
 // TestBodyStalls: a body that stands still is hung, and the client is not kept
 // waiting for it.
 func TestBodyStalls(t *testing.T) {
-	stuck := newGate(t)
-	s := startProxy(t, "body_idle 700ms\nhung_hold 1m", viaFirebreak, func(w http.ResponseWriter, _ *http.Request) {
-		for range 4 {
-			_, _ = io.WriteString(w, "part")
-			_ = http.NewResponseController(w).Flush()
-			time.Sleep(200 * time.Millisecond) // longer in all, but never idle
+	bothWays(t, func(t *testing.T, via string) {
+		stuck := newGate(t)
+		s := startProxy(t, "body_idle 700ms\nhung_hold 1m", via, func(w http.ResponseWriter, _ *http.Request) {
+			for range 4 {
+				_, _ = io.WriteString(w, "part")
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(200 * time.Millisecond) // longer in all, but never idle
+			}
+			stuck.wait()
+		})
+		start := time.Now()
+		res, err := s.do(t.Context(), http.MethodGet, "/?key=a", nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		stuck.wait()
+		body, err := io.ReadAll(res.Body)
+		if err == nil || string(body) != "partpartpartpart" {
+			t.Errorf("body = %q, error %v; want all four parts and an error", body, err)
+		}
+		within(t, "the body", time.Since(start), 900*time.Millisecond, 4*time.Second)
+		s.wantSlots(t, "z1", 0, 1)
+		stuck.release()
+		s.wantSlots(t, "z1", 0, 0)
 	})
-	start := time.Now()
-	res, err := s.do(t.Context(), http.MethodGet, "/?key=a", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(res.Body)
-	if err == nil || string(body) != "partpartpartpart" {
-		t.Errorf("body = %q, error %v; want all four parts and an error", body, err)
-	}
-	within(t, "the body", time.Since(start), 900*time.Millisecond, 4*time.Second)
-	s.wantSlots(t, "z1", 0, 1)
-	stuck.release()
-	s.wantSlots(t, "z1", 0, 0)
 }
 
 // TestClientLeavesBody: the rest of the body is read for the slot's sake.
 func TestClientLeavesBody(t *testing.T) {
-	stuck := newGate(t)
-	s := startProxy(t, "hung_hold 1m", viaFirebreak, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "part")
-		_ = http.NewResponseController(w).Flush()
-		stuck.wait()
-		_, _ = io.WriteString(w, "rest")
+	bothWays(t, func(t *testing.T, via string) {
+		stuck := newGate(t)
+		s := startProxy(t, "hung_hold 1m", via, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "part")
+			_ = http.NewResponseController(w).Flush()
+			stuck.wait()
+			_, _ = io.WriteString(w, "rest")
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		res, err := s.do(ctx, http.MethodGet, "/?key=a", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadFull(res.Body, make([]byte, 4))
+		cancel()
+		s.wantSlots(t, "z1", 0, 1)
+		stuck.release()
+		s.wantSlots(t, "z1", 0, 0)
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	res, err := s.do(ctx, http.MethodGet, "/?key=a", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _ = io.ReadFull(res.Body, make([]byte, 4))
-	cancel()
-	s.wantSlots(t, "z1", 0, 1)
-	stuck.release()
-	s.wantSlots(t, "z1", 0, 0)
 }
 
 // TestEventStream: server-sent events outlive the deadline, occupy no slot,
 // and end when the client leaves.
 func TestEventStream(t *testing.T) {
-	for _, transport := range []string{"", viaFirebreak} {
+	for _, transport := range []string{"", viaFirebreak, viaNetHTTP} {
 		t.Run(transport, func(t *testing.T) {
 			ended := make(chan struct{})
 			s := startProxy(t, "body_idle 300ms", transport, func(w http.ResponseWriter, r *http.Request) {
@@ -296,7 +323,7 @@ func TestEventStream(t *testing.T) {
 
 // TestUpgrade: a WebSocket outlives the deadline and occupies no slot.
 func TestUpgrade(t *testing.T) {
-	for _, transport := range []string{"", viaFirebreak} {
+	for _, transport := range []string{"", viaFirebreak, viaNetHTTP} {
 		t.Run(transport, func(t *testing.T) {
 			s := startProxy(t, "body_idle 300ms", transport, echoUpgrade)
 			conn, err := net.Dial("tcp", s.site)
@@ -342,16 +369,18 @@ func echoUpgrade(w http.ResponseWriter, r *http.Request) {
 // TestForwardAuth: two round trips of one request, of which the first is not
 // read to its end.
 func TestForwardAuth(t *testing.T) {
-	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "welcome") }))
-	defer auth.Close()
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "api") }))
-	defer api.Close()
-	s := startGuarded(t, "", "", fmt.Sprintf("route {\nfirebreak {\nkey query key\n}\nforward_auth %s {\nuri /\n%s\n}\nreverse_proxy %s {\n%s\n}\n}",
-		auth.Listener.Addr(), viaFirebreak, api.Listener.Addr(), viaFirebreak))
-	if _, body := s.get(t, "/?key=a"); body != "api" {
-		t.Errorf("body = %q, want api", body)
-	}
-	s.wantSlots(t, "z1", 0, 0)
+	bothWays(t, func(t *testing.T, via string) {
+		auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "welcome") }))
+		defer auth.Close()
+		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "api") }))
+		defer api.Close()
+		s := startGuarded(t, "", "", fmt.Sprintf("route {\nfirebreak {\nkey query key\n}\nforward_auth %s {\nuri /\n%s\n}\nreverse_proxy %s {\n%s\n}\n}",
+			auth.Listener.Addr(), via, api.Listener.Addr(), via))
+		if _, body := s.get(t, "/?key=a"); body != "api" {
+			t.Errorf("body = %q, want api", body)
+		}
+		s.wantSlots(t, "z1", 0, 0)
+	})
 }
 
 // TestFastCGI: the FastCGI transport does not return at a deadline by itself.
@@ -389,6 +418,42 @@ func TestFastCGI(t *testing.T) {
 			s.wantSlots(t, "z1", 0, 0) // Caddy's transport has waited for the answer too
 		})
 	}
+}
+
+// TestSimpleRequestsGoDirectly: the connection of a simple request has no
+// goroutines, those of others and of the test's own client have them.
+func TestSimpleRequestsGoDirectly(t *testing.T) {
+	bothWays(t, func(t *testing.T, via string) {
+		loops := func(w http.ResponseWriter, _ *http.Request) {
+			stacks := make([]byte, 1<<20)
+			stacks = stacks[:runtime.Stack(stacks, true)]
+			fmt.Fprint(w, bytes.Count(stacks, []byte("net/http.(*persistConn).readLoop(")))
+		}
+		s := startProxy(t, "", via, loops)
+		direct := "1"
+		if via == viaNetHTTP {
+			direct = "2"
+		}
+		for _, tt := range []struct {
+			what, method string
+			body         io.Reader
+			want         string
+		}{
+			{"a GET", http.MethodGet, nil, direct},
+			{"a POST", http.MethodPost, strings.NewReader("{}"), direct},
+			{"a POST of unknown length", http.MethodPost, io.MultiReader(strings.NewReader("{}")), "2"},
+		} {
+			eventually(t, tt.want+" connections of net/http while "+tt.what+" is served", func() bool {
+				res, err := s.do(t.Context(), tt.method, "/?key=a", tt.body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				body, _ := io.ReadAll(res.Body)
+				return string(body) == tt.want
+			})
+		}
+	})
 }
 
 // TestTransportAlone: without a firebreak handler the transport is Caddy's own.
@@ -441,33 +506,35 @@ func TestTransportCaddyfileErrors(t *testing.T) {
 // TestHungFlightsLeakNothing: when the workers come back, all that waited for
 // them is gone.
 func TestHungFlightsLeakNothing(t *testing.T) {
-	stuck := newGate(t)
-	s := startProxy(t, "", viaFirebreak, func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/hang" {
-			stuck.wait()
-		}
-	})
-	s.get(t, "/?key=a")
-	for range 3 {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		_, err := s.do(ctx, http.MethodGet, "/hang?key=e", nil)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
-			break // quarantined by now
-		}
-	}
-	stuck.release()
-	s.wantSlots(t, "z2", 0, 0)
-	eventuallyOr(t, func() string {
-		var stacks strings.Builder
-		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 1); err != nil {
-			t.Fatal(err)
-		}
-		for _, mine := range []string{"caddymodule.(*flight)", "caddymodule.(*trip)", "caddymodule.(*Transport)"} {
-			if strings.Contains(stacks.String(), mine) {
-				return "a goroutine is left in " + mine + ":\n" + stacks.String()
+	bothWays(t, func(t *testing.T, via string) {
+		stuck := newGate(t)
+		s := startProxy(t, "", via, func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/hang" {
+				stuck.wait()
+			}
+		})
+		s.get(t, "/?key=a")
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			_, err := s.do(ctx, http.MethodGet, "/hang?key=e", nil)
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) {
+				break // quarantined by now
 			}
 		}
-		return ""
+		stuck.release()
+		s.wantSlots(t, "z2", 0, 0)
+		eventuallyOr(t, func() string {
+			var stacks strings.Builder
+			if err := pprof.Lookup("goroutine").WriteTo(&stacks, 1); err != nil {
+				t.Fatal(err)
+			}
+			for _, mine := range []string{"caddymodule.(*flight)", "caddymodule.(*trip)", "caddymodule.(*Transport)"} {
+				if strings.Contains(stacks.String(), mine) {
+					return "a goroutine is left in " + mine + ":\n" + stacks.String()
+				}
+			}
+			return ""
+		})
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/internal/http1"
 )
 
 // A body that nobody wants any more is read to its end, because the end of the
@@ -39,6 +40,9 @@ type trip struct {
 
 	ended   bool        // guarded by f.mu
 	abandon *time.Timer // guarded by f.mu
+
+	exchange http1.Exchange // unless the transport behind makes the round trip
+	wired    *trip          // with an exchange, before this one
 
 	late     breaker.Outcome // what the response says of its worker
 	body     io.ReadCloser   // the response's
@@ -115,6 +119,8 @@ func (t *trip) failure(err error) breaker.Outcome {
 		return breaker.Gone
 	case isDialError(err):
 		return breaker.NoUpstream
+	case t.f.body.broke.Load():
+		return breaker.Gone
 	case t.f.left.Load() && t.sending():
 		return breaker.Gone // the rest of the request was withheld
 	}

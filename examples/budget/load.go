@@ -43,6 +43,13 @@ Accept-Language: en-US,en;q=0.9
 `)
 }
 
+// post is an order as the same page sends it.
+func post(target string) []byte {
+	const order = `{"lines":[{"product":1003,"size":"43","count":1},{"product":1017,"size":"M","count":2}],"voucher":"","comment":""}`
+	header, _ := bytes.CutSuffix(bytes.Replace(fetch(target), []byte("GET"), []byte("POST"), 1), []byte("\r\n"))
+	return fmt.Appendf(header, "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(order), order)
+}
+
 func crlf(s string) []byte { return []byte(strings.ReplaceAll(s, "\n", "\r\n")) }
 
 // perSecond sends the requests over and over on each connection, the next when

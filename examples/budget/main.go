@@ -85,6 +85,7 @@ func throughput(binary, dir string, rounds, conns int, each time.Duration) error
 	pairs := []*pair{
 		{name: "searches of a shop's page, against reverse_proxy", plain: addr(1), guards: addr(2), requests: everyStore(fetch, "/search?q=running+shoes&page=1&key="), status: 200, budget: 0.95},
 		{name: "the smallest proxied requests", plain: addr(1), guards: addr(2), requests: everyStore(get, "/?key="), status: 200, budget: 0.95},
+		{name: "orders that it sends by POST", plain: addr(1), guards: addr(2), requests: everyStore(post, "/orders?key="), status: 200, budget: 0.95},
 		{name: "refusals, against respond", plain: addr(3), guards: addr(4), requests: [][]byte{get("/?key=b3")}, status: 503, budget: 0.90},
 	}
 	fmt.Printf("%d rounds of %s each, interleaved, %d connections; requests/s with firebreak of those without:\n", rounds, each, conns)
