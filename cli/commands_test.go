@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 // What differs from run to run.
 var (
-	clockTime = regexp.MustCompile(`(\d{4}-\d\d-\d\dT)?\d\d:\d\d:\d\dZ?`)
+	clockTime = regexp.MustCompile(`(\d{4}-\d\d-\d\d[ T])?\d\d:\d\d:\d\dZ?`)
 	instance  = regexp.MustCompile(`test-1:\d+`)
 	took      = regexp.MustCompile(`\d+(\.\d+)?m?s ago|after \d+ms`)
 	host      = regexp.MustCompile(`(?m)^test-1( +)\S+`)

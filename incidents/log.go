@@ -128,6 +128,9 @@ func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, u
 	}
 	i.tell(e)
 	i.apply(e)
+	if e.At.After(i.AsOf) {
+		i.AsOf = e.At
+	}
 	i.Observe = e.Observe
 	i.count(e.Tally)
 	if known {
