@@ -56,13 +56,10 @@ func TestTracingInCaddy(t *testing.T) {
 	if err := s.load(app, "tracing {\nspan search\n}\n"+site+metricsSite); err != nil {
 		t.Fatal(err)
 	}
-	if res, _ := s.get(t, "/?key=a"); res.StatusCode != http.StatusOK {
-		t.Fatal(res.Status)
-	}
-	if res, _ := s.get(t, "/?key=nobody"); res.StatusCode != http.StatusNotFound {
-		t.Fatal(res.Status)
-	}
 	eventually(t, "the spans are exported", func() bool {
+		// The first connections may still be those of the configuration before.
+		s.get(t, "/?key=a")
+		s.get(t, "/?key=nobody")
 		return c.has("firebreak.store", "firebreak.zone", "z1", "firebreak.outcome", "firebreak.refusal", "unknown_store", "firebreak.refused")
 	})
 	_, address, _ := strings.Cut(metricsSite, "http://")

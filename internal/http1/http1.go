@@ -176,6 +176,7 @@ var uploads = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 func upload(r *http.Request, text *bytes.Buffer) (*http.Request, error) {
 	defer r.Body.Close()
 	text.Reset()
+	text.Grow(int(r.ContentLength) + bytes.MinRead)
 	n, err := text.ReadFrom(io.LimitReader(r.Body, r.ContentLength+1)) // to its end
 	if err != nil {
 		return nil, err
