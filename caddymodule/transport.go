@@ -32,6 +32,12 @@ const fastcgiPatience = time.Hour
 // free: it keeps waiting for the answer after the client was answered. It
 // wraps one of Caddy's own transports, whose options it takes.
 //
+// Around http, requests that go over HTTP/1.1 without TLS, upgrade nothing and have
+// no body, or one of at most 32 KB whose length is announced, go over connections
+// of its own, which cost less; unless keep-alive is off, or connections, idle ones
+// of all servers together or the time to the response's header are limited, or a
+// proxy or the PROXY protocol is to be used.
+//
 // Behind a fastcgi transport a connection cannot be closed before its answer
 // has begun: at abandon_after the slot ends, but the connection stays open
 // until its read_timeout (default here: 1h), and on_timeout cancel ends a slot

@@ -456,6 +456,32 @@ func TestSimpleRequestsGoDirectly(t *testing.T) {
 	})
 }
 
+// TestUnixSockets: two API servers, each with a socket of its own.
+func TestUnixSockets(t *testing.T) {
+	bothWays(t, func(t *testing.T, via string) {
+		site := ""
+		for _, name := range []string{"one", "two"} {
+			path := filepath.Join(t.TempDir(), "s") // such paths must be short
+			listener, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) })}
+			t.Cleanup(func() { server.Close() })
+			go server.Serve(listener)
+			site += fmt.Sprintf("handle /%s {\nreverse_proxy unix/%s {\n%s\n}\n}\n", name, path, via)
+		}
+		s := startGuarded(t, "", "", site)
+		for range 3 {
+			for _, name := range []string{"one", "two"} {
+				if _, body := s.get(t, "/"+name+"?key=a"); body != name {
+					t.Errorf("%s answers %q", name, body)
+				}
+			}
+		}
+	})
+}
+
 // TestTransportAlone: without a firebreak handler the transport is Caddy's own.
 func TestTransportAlone(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
