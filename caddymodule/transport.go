@@ -118,9 +118,7 @@ func (t *Transport) send(trip *trip, r *http.Request) (*http.Response, error) {
 	if t.simple == nil {
 		return t.via.RoundTrip(r)
 	}
-	if h, ok := t.via.(*reverseproxy.HTTPTransport); ok {
-		h.SetScheme(r)
-	}
+	t.via.(*reverseproxy.HTTPTransport).SetScheme(r)
 	if !t.simple.Takes(r) {
 		return t.via.RoundTrip(r)
 	}

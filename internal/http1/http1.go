@@ -153,6 +153,7 @@ func (c *Client) Do(r *http.Request, x *Exchange) (*http.Response, error) {
 			return nil, err
 		}
 		if !x.begin(c, cn) {
+			cn.Close()
 			return nil, ErrClosed
 		}
 		res, err := cn.roundTrip(own, c.maxHeader)
@@ -228,13 +229,13 @@ func (c *Client) takeIdle(host string) *conn {
 	return cn
 }
 
-// put keeps a connection for the next request.
-func (c *Client) put(cn *conn) {
+// put keeps a connection for the next request. It reports false if that is not
+// wanted.
+func (c *Client) put(cn *conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || len(c.idle[cn.host]) >= c.maxIdle {
-		cn.Close()
-		return
+		return false
 	}
 	c.idle[cn.host] = append(c.idle[cn.host], cn)
 	if c.idleTime > 0 {
@@ -243,10 +244,21 @@ func (c *Client) put(cn *conn) {
 			c.timer = time.AfterFunc(c.idleTime, c.sweep)
 		}
 	}
+	return true
 }
 
 // sweep closes the connections that were idle for too long.
-func (c *Client) sweep() {
+func (c *Client) sweep() { closeAll(c.takeStale()) }
+
+func closeAll(conns []*conn) {
+	for _, cn := range conns {
+		cn.Close()
+	}
+}
+
+// takeStale is the connections that were idle for too long. It sets the timer for
+// the next.
+func (c *Client) takeStale() (stale []*conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.timer = nil
@@ -254,9 +266,9 @@ func (c *Client) sweep() {
 	for host, idle := range c.idle {
 		n := 0
 		for n < len(idle) && time.Since(idle[n].since) >= c.idleTime {
-			idle[n].Close()
 			n++
 		}
+		stale = append(stale, idle[:n]...)
 		if idle = slices.Delete(idle, 0, n); len(idle) == 0 {
 			delete(c.idle, host)
 			continue
@@ -269,10 +281,13 @@ func (c *Client) sweep() {
 	if next > 0 && !c.closed {
 		c.timer = time.AfterFunc(next, c.sweep)
 	}
+	return stale
 }
 
 // Close closes the connections that are idle, and the others when they become so.
-func (c *Client) Close() {
+func (c *Client) Close() { closeAll(c.takeAll()) }
+
+func (c *Client) takeAll() (all []*conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
@@ -280,11 +295,10 @@ func (c *Client) Close() {
 		c.timer.Stop()
 	}
 	for _, idle := range c.idle {
-		for _, cn := range idle {
-			cn.Close()
-		}
+		all = append(all, idle...)
 	}
 	clear(c.idle)
+	return all
 }
 
 // conn is a connection to a server. It belongs to one exchange at a time.
@@ -363,36 +377,42 @@ type Exchange struct {
 	keep bool          // the connection is good for another exchange
 }
 
-// begin gives the exchange a connection, or closes that if the exchange is closed.
+// begin gives the exchange a connection. It reports false if it is closed already.
 func (x *Exchange) begin(c *Client, cn *conn) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closed {
-		cn.Close()
 		return false
 	}
 	x.client, x.conn = c, cn
 	return true
 }
 
-// drop closes the connection. It reports whether somebody has closed the exchange.
-func (x *Exchange) drop() (closed bool) {
+// part takes the connection, if there is one, away from the exchange, which is
+// closed if that is wanted. It reports whether the exchange is.
+func (x *Exchange) part(toClose bool) (cn *conn, closed bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.conn != nil {
-		x.conn.Close()
-		x.conn = nil
+	cn, x.conn = x.conn, nil
+	x.closed = x.closed || toClose
+	return cn, x.closed
+}
+
+// drop closes the connection. It reports whether somebody has closed the exchange.
+func (x *Exchange) drop() (closed bool) {
+	cn, closed := x.part(false)
+	if cn != nil {
+		cn.Close()
 	}
-	return x.closed
+	return closed
 }
 
 // Close ends the exchange: its connection is closed, unless it is over with it
 // already.
 func (x *Exchange) Close() error {
-	x.mu.Lock()
-	x.closed = true
-	x.mu.Unlock()
-	x.drop()
+	if cn, _ := x.part(true); cn != nil {
+		cn.Close()
+	}
 	return nil
 }
 
@@ -426,14 +446,8 @@ func (x *Exchange) Read(p []byte) (int, error) {
 
 // release gives the connection back, which is over with this exchange.
 func (x *Exchange) release() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	cn := x.conn
-	if x.conn = nil; cn == nil {
-		return
-	}
-	if x.keep && cn.in.Buffered() == 0 && cn.probe.able() {
-		x.client.put(cn)
+	cn, _ := x.part(false)
+	if cn == nil || x.keep && cn.in.Buffered() == 0 && cn.probe.able() && x.client.put(cn) {
 		return
 	}
 	cn.Close()
