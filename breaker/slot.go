@@ -54,6 +54,7 @@ type Slot struct {
 	triage    int    // which of its triages it was admitted in as a probe; 0: none
 	storePass permit // probe of the store
 	retry     bool   // it was admitted to try its quarantined store again
+	awaiting  int64  // since when it waits for its client, see AwaitClient; 0: it does not
 
 	remembered int64 // when it was taken over from an earlier process; 0: it was not
 }
@@ -119,7 +120,7 @@ func (s *Slot) Leave() {
 			return
 		}
 		s.left = true
-		if now-s.start >= s.slowAfter {
+		if !s.awaitsClient() && now-s.start >= s.slowAfter {
 			z.settle(s, GoneLate, now)
 		}
 	})
@@ -152,6 +153,9 @@ func (s *Slot) End(o Outcome) {
 		if s.phase == hung && !s.tracked.Load() && o != Abandoned {
 			return
 		}
+		if s.awaitsClient() {
+			o = Gone
+		}
 		z.end(s, o, now)
 	})
 }
@@ -175,7 +179,7 @@ func (z *zone) do(f func(z *zone, now int64)) {
 // stuck says that nobody has heard from the worker yet. A check's silence is
 // no evidence.
 func (s *Slot) stuck() bool {
-	return !s.check && (s.phase == hung || (s.phase == live && !s.answering && !s.settled))
+	return !s.check && !s.awaitsClient() && (s.phase == hung || (s.phase == live && !s.answering && !s.settled))
 }
 
 // aging says that the slot is stuck and older than it should be, so that it is

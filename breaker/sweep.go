@@ -107,7 +107,7 @@ func (z *zone) sweepSlots(now int64) (aging int) {
 			z.sweepAging(s, now)
 		}
 		switch {
-		case s.phase == live && !s.answering && age > s.timeout+int64(lease):
+		case s.phase == live && !s.answering && !s.awaitsClient() && age > s.timeout+int64(lease):
 			z.turnHung(s, now)
 			z.settle(s, Hung, now)
 		case s.phase == hung && !s.tracked.Load() && z.holdOver(s, now):
