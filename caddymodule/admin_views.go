@@ -29,8 +29,9 @@ type maintenanceSummary struct {
 	Stale    bool   `json:"stale"` // the state backend cannot be read; the last known switches are in force
 	Problem  string `json:"problem,omitempty"`
 	Synced   string `json:"synced,omitempty"` // when it was last read
-	InForce  int    `json:"in_force"`
-	Ahead    int    `json:"ahead"` // set for later
+	InForce  int    `json:"in_force"`         // of everything, zones and stores
+	Ahead    int    `json:"ahead"`            // set for later
+	Draining int    `json:"draining"`         // servers that are drained
 	Corrupt  int    `json:"corrupt"`
 
 	SnapshotProblem string `json:"snapshot_problem,omitempty"` // why a restart could lose the switches while the backend is away
@@ -49,12 +50,13 @@ func (a *App) maintenanceSummary() maintenanceSummary {
 		m.Synced = view.Synced.UTC().Format(timeFormat)
 	}
 	for _, sw := range view.State.Switches {
-		switch sw.Phase(now) {
-		case maintenance.InForce:
-			m.InForce++
-		case maintenance.Ahead:
+		switch phase := sw.Phase(now); {
+		case phase == maintenance.Ahead:
 			m.Ahead++
-		case maintenance.Expired:
+		case phase == maintenance.InForce && sw.Scope == maintenance.Server:
+			m.Draining++
+		case phase == maintenance.InForce:
+			m.InForce++
 		}
 	}
 	return m

@@ -32,6 +32,9 @@ func (w *eventWorker) tellSwitch(e *maintenance.Event) {
 	if !ok {
 		told.level, told.message = zapcore.InfoLevel, e.Kind
 	}
+	if sw := e.Switch; sw != nil && sw.Scope == maintenance.Server {
+		told.message = drainStory(e.Kind)
+	}
 	data := switchData(e, told.message, told.next)
 	fields := []zap.Field{zap.String(fieldDetail, e.Detail), zap.Uint64(fieldRevision, e.Revision)}
 	if sw := e.Switch; sw != nil {
@@ -44,6 +47,9 @@ func (w *eventWorker) tellSwitch(e *maintenance.Event) {
 		case maintenance.Store:
 			data[fieldStore] = sw.Name
 			fields = append(fields, zap.String(fieldStore, sw.Name))
+		case maintenance.Server:
+			data[fieldServer] = sw.Name
+			fields = append(fields, zap.String(fieldServer, sw.Name))
 		case maintenance.All:
 		}
 		if !sw.Until.IsZero() {
@@ -62,12 +68,20 @@ func (w *eventWorker) tellSwitch(e *maintenance.Event) {
 	w.emit(e.Kind, data)
 }
 
+// drainStory is what an event means for a server.
+func drainStory(kind string) string {
+	if kind == maintenance.EventSwitchCleared || kind == maintenance.EventSwitchExpired {
+		return logServerUndrained
+	}
+	return logServerDrained
+}
+
 // switchData is flat, as eventData is; fields of the switch are filled in by
 // the caller.
 func switchData(e *maintenance.Event, message, next string) map[string]any {
 	return map[string]any{
 		fieldDetail: e.Detail, fieldRevision: e.Revision, fieldCount: e.Count, fieldNext: next,
-		fieldScope: "", fieldZone: "", fieldStore: "", fieldMode: "", fieldBy: "", fieldReason: "", fieldUntil: "",
+		fieldScope: "", fieldZone: "", fieldStore: "", fieldServer: "", fieldMode: "", fieldBy: "", fieldReason: "", fieldUntil: "",
 		"message": message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 	}
 }

@@ -180,8 +180,8 @@ func refusedByMaintenance(zone string) uint64 {
 	return 0
 }
 
-// switchesInForce lists the switches in force with the zones they are about,
-// if the state is not the one that the caller has seen.
+// switchesInForce lists the switches in force that refuse requests, with the
+// zones they are about, if the state is not the one that the caller has seen.
 func (a *App) switchesInForce(seen any) (any, incidents.Switches) {
 	state := a.board.View().State
 	if seen == any(state) {
@@ -190,7 +190,10 @@ func (a *App) switchesInForce(seen any) (any, incidents.Switches) {
 	now := a.board.Now()
 	return state, func(yield func(*maintenance.Switch, string) bool) {
 		for _, sw := range state.Switches {
-			if sw.Phase(now) == maintenance.InForce && !yield(&sw, a.zoneOf(&sw)) {
+			if sw.Scope == maintenance.Server || sw.Phase(now) != maintenance.InForce {
+				continue
+			}
+			if !yield(&sw, a.zoneOf(&sw)) {
 				return
 			}
 		}
@@ -208,7 +211,7 @@ func (a *App) zoneOf(sw *maintenance.Switch) string {
 			return route.Zone
 		}
 		return config.UnknownZone
-	case maintenance.All:
+	case maintenance.All, maintenance.Server:
 	}
 	return ""
 }

@@ -211,7 +211,7 @@ func collectCulprits(out collection, guard *breaker.Guard) {
 // collectBoard sends what the operators' switches are like.
 func collectBoard(out collection, board *maintenance.Board) {
 	view, now := board.View(), board.Now()
-	inForce := map[maintenance.Scope]int{maintenance.All: 0, maintenance.Zone: 0, maintenance.Store: 0}
+	inForce := map[maintenance.Scope]int{maintenance.All: 0, maintenance.Zone: 0, maintenance.Store: 0, maintenance.Server: 0}
 	for _, sw := range view.State.Switches {
 		if sw.Phase(now) == maintenance.InForce {
 			inForce[sw.Scope]++

@@ -38,6 +38,11 @@ type Options struct {
 	// How long a record counts if it is not renewed. It is renewed three times
 	// as often, and soon after each change. Default: 15s.
 	Lease time.Duration
+
+	// InForce is called after the switches that are in force may have changed,
+	// possibly from several goroutines at once. It must not call the board but for
+	// [Board.Lookup] and [Board.Draining]. Default: nothing is called.
+	InForce func()
 }
 
 // Board holds the state on this sidecar. Its methods are safe for use by
@@ -73,6 +78,9 @@ func New(opts Options) *Board {
 	opts.Lease = orDefault(opts.Lease, 15*time.Second)
 	b := &Board{opts: opts, events: make(chan Event, 256), changed: make(chan struct{}, 1), wall: time.Now}
 	b.began = b.wall()
+	if b.opts.InForce == nil {
+		b.opts.InForce = func() {}
+	}
 	b.state = &State{}
 	b.rules.Store(&rules{})
 	return b
@@ -130,14 +138,18 @@ func (b *Board) setClock(said, before, after time.Time) {
 	if said.IsZero() || after.Sub(before) > time.Second {
 		return
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	middle := b.began.Round(0).Add(before.Sub(b.began)).Add(after.Sub(before) / 2)
 	ahead := said.Sub(middle)
-	if diff := ahead - b.ahead; diff.Abs() > after.Sub(before)/2+time.Millisecond {
+	b.mu.Lock()
+	moved := (ahead - b.ahead).Abs() > after.Sub(before)/2+time.Millisecond
+	if moved {
 		b.ahead = ahead
 		b.unsaved = true
 		b.putInForce()
+	}
+	b.mu.Unlock()
+	if moved {
+		b.opts.InForce()
 	}
 }
 
@@ -264,6 +276,7 @@ func (b *Board) adopt(s *State, corrupt []Corrupt) {
 	b.putInForce()
 	now, loading := b.clockLocked(), b.loading
 	b.mu.Unlock()
+	b.opts.InForce()
 	if loading {
 		old = s
 	}
@@ -368,6 +381,7 @@ func (b *Board) turn() {
 	b.putInForce()
 	state, now := b.state, b.clockLocked()
 	b.mu.Unlock()
+	b.opts.InForce()
 	b.tellTurns(state, old, now)
 }
 

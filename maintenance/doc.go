@@ -1,10 +1,11 @@
 // Package maintenance keeps the operators' switches: what people desire, as
 // opposed to what the breakers observe.
 //
-// A [Switch] puts everything, a zone or a store into maintenance. All switches
-// together are a [State], which only ever changes by a [Change] on top of a
-// known head; so two writers can never lose each other's change, and the list
-// of changes is the audit log.
+// A [Switch] puts everything, a zone or a store into maintenance, or drains an
+// API server: it gets no new requests ([Board.Draining]). All switches together
+// are a [State], which only ever changes by a [Change] on top of a known head;
+// so two writers can never lose each other's change, and the list of changes is
+// the audit log.
 //
 // A [Board] holds the state on one sidecar. Requests read it through
 // [Board.Lookup], which takes no lock and does no I/O. Behind it a [Backend]

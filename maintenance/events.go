@@ -93,6 +93,8 @@ func (r *rules) has(t Target) bool {
 		return r.zones[t.Name] != nil
 	case Store:
 		return r.stores[t.Name] != nil
+	case Server:
+		return r.servers[t.Name] != nil
 	}
 	return false
 }

@@ -5,15 +5,16 @@ import "time"
 // rules is the part of a state that is in force, made for looking up. It is
 // never changed after it was made.
 type rules struct {
-	all    *Switch
-	zones  map[string]*Switch
-	stores map[string]*Switch
-	edge   time.Time // when a switch begins or ends next; zero: never
+	all     *Switch
+	zones   map[string]*Switch
+	stores  map[string]*Switch
+	servers map[string]*Switch // those to be drained, by address
+	edge    time.Time          // when a switch begins or ends next; zero: never
 }
 
 // newRules picks the switches that are in force at a moment.
 func newRules(s *State, at time.Time) *rules {
-	r := &rules{zones: make(map[string]*Switch), stores: make(map[string]*Switch)}
+	r := &rules{zones: make(map[string]*Switch), stores: make(map[string]*Switch), servers: make(map[string]*Switch)}
 	for _, sw := range s.Switches {
 		switch sw.Phase(at) {
 		case Expired:
@@ -31,6 +32,8 @@ func newRules(s *State, at time.Time) *rules {
 			r.zones[sw.Name] = &sw
 		case Store:
 			r.stores[sw.Name] = &sw
+		case Server:
+			r.servers[sw.Name] = &sw
 		}
 	}
 	return r
@@ -42,6 +45,8 @@ func (r *rules) turnsAt(t time.Time) {
 	}
 }
 
+// empty reports whether no request can be refused: servers that are drained
+// refuse none.
 func (r *rules) empty() bool {
 	return r.all == nil && len(r.zones) == 0 && len(r.stores) == 0
 }
@@ -77,3 +82,8 @@ func (b *Board) Lookup(zone, store string) *Switch {
 	}
 	return r.lookup(zone, store)
 }
+
+// Draining returns the switches of the servers that are to be drained now, by
+// address. Neither the map nor the switches must be changed. It takes no lock
+// and allocates nothing. [Options.InForce] tells when it returns another map.
+func (b *Board) Draining() map[string]*Switch { return b.rules.Load().servers }

@@ -116,8 +116,8 @@ func (s *State) take(c *Change) {
 	}
 }
 
-// Sorted are all switches: all first, then zones and stores by name. They are
-// put in order once for each state and must not be changed.
+// Sorted are all switches: all first, then zones, stores and servers by name.
+// They are put in order once for each state and must not be changed.
 func (s *State) Sorted() []Switch {
 	if list := s.sorted.Load(); list != nil {
 		return *list
@@ -138,9 +138,9 @@ func (s *State) SortedAfter(t Target) []Switch {
 	return list[at:]
 }
 
-var scopes = []Scope{All, Zone, Store}
+var scopes = []Scope{All, Zone, Store, Server}
 
-// compare orders targets: all first, then zones and stores by name.
+// compare orders targets: all first, then zones, stores and servers by name.
 func (t Target) compare(o Target) int {
 	if t.Scope != o.Scope {
 		return slices.Index(scopes, t.Scope) - slices.Index(scopes, o.Scope)

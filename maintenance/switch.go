@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/firebreak-proxy/firebreak/config"
@@ -17,9 +18,10 @@ type Scope string
 
 // The scopes.
 const (
-	All   Scope = "all"
-	Zone  Scope = "zone"
-	Store Scope = "store"
+	All    Scope = "all"
+	Zone   Scope = "zone"
+	Store  Scope = "store"
+	Server Scope = "server" // an API server that is to be drained; see Drain
 )
 
 // Mode is what a switch does.
@@ -29,11 +31,13 @@ type Mode string
 const (
 	Full     Mode = "full"      // every request is refused
 	ReadOnly Mode = "read_only" // GET, HEAD and OPTIONS pass
+	Drain    Mode = "drain"     // a server gets no new requests; refuses nothing
 )
 
 // Limits of what a switch may hold.
 const (
 	maxName    = 128   // bytes of a store's or a zone's name
+	maxAddress = 300   // bytes of a server's address
 	maxText    = 2000  // bytes of a reason, message, ticket or name of a person
 	maxExcept  = 50000 // stores excepted from one switch
 	MaxTargets = 10000 // switches in one change
@@ -42,10 +46,10 @@ const (
 // Target is the place a switch stands at. There is at most one switch for each.
 type Target struct {
 	Scope Scope  `json:"scope"`
-	Name  string `json:"name,omitempty"` // the zone or the store; empty for all
+	Name  string `json:"name,omitempty"` // the zone, the store or the server's address; empty for all
 }
 
-// String is the target in words: "all", "zone z7", "store s123".
+// String is the target in words: "all", "zone z7", "store s123", "server 10.0.0.7:9000".
 func (t Target) String() string {
 	if t.Scope == All {
 		return string(All)
@@ -53,7 +57,8 @@ func (t Target) String() string {
 	return string(t.Scope) + " " + t.Name
 }
 
-// Key is the target as one word, for backends: "all", "zone/z7", "store/s123".
+// Key is the target as one word, for backends: "all", "zone/z7", "store/s123",
+// "server/10.0.0.7:9000".
 func (t Target) Key() string {
 	if t.Scope == All {
 		return string(All)
@@ -71,26 +76,37 @@ func ParseKey(key string) (Target, error) {
 // Check says what is wrong with a target.
 func (t Target) Check() error {
 	switch {
-	case t.Scope != All && t.Scope != Zone && t.Scope != Store:
-		return fmt.Errorf("scope is %q: it must be all, zone or store", t.Scope)
+	case !slices.Contains(scopes, t.Scope):
+		return fmt.Errorf("scope is %q: it must be all, zone, store or server", t.Scope)
 	case t.Scope == All && t.Name != "":
 		return errors.New("the scope all takes no name")
 	case t.Scope != All && t.Name == "":
 		return fmt.Errorf("the scope %s needs a name", t.Scope)
-	case len(t.Name) > maxName:
-		return fmt.Errorf("the name of the %s has %d bytes; at most %d are possible", t.Scope, len(t.Name), maxName)
+	case len(t.Name) > t.maxName():
+		return fmt.Errorf("the name of the %s has %d bytes; at most %d are possible", t.Scope, len(t.Name), t.maxName())
 	case !utf8.ValidString(t.Name):
 		return fmt.Errorf("the name of the %s is not valid UTF-8", t.Scope)
+	case t.Scope == Server && strings.ContainsFunc(t.Name, notInAddress):
+		return fmt.Errorf("%q is not the address of a server: it contains spaces or control characters", t.Name)
 	}
 	return nil
 }
+
+func (t Target) maxName() int {
+	if t.Scope == Server {
+		return maxAddress
+	}
+	return maxName
+}
+
+func notInAddress(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
 // Switch is maintenance, as a person set it.
 type Switch struct {
 	Target
 
 	// "full" (default) refuses every request; "read_only" lets GET, HEAD and
-	// OPTIONS pass.
+	// OPTIONS pass. The only mode of a server is "drain".
 	Mode Mode `json:"mode"`
 
 	// Why it was set, who set it, and where the work is tracked. For
@@ -124,7 +140,11 @@ func (s *Switch) Check() error {
 		return err
 	}
 	switch {
-	case s.Mode != Full && s.Mode != ReadOnly:
+	case s.Scope == Server && s.Mode != Drain:
+		return fmt.Errorf("mode is %q: that of a server must be drain", s.Mode)
+	case s.Scope == Server && (s.RetryAfter != 0 || s.Message != "" || len(s.Except) > 0):
+		return errors.New("draining a server refuses no request: it takes no retry_after, message or except")
+	case s.Scope != Server && s.Mode != Full && s.Mode != ReadOnly:
 		return fmt.Errorf("mode is %q: it must be full or read_only", s.Mode)
 	case s.RetryAfter < 0:
 		return errors.New("retry_after must not be negative")
@@ -153,7 +173,11 @@ func (s *Switch) Check() error {
 
 // tidy fills in what was left out and puts the rest in order.
 func (s *Switch) tidy() {
-	if s.Mode == "" {
+	switch {
+	case s.Mode != "":
+	case s.Scope == Server:
+		s.Mode = Drain
+	default:
 		s.Mode = Full
 	}
 	if len(s.Except) > 0 {

@@ -167,6 +167,12 @@ func testNames(t *testing.T, open func() maintenance.Backend) {
 			w.commit([]maintenance.Switch{sw})
 		}
 	}
+	for _, address := range []string{"10.0.0.7:9000", "[::1]:9000", "unix//run/api/1.sock", "unix/@abstract", "api-1.example.com:80", strings.Repeat("x", 290) + ":80"} {
+		sw := full(maintenance.Target{Scope: maintenance.Server, Name: address}, w.head.Revision+1)
+		sw.Mode = maintenance.Drain
+		want[sw.Target] = sw
+		w.commit([]maintenance.Switch{sw})
+	}
 	wantSwitches(t, read(t, w.b, maintenance.Head{}), want)
 }
 
