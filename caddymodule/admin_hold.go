@@ -8,6 +8,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
 // holdRequest is why a breaker is held by hand, and for how long.
@@ -33,7 +34,7 @@ func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *App) erro
 			if r.Method != http.MethodPost {
 				return adminNotFound(w, r)
 			}
-			return apiError(http.StatusNotFound, "%s", unrecognized("action", action, holdActions))
+			return apiError(http.StatusNotFound, "%s", directive.Unrecognized("action", action, holdActions))
 		case r.Method != http.MethodPost:
 			w.Header().Set("Allow", http.MethodPost)
 			return apiError(http.StatusMethodNotAllowed, "%s is not allowed here; use POST", r.Method)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/firebreak-proxy/firebreak/incidents"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
 // incidentsAnswer is a page of incidents.
@@ -102,7 +103,7 @@ func incidentFormat(r *http.Request) (string, error) {
 				return format, nil
 			}
 		}
-		return "", apiError(http.StatusBadRequest, "%s", unrecognized("format", format, []string{formatCSV, formatJSON, formatMarkdown}))
+		return "", apiError(http.StatusBadRequest, "%s", directive.Unrecognized("format", format, []string{formatCSV, formatJSON, formatMarkdown}))
 	}
 	best, most := formatJSON, 0.0
 	for _, line := range r.Header["Accept"] {

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
 // problem is an error of the admin API, as RFC 9457 has it.
@@ -107,7 +109,7 @@ func jsonError(err error, to any) error {
 		return apiError(http.StatusBadRequest, "the field %q is a JSON %s; it must be %s", wrongType.Field, wrongType.Value, typeWords(wrongType.Type))
 	}
 	if name, ok := strings.CutPrefix(err.Error(), `json: unknown field "`); ok {
-		return apiError(http.StatusBadRequest, "%s", unrecognized("field", strings.TrimSuffix(name, `"`), fieldNames(reflect.TypeOf(to).Elem())))
+		return apiError(http.StatusBadRequest, "%s", directive.Unrecognized("field", strings.TrimSuffix(name, `"`), fieldNames(reflect.TypeOf(to).Elem())))
 	}
 	return apiError(http.StatusBadRequest, "the body is no JSON that is understood here: %v", err)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/recovery"
 )
 
@@ -82,7 +83,7 @@ func adminRecovery(a *App, r *http.Request) (any, error) {
 	}
 	state := query.Get("state")
 	if state != "" && !slices.Contains(recovery.StoreStates, state) {
-		return nil, apiError(http.StatusBadRequest, "%s", unrecognized("state", state, recovery.StoreStates))
+		return nil, apiError(http.StatusBadRequest, "%s", directive.Unrecognized("state", state, recovery.StoreStates))
 	}
 	stores, next, err := a.recoveries.Stores(v.ID, state, query.Get("after"), limit)
 	if err != nil {
@@ -106,7 +107,7 @@ func adminRecoveryAction(w http.ResponseWriter, r *http.Request, a *App) error {
 		if r.Method != http.MethodPost {
 			return adminNotFound(w, r)
 		}
-		return apiError(http.StatusNotFound, "%s", unrecognized("action", action, recoveryActions))
+		return apiError(http.StatusNotFound, "%s", directive.Unrecognized("action", action, recoveryActions))
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		return apiError(http.StatusMethodNotAllowed, "%s is not allowed here; use POST", r.Method)

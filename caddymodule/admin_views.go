@@ -10,6 +10,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
@@ -240,7 +241,7 @@ func (a *App) checkKnownZone(name string) error {
 		return nil
 	}
 	hint := "GET /firebreak/zones lists them"
-	if near := nearest(name, known); near != "" {
+	if near := directive.Nearest(name, known); near != "" {
 		hint = "did you mean " + near + "? " + hint
 	}
 	return apiError(http.StatusNotFound, "no zone %q; %s", name, hint)

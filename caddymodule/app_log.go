@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -43,7 +44,7 @@ func (a *App) warnDirectory(zones []string) {
 	for _, name := range slices.Sorted(maps.Keys(a.policy.Zones)) {
 		if name != config.UnknownZone && !slices.Contains(zones, name) {
 			a.log.Warn(logZoneNotInDirectory, zap.String(fieldZone, name),
-				zap.String("did_you_mean", nearest(name, zones)))
+				zap.String("did_you_mean", directive.Nearest(name, zones)))
 		}
 	}
 }

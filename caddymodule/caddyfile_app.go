@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
 func init() {
@@ -61,11 +62,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		return nil, d.Err("global option 'firebreak' specified twice; put everything into one block")
 	}
-	b := appBlock{at: here(d), zoneAt: make(map[string]*caddyfile.Dispenser)}
+	b := appBlock{at: directive.Here(d), zoneAt: make(map[string]*caddyfile.Dispenser)}
 	if d.NextArg() {
 		return nil, d.Errf("global option 'firebreak' takes a block and no value, but has '%s'", d.Val())
 	}
-	if err := appOptions.parse(d, &b); err != nil {
+	if err := appOptions.Parse(d, &b); err != nil {
 		return nil, err
 	}
 	if err := b.check(); err != nil {
@@ -83,20 +84,20 @@ type appBlock struct {
 	zoneAt  map[string]*caddyfile.Dispenser
 }
 
-var appOptions = options[appBlock]{block: "firebreak", known: map[string]option[appBlock]{
-	"workers":        countOption("workers 32", 1, func(b *appBlock) *int { return &b.app.Workers }),
-	"max_open_zones": shareOption("max_open_zones 34%", func(b *appBlock) *float64 { return &b.app.MaxOpenZones }),
-	"instance":       {usage: "instance web1", min: 1, max: 1, set: setInstance},
-	"directory":      {block: parseDirectory},
-	"state":          {block: parseState},
-	"incidents":      {block: parseIncidents},
-	"zone":           {block: parseZone, repeats: true},
-	"check":          {block: parseStoreCheck},
-	"store":          {block: parseStore},
+var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[string]directive.Option[appBlock]{
+	"workers":        directive.Count("workers 32", 1, func(b *appBlock) *int { return &b.app.Workers }),
+	"max_open_zones": directive.Share("max_open_zones 34%", func(b *appBlock) *float64 { return &b.app.MaxOpenZones }),
+	"instance":       {Usage: "instance web1", Min: 1, Max: 1, Set: setInstance},
+	"directory":      {Block: parseDirectory},
+	"state":          {Block: parseState},
+	"incidents":      {Block: parseIncidents},
+	"zone":           {Block: parseZone, Repeats: true},
+	"check":          {Block: parseStoreCheck},
+	"store":          {Block: parseStore},
 }}
 
 func parseZone(d *caddyfile.Dispenser, b *appBlock) error {
-	at := here(d)
+	at := directive.Here(d)
 	names := d.RemainingArgs()
 	if len(names) != 1 {
 		return at.Errf("firebreak option 'zone' needs one name, but has %d; write for example: zone z7 { ... }, or zone * { ... } for all zones", len(names))
@@ -110,7 +111,7 @@ func parseZone(d *caddyfile.Dispenser, b *appBlock) error {
 	if b.zoneAt[zone.Name] != nil {
 		return at.Errf("firebreak zone '%s' specified twice", zone.Name)
 	}
-	if err := zoneOptions.parse(d, &zone); err != nil {
+	if err := zoneOptions.Parse(d, &zone); err != nil {
 		return err
 	}
 	b.zoneAt[zone.Name] = at
@@ -119,11 +120,11 @@ func parseZone(d *caddyfile.Dispenser, b *appBlock) error {
 }
 
 func parseStore(d *caddyfile.Dispenser, b *appBlock) error {
-	b.storeAt = here(d)
+	b.storeAt = directive.Here(d)
 	if d.NextArg() {
 		return d.Errf("firebreak option 'store' takes no name ('%s'): its settings hold for every store", d.Val())
 	}
-	return storeOptions.parse(d, &b.app.Store)
+	return storeOptions.Parse(d, &b.app.Store)
 }
 
 func parseDirectory(d *caddyfile.Dispenser, b *appBlock) (err error) {
@@ -147,14 +148,14 @@ type guestModule struct {
 }
 
 func (g guestModule) parse(d *caddyfile.Dispenser) (json.RawMessage, error) {
-	at := here(d)
+	at := directive.Here(d)
 	if !d.NextArg() {
 		return nil, at.Errf("firebreak option '%s' needs a %s (one of: %s); write for example: %s", g.option, g.what, strings.Join(g.names, ", "), g.example)
 	}
 	name := d.Val()
 	id := g.namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
-		return nil, at.Err(unrecognized("firebreak "+g.option, name, g.names))
+		return nil, at.Err(directive.Unrecognized("firebreak "+g.option, name, g.names))
 	}
 	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {

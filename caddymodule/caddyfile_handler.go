@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -47,7 +48,7 @@ func init() {
 //	}
 func parseHandlerDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
-	at := here(h.Dispenser)
+	at := directive.Here(h.Dispenser)
 	if h.NextArg() {
 		return nil, h.Errf("firebreak takes a matcher and a block, but has '%s'", h.Val())
 	}
@@ -55,7 +56,7 @@ func parseHandlerDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler,
 		return nil, at.Err("firebreak: the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests the API server serves at once")
 	}
 	b := handlerBlock{helper: h, handler: new(Handler)}
-	if err := handlerOptions.parse(h.Dispenser, &b); err != nil {
+	if err := handlerOptions.Parse(h.Dispenser, &b); err != nil {
 		return nil, err
 	}
 	if len(b.handler.Keys) == 0 {
@@ -70,17 +71,17 @@ type handlerBlock struct {
 	handler *Handler
 }
 
-var handlerOptions = options[handlerBlock]{block: "firebreak", known: map[string]option[handlerBlock]{
-	"key":             {usage: "key header X-API-Key", min: 1, max: -1, repeats: true, set: addKey},
-	"unknown":         wordOption("unknown refuse", func(b *handlerBlock) *string { return &b.handler.Unknown }, "pass", "refuse"),
-	"timeout":         durationOption("timeout 30s", func(b *handlerBlock) *config.Duration { return &b.handler.Timeout }),
-	"max_body_peek":   {usage: "max_body_peek 64KiB", min: 1, max: 1, set: setMaxBodyPeek},
-	"expose":          {usage: "expose store zone", min: 1, max: 2, set: setExpose},
-	"deadline_header": {usage: "deadline_header", set: setDeadlineHeader},
-	"body":            {usage: `body z7 text/plain "Back soon."`, min: 2, max: 3, repeats: true, set: addBody},
-	"body_file":       {usage: "body_file z7 text/html down.html", min: 2, max: 3, repeats: true, set: addBodyFile},
-	"bypass":          {usage: "bypass client_ip 10.0.0.0/8 header X-Bypass {env.BYPASS_SECRET}", min: 2, max: -1, repeats: true, set: addBypass},
-	"refuse":          {block: parseRefuse},
+var handlerOptions = directive.Options[handlerBlock]{Block: "firebreak", Known: map[string]directive.Option[handlerBlock]{
+	"key":             {Usage: "key header X-API-Key", Min: 1, Max: -1, Repeats: true, Set: addKey},
+	"unknown":         directive.Word("unknown refuse", func(b *handlerBlock) *string { return &b.handler.Unknown }, "pass", "refuse"),
+	"timeout":         directive.Duration("timeout 30s", func(b *handlerBlock) *config.Duration { return &b.handler.Timeout }),
+	"max_body_peek":   {Usage: "max_body_peek 64KiB", Min: 1, Max: 1, Set: setMaxBodyPeek},
+	"expose":          {Usage: "expose store zone", Min: 1, Max: 2, Set: setExpose},
+	"deadline_header": {Usage: "deadline_header", Set: setDeadlineHeader},
+	"body":            {Usage: `body z7 text/plain "Back soon."`, Min: 2, Max: 3, Repeats: true, Set: addBody},
+	"body_file":       {Usage: "body_file z7 text/html down.html", Min: 2, Max: 3, Repeats: true, Set: addBodyFile},
+	"bypass":          {Usage: "bypass client_ip 10.0.0.0/8 header X-Bypass {env.BYPASS_SECRET}", Min: 2, Max: -1, Repeats: true, Set: addBypass},
+	"refuse":          {Block: parseRefuse},
 }}
 
 func addKey(b *handlerBlock, args []string) error {
@@ -105,7 +106,7 @@ func setExpose(b *handlerBlock, args []string) error {
 	for _, arg := range args {
 		switch {
 		case arg != "store" && arg != "zone":
-			return errors.New(unrecognized("value", arg, []string{"store", "zone"}))
+			return errors.New(directive.Unrecognized("value", arg, []string{"store", "zone"}))
 		case slices.Contains(b.handler.Expose, arg):
 			return fmt.Errorf("'%s' specified twice", arg)
 		}
@@ -147,7 +148,7 @@ func addBypass(b *handlerBlock, args []string) error {
 			}
 			bypass.Header, bypass.Secret, args = args[0], args[1], args[2:]
 		default:
-			return errors.New(unrecognized("word", word, []string{"client_ip", "header"}))
+			return errors.New(directive.Unrecognized("word", word, []string{"client_ip", "header"}))
 		}
 	}
 	if err := bypass.check(); err != nil {
@@ -173,7 +174,7 @@ func (b *handlerBlock) addBody(args []string, set func(*RefusalBody, string)) er
 		body.Zone, args = args[0], args[1:]
 	}
 	if !slices.Contains(bodyTypes, args[0]) {
-		return errors.New(unrecognized("media type", args[0], bodyTypes))
+		return errors.New(directive.Unrecognized("media type", args[0], bodyTypes))
 	}
 	if args[1] == "" {
 		return errors.New("the body is empty")
@@ -192,7 +193,7 @@ func (b *handlerBlock) addBody(args []string, set func(*RefusalBody, string)) er
 // parseRefuse reads "refuse respond|error", or a block of directives that
 // answer refusals.
 func parseRefuse(d *caddyfile.Dispenser, b *handlerBlock) error {
-	at := here(d)
+	at := directive.Here(d)
 	segment := d.NewFromNextSegment()
 	segment.Next()
 	args := segment.RemainingArgs()
@@ -201,7 +202,7 @@ func parseRefuse(d *caddyfile.Dispenser, b *handlerBlock) error {
 			return at.Err("firebreak option 'refuse' needs one word, respond or error, or a block of directives")
 		}
 		if args[0] != "respond" && args[0] != "error" {
-			return at.Err(unrecognized("firebreak refuse mode", args[0], []string{"error", "respond"}))
+			return at.Err(directive.Unrecognized("firebreak refuse mode", args[0], []string{"error", "respond"}))
 		}
 		b.handler.RefuseMode = args[0]
 		return nil

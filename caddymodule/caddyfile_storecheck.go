@@ -8,25 +8,26 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
 // storeCheckOptions are the options of "check ..." of the app, and of
 // "store_check ..." of a zone.
-var storeCheckOptions = options[config.StoreCheck]{block: "firebreak store check", known: map[string]option[config.StoreCheck]{
-	"to":       {usage: "to localhost:9000", min: 1, max: -1, set: setCheckTo},
-	"times":    countOption("times 2", 1, func(c *config.StoreCheck) *int { return &c.Times }),
-	"every":    {usage: "every 5s", min: 1, max: 1, set: setCheckEvery},
-	"parallel": countOption("parallel 4", 1, func(c *config.StoreCheck) *int { return &c.Parallel }),
-	"retries":  countPtrOption("retries 4", func(c *config.StoreCheck) **int { return &c.Retries }),
-	"batch":    countOption("batch 50", 0, func(c *config.StoreCheck) *int { return &c.Batch }),
-	"watch":    durationOption("watch 10s", func(c *config.StoreCheck) *config.Duration { return &c.Watch }),
-	"timeout":  durationOption("timeout 2s", func(c *config.StoreCheck) *config.Duration { return &c.Timeout }),
-	"status":   {usage: "status 200 204", min: 1, max: -1, set: setCheckStatus},
-	"header":   {usage: "header X-Api-Key {store}", min: 2, max: 2, repeats: true, set: setCheckHeader},
+var storeCheckOptions = directive.Options[config.StoreCheck]{Block: "firebreak store check", Known: map[string]directive.Option[config.StoreCheck]{
+	"to":       {Usage: "to localhost:9000", Min: 1, Max: -1, Set: setCheckTo},
+	"times":    directive.Count("times 2", 1, func(c *config.StoreCheck) *int { return &c.Times }),
+	"every":    {Usage: "every 5s", Min: 1, Max: 1, Set: setCheckEvery},
+	"parallel": directive.Count("parallel 4", 1, func(c *config.StoreCheck) *int { return &c.Parallel }),
+	"retries":  directive.CountPtr("retries 4", func(c *config.StoreCheck) **int { return &c.Retries }),
+	"batch":    directive.Count("batch 50", 0, func(c *config.StoreCheck) *int { return &c.Batch }),
+	"watch":    directive.Duration("watch 10s", func(c *config.StoreCheck) *config.Duration { return &c.Watch }),
+	"timeout":  directive.Duration("timeout 2s", func(c *config.StoreCheck) *config.Duration { return &c.Timeout }),
+	"status":   {Usage: "status 200 204", Min: 1, Max: -1, Set: setCheckStatus},
+	"header":   {Usage: "header X-Api-Key {store}", Min: 2, Max: 2, Repeats: true, Set: setCheckHeader},
 
-	"body_contains": {usage: `body_contains "\"ok\":true"`, min: 1, max: 1, set: func(c *config.StoreCheck, args []string) error { c.BodyContains = args[0]; return nil }},
-	"body_match":    {usage: `body_match "ok|fine"`, min: 1, max: 1, set: func(c *config.StoreCheck, args []string) error { c.BodyMatch = args[0]; return nil }},
-	"ends_open":     {usage: "ends_open", max: 1, set: setEndsOpen},
+	"body_contains": {Usage: `body_contains "\"ok\":true"`, Min: 1, Max: 1, Set: func(c *config.StoreCheck, args []string) error { c.BodyContains = args[0]; return nil }},
+	"body_match":    {Usage: `body_match "ok|fine"`, Min: 1, Max: 1, Set: func(c *config.StoreCheck, args []string) error { c.BodyMatch = args[0]; return nil }},
+	"ends_open":     {Usage: "ends_open", Max: 1, Set: setEndsOpen},
 }}
 
 func setCheckTo(c *config.StoreCheck, args []string) error {
@@ -105,16 +106,16 @@ const storeCheckUsage = "check GET /internal/check?key={store} { to localhost:90
 //	    ends_open     [on|off]
 //	}
 func parseStoreCheck(d *caddyfile.Dispenser, b *appBlock) error {
-	b.checkAt = here(d)
+	b.checkAt = directive.Here(d)
 	args := d.RemainingArgs()
 	if len(args) != 2 {
-		return b.checkAt.Errf("firebreak option 'check' needs a method and a path, but has %s; write for example: %s (a check of a zone's database is an option of the zone)", values(len(args)), storeCheckUsage)
+		return b.checkAt.Errf("firebreak option 'check' needs a method and a path, but has %s; write for example: %s (a check of a zone's database is an option of the zone)", directive.Values(len(args)), storeCheckUsage)
 	}
 	if slices.Contains([]string{"http", "postgres", "tcp"}, args[0]) {
 		return b.checkAt.Errf("firebreak option 'check' asks the API server about a store; the check of a zone's database (%s) is an option of the zone: zone z7 { check %[1]s %s }", args[0], args[1])
 	}
 	b.app.Check = &config.StoreCheck{Method: args[0], URI: args[1]}
-	return storeCheckOptions.parse(d, b.app.Check)
+	return storeCheckOptions.Parse(d, b.app.Check)
 }
 
 // parseZoneStoreCheck reads the same block of a zone, where method and path may
@@ -122,15 +123,15 @@ func parseStoreCheck(d *caddyfile.Dispenser, b *appBlock) error {
 //
 //	store_check [<method> <path>] { ... }
 func parseZoneStoreCheck(d *caddyfile.Dispenser, z *config.Zone) error {
-	at := here(d)
+	at := directive.Here(d)
 	c := new(config.StoreCheck)
 	switch args := d.RemainingArgs(); len(args) {
 	case 0:
 	case 2:
 		c.Method, c.URI = args[0], args[1]
 	default:
-		return at.Errf("firebreak zone option 'store_check' needs a method and a path, or neither, but has %s; write for example: store_%s", values(len(args)), storeCheckUsage)
+		return at.Errf("firebreak zone option 'store_check' needs a method and a path, or neither, but has %s; write for example: store_%s", directive.Values(len(args)), storeCheckUsage)
 	}
 	z.StoreCheck = c
-	return storeCheckOptions.parse(d, c)
+	return storeCheckOptions.Parse(d, c)
 }

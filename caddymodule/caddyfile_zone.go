@@ -7,35 +7,36 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
 // zoneOptions are the options of "zone NAME { ... }".
-var zoneOptions = options[config.Zone]{block: "firebreak zone", known: map[string]option[config.Zone]{
-	"timeout":       durationOption("timeout 2s", func(z *config.Zone) *config.Duration { return &z.Timeout }),
-	"slow_after":    durationOption("slow_after 1s", func(z *config.Zone) *config.Duration { return &z.SlowAfter }),
-	"body_idle":     durationOption("body_idle 30s", func(z *config.Zone) *config.Duration { return &z.BodyIdle }),
-	"window":        durationOption("window 10s", func(z *config.Zone) *config.Duration { return &z.Window }),
-	"open_time":     durationOption("open_time 5s", func(z *config.Zone) *config.Duration { return &z.OpenTime }),
-	"open_time_max": durationOption("open_time_max 60s", func(z *config.Zone) *config.Duration { return &z.OpenTimeMax }),
-	"abandon_after": durationOption("abandon_after 5m", func(z *config.Zone) *config.Duration { return &z.AbandonAfter }),
-	"hung_hold":     durationOption("hung_hold 60s", func(z *config.Zone) *config.Duration { return &z.HungHold }),
-	"max_wait":      {usage: "max_wait 100ms", min: 1, max: 1, set: setMaxWait},
+var zoneOptions = directive.Options[config.Zone]{Block: "firebreak zone", Known: map[string]directive.Option[config.Zone]{
+	"timeout":       directive.Duration("timeout 2s", func(z *config.Zone) *config.Duration { return &z.Timeout }),
+	"slow_after":    directive.Duration("slow_after 1s", func(z *config.Zone) *config.Duration { return &z.SlowAfter }),
+	"body_idle":     directive.Duration("body_idle 30s", func(z *config.Zone) *config.Duration { return &z.BodyIdle }),
+	"window":        directive.Duration("window 10s", func(z *config.Zone) *config.Duration { return &z.Window }),
+	"open_time":     directive.Duration("open_time 5s", func(z *config.Zone) *config.Duration { return &z.OpenTime }),
+	"open_time_max": directive.Duration("open_time_max 60s", func(z *config.Zone) *config.Duration { return &z.OpenTimeMax }),
+	"abandon_after": directive.Duration("abandon_after 5m", func(z *config.Zone) *config.Duration { return &z.AbandonAfter }),
+	"hung_hold":     directive.Duration("hung_hold 60s", func(z *config.Zone) *config.Duration { return &z.HungHold }),
+	"max_wait":      {Usage: "max_wait 100ms", Min: 1, Max: 1, Set: setMaxWait},
 
-	"max_inflight":   amountOption("max_inflight 25%", func(z *config.Zone) *config.Amount { return &z.MaxInflight }),
-	"max_hung":       amountOption("max_hung 25%", func(z *config.Zone) *config.Amount { return &z.MaxHung }),
-	"probe_slots":    countPtrOption("probe_slots 2", func(z *config.Zone) **int { return &z.ProbeSlots }),
-	"max_streams":    countPtrOption("max_streams 1000", func(z *config.Zone) **int { return &z.MaxStreams }),
-	"min_bad_stores": countOption("min_bad_stores 3", 1, func(z *config.Zone) *int { return &z.MinBadStores }),
-	"bad_share":      shareOption("bad_share 50%", func(z *config.Zone) *float64 { return &z.BadShare }),
-	"slow_share":     shareOption("slow_share 80%", func(z *config.Zone) *float64 { return &z.SlowShare }),
+	"max_inflight":   directive.Amount("max_inflight 25%", func(z *config.Zone) *config.Amount { return &z.MaxInflight }),
+	"max_hung":       directive.Amount("max_hung 25%", func(z *config.Zone) *config.Amount { return &z.MaxHung }),
+	"probe_slots":    directive.CountPtr("probe_slots 2", func(z *config.Zone) **int { return &z.ProbeSlots }),
+	"max_streams":    directive.CountPtr("max_streams 1000", func(z *config.Zone) **int { return &z.MaxStreams }),
+	"min_bad_stores": directive.Count("min_bad_stores 3", 1, func(z *config.Zone) *int { return &z.MinBadStores }),
+	"bad_share":      directive.Share("bad_share 50%", func(z *config.Zone) *float64 { return &z.BadShare }),
+	"slow_share":     directive.Share("slow_share 80%", func(z *config.Zone) *float64 { return &z.SlowShare }),
 
-	"mode": wordOption("mode observe", func(z *config.Zone) *string { return &z.Mode },
+	"mode": directive.Word("mode observe", func(z *config.Zone) *string { return &z.Mode },
 		config.ModeEnforce, config.ModeObserve),
-	"on_timeout": wordOption("on_timeout cancel", func(z *config.Zone) *string { return &z.OnTimeout },
+	"on_timeout": directive.Word("on_timeout cancel", func(z *config.Zone) *string { return &z.OnTimeout },
 		config.OnTimeoutHold, config.OnTimeoutCancel),
-	"fail_status": {usage: "fail_status 500 502 503 504", min: 1, max: -1, set: setFailStatus},
-	"check":       {block: parseCheck},
-	"store_check": {block: parseZoneStoreCheck},
+	"fail_status": {Usage: "fail_status 500 502 503 504", Min: 1, Max: -1, Set: setFailStatus},
+	"check":       {Block: parseCheck},
+	"store_check": {Block: parseZoneStoreCheck},
 }}
 
 func setMaxWait(z *config.Zone, args []string) error {
@@ -59,9 +60,9 @@ func setFailStatus(z *config.Zone, args []string) error {
 }
 
 // checkOptions are the options of the block behind "check ...".
-var checkOptions = options[config.Check]{block: "firebreak check", known: map[string]option[config.Check]{
-	"every":   durationOption("every 1s", func(c *config.Check) *config.Duration { return &c.Every }),
-	"timeout": durationOption("timeout 1s", func(c *config.Check) *config.Duration { return &c.Timeout }),
+var checkOptions = directive.Options[config.Check]{Block: "firebreak check", Known: map[string]directive.Option[config.Check]{
+	"every":   directive.Duration("every 1s", func(c *config.Check) *config.Duration { return &c.Every }),
+	"timeout": directive.Duration("timeout 1s", func(c *config.Check) *config.Duration { return &c.Timeout }),
 }}
 
 const checkUsage = "check tcp db7:6379 send PING\\r\\n expect PONG, check http http://db7:8008/health, or check postgres postgres://firebreak@db7/shop"
@@ -72,20 +73,20 @@ const checkUsage = "check tcp db7:6379 send PING\\r\\n expect PONG, check http h
 //	check http     <url> [expect <text>] { ... }
 //	check postgres <dsn> { ... }
 func parseCheck(d *caddyfile.Dispenser, z *config.Zone) error {
-	at := here(d)
+	at := directive.Here(d)
 	args := d.RemainingArgs()
 	if len(args) < 2 {
 		return at.Errf("firebreak zone option 'check' needs a protocol and an address; write for example: %s", checkUsage)
 	}
 	c := &config.Check{Protocol: args[0], Address: args[1]}
 	if c.Protocol != "tcp" && c.Protocol != "http" && c.Protocol != "postgres" {
-		return at.Err(unrecognized("firebreak check protocol", c.Protocol, []string{"http", "postgres", "tcp"}))
+		return at.Err(directive.Unrecognized("firebreak check protocol", c.Protocol, []string{"http", "postgres", "tcp"}))
 	}
 	for rest := args[2:]; len(rest) > 0; rest = rest[2:] {
 		field := map[string]*string{"send": &c.Send, "expect": &c.Expect}[rest[0]]
 		switch {
 		case field == nil:
-			return at.Err(unrecognized("firebreak check word", rest[0], []string{"expect", "send"}))
+			return at.Err(directive.Unrecognized("firebreak check word", rest[0], []string{"expect", "send"}))
 		case len(rest) < 2:
 			return at.Errf("firebreak check: '%s' needs a text; write for example: %s", rest[0], checkUsage)
 		case *field != "":
@@ -94,19 +95,19 @@ func parseCheck(d *caddyfile.Dispenser, z *config.Zone) error {
 		*field = rest[1]
 	}
 	z.Check = c
-	return checkOptions.parse(d, c)
+	return checkOptions.Parse(d, c)
 }
 
 // storeOptions are the options of "store { ... }".
-var storeOptions = options[config.Store]{block: "firebreak store", known: map[string]option[config.Store]{
-	"max_inflight":  {usage: "max_inflight fair", min: 1, max: 1, set: setStoreMaxInflight},
-	"max_hung":      countOption("max_hung 2", 1, func(s *config.Store) *int { return &s.MaxHung }),
-	"bad_in_row":    countOption("bad_in_row 3", 1, func(s *config.Store) *int { return &s.BadInRow }),
-	"bad_share":     shareOption("bad_share 50%", func(s *config.Store) *float64 { return &s.BadShare }),
-	"min_requests":  countOption("min_requests 10", 1, func(s *config.Store) *int { return &s.MinRequests }),
-	"open_time":     durationOption("open_time 5s", func(s *config.Store) *config.Duration { return &s.OpenTime }),
-	"open_time_max": durationOption("open_time_max 60s", func(s *config.Store) *config.Duration { return &s.OpenTimeMax }),
-	"records":       countOption("records 10000", 1, func(s *config.Store) *int { return &s.Records }),
+var storeOptions = directive.Options[config.Store]{Block: "firebreak store", Known: map[string]directive.Option[config.Store]{
+	"max_inflight":  {Usage: "max_inflight fair", Min: 1, Max: 1, Set: setStoreMaxInflight},
+	"max_hung":      directive.Count("max_hung 2", 1, func(s *config.Store) *int { return &s.MaxHung }),
+	"bad_in_row":    directive.Count("bad_in_row 3", 1, func(s *config.Store) *int { return &s.BadInRow }),
+	"bad_share":     directive.Share("bad_share 50%", func(s *config.Store) *float64 { return &s.BadShare }),
+	"min_requests":  directive.Count("min_requests 10", 1, func(s *config.Store) *int { return &s.MinRequests }),
+	"open_time":     directive.Duration("open_time 5s", func(s *config.Store) *config.Duration { return &s.OpenTime }),
+	"open_time_max": directive.Duration("open_time_max 60s", func(s *config.Store) *config.Duration { return &s.OpenTimeMax }),
+	"records":       directive.Count("records 10000", 1, func(s *config.Store) *int { return &s.Records }),
 }}
 
 func setStoreMaxInflight(s *config.Store, args []string) error {

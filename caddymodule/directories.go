@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -103,12 +104,12 @@ func (i *InlineDirectory) Provision(caddy.Context) error {
 	return nil
 }
 
-var inlineOptions = options[InlineDirectory]{block: "firebreak directory inline", known: map[string]option[InlineDirectory]{
-	"zone": {block: parseInlineZone, repeats: true},
+var inlineOptions = directive.Options[InlineDirectory]{Block: "firebreak directory inline", Known: map[string]directive.Option[InlineDirectory]{
+	"zone": {Block: parseInlineZone, Repeats: true},
 }}
 
-var inlineZoneOptions = options[routing.InlineZone]{block: "firebreak directory inline zone", known: map[string]option[routing.InlineZone]{
-	"stores": {usage: "stores shop1 shop2", min: 1, max: -1, repeats: true, set: func(z *routing.InlineZone, args []string) error {
+var inlineZoneOptions = directive.Options[routing.InlineZone]{Block: "firebreak directory inline zone", Known: map[string]directive.Option[routing.InlineZone]{
+	"stores": {Usage: "stores shop1 shop2", Min: 1, Max: -1, Repeats: true, Set: func(z *routing.InlineZone, args []string) error {
 		z.Stores = append(z.Stores, args...)
 		return nil
 	}},
@@ -123,11 +124,11 @@ var inlineZoneOptions = options[routing.InlineZone]{block: "firebreak directory 
 //	}
 func (i *InlineDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // inline
-	at := here(d)
+	at := directive.Here(d)
 	if d.NextArg() {
 		return d.Errf("firebreak directory inline takes a block and no value, but has '%s'", d.Val())
 	}
-	if err := inlineOptions.parse(d, i); err != nil {
+	if err := inlineOptions.Parse(d, i); err != nil {
 		return err
 	}
 	if _, err := routing.NewInline(i.ZoneList); err != nil {
@@ -137,7 +138,7 @@ func (i *InlineDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func parseInlineZone(d *caddyfile.Dispenser, i *InlineDirectory) error {
-	at := here(d)
+	at := directive.Here(d)
 	names := d.RemainingArgs()
 	if len(names) != 1 {
 		return at.Errf("firebreak directory inline: 'zone' needs one name, but has %d; write for example: zone z7 { stores shop1 shop2 }", len(names))
@@ -149,7 +150,7 @@ func parseInlineZone(d *caddyfile.Dispenser, i *InlineDirectory) error {
 	if slices.ContainsFunc(i.ZoneList, func(z routing.InlineZone) bool { return z.Name == zone.Name }) {
 		return at.Errf("firebreak directory inline: zone '%s' specified twice", zone.Name)
 	}
-	if err := inlineZoneOptions.parse(d, &zone); err != nil {
+	if err := inlineZoneOptions.Parse(d, &zone); err != nil {
 		return err
 	}
 	i.ZoneList = append(i.ZoneList, zone)
@@ -186,7 +187,7 @@ func (h *HashDirectory) Provision(caddy.Context) error {
 //	directory hash <zone...>
 func (h *HashDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // hash
-	at := here(d)
+	at := directive.Here(d)
 	h.ZoneList = d.RemainingArgs()
 	if len(h.ZoneList) == 0 {
 		return at.Err("firebreak directory hash needs zones; write for example: directory hash z1 z2 z3")
@@ -194,5 +195,5 @@ func (h *HashDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if _, err := routing.NewHash(h.ZoneList); err != nil {
 		return at.WrapErr(fmt.Errorf("firebreak directory hash: %w", err))
 	}
-	return noBlock(d, "firebreak directory hash")
+	return directive.NoBlock(d, "firebreak directory hash")
 }

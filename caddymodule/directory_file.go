@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -76,13 +77,13 @@ func (f *FileDirectory) report(e routing.FileEvent) {
 //	directory file <path>
 func (f *FileDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // file
-	at := here(d)
+	at := directive.Here(d)
 	paths := d.RemainingArgs()
 	if len(paths) != 1 || paths[0] == "" {
 		return at.Errf("firebreak directory file needs 1 path, but has %d; write for example: directory file stores.csv", len(paths))
 	}
 	f.Path = paths[0]
-	return noBlock(d, "firebreak directory file")
+	return directive.NoBlock(d, "firebreak directory file")
 }
 
 // Interface guards.

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/routing/lookup"
 )
@@ -190,19 +191,19 @@ func withoutUser(address string) string {
 	return u.String()
 }
 
-var httpDirectoryOptions = options[HTTPDirectory]{block: "firebreak directory http", known: map[string]option[HTTPDirectory]{
-	"list":           {usage: "list http://lookup.internal/stores?after={after}", min: 1, max: 1, set: func(h *HTTPDirectory, args []string) error { h.List = args[0]; return nil }},
-	"list_every":     durationOption("list_every 5m", func(h *HTTPDirectory) *config.Duration { return &h.ListEvery }),
-	"list_timeout":   durationOption("list_timeout 10s", func(h *HTTPDirectory) *config.Duration { return &h.ListTimeout }),
-	"header":         {usage: "header Authorization \"Bearer {env.LOOKUP_TOKEN}\"", min: 2, max: 2, repeats: true, set: addDirectoryHeader},
-	"ttl":            durationOption("ttl 5m", func(h *HTTPDirectory) *config.Duration { return &h.TTL }),
-	"negative_ttl":   durationOption("negative_ttl 30s", func(h *HTTPDirectory) *config.Duration { return &h.NegativeTTL }),
-	"stale":          durationOption("stale 7d", func(h *HTTPDirectory) *config.Duration { return &h.Stale }),
-	"timeout":        durationOption("timeout 500ms", func(h *HTTPDirectory) *config.Duration { return &h.Timeout }),
-	"max_concurrent": countOption("max_concurrent 8", 1, func(h *HTTPDirectory) *int { return &h.MaxConcurrent }),
-	"cache":          countOption("cache 100000", 1, func(h *HTTPDirectory) *int { return &h.Cache }),
-	"zones":          {usage: "zones z1 z2 z3", min: 1, max: -1, set: func(h *HTTPDirectory, args []string) error { h.ZoneList = args; return nil }},
-	"snapshot":       {usage: "snapshot off", min: 1, max: 1, set: func(h *HTTPDirectory, args []string) error { h.Snapshot = args[0]; return nil }},
+var httpDirectoryOptions = directive.Options[HTTPDirectory]{Block: "firebreak directory http", Known: map[string]directive.Option[HTTPDirectory]{
+	"list":           {Usage: "list http://lookup.internal/stores?after={after}", Min: 1, Max: 1, Set: func(h *HTTPDirectory, args []string) error { h.List = args[0]; return nil }},
+	"list_every":     directive.Duration("list_every 5m", func(h *HTTPDirectory) *config.Duration { return &h.ListEvery }),
+	"list_timeout":   directive.Duration("list_timeout 10s", func(h *HTTPDirectory) *config.Duration { return &h.ListTimeout }),
+	"header":         {Usage: "header Authorization \"Bearer {env.LOOKUP_TOKEN}\"", Min: 2, Max: 2, Repeats: true, Set: addDirectoryHeader},
+	"ttl":            directive.Duration("ttl 5m", func(h *HTTPDirectory) *config.Duration { return &h.TTL }),
+	"negative_ttl":   directive.Duration("negative_ttl 30s", func(h *HTTPDirectory) *config.Duration { return &h.NegativeTTL }),
+	"stale":          directive.Duration("stale 7d", func(h *HTTPDirectory) *config.Duration { return &h.Stale }),
+	"timeout":        directive.Duration("timeout 500ms", func(h *HTTPDirectory) *config.Duration { return &h.Timeout }),
+	"max_concurrent": directive.Count("max_concurrent 8", 1, func(h *HTTPDirectory) *int { return &h.MaxConcurrent }),
+	"cache":          directive.Count("cache 100000", 1, func(h *HTTPDirectory) *int { return &h.Cache }),
+	"zones":          {Usage: "zones z1 z2 z3", Min: 1, Max: -1, Set: func(h *HTTPDirectory, args []string) error { h.ZoneList = args; return nil }},
+	"snapshot":       {Usage: "snapshot off", Min: 1, Max: 1, Set: func(h *HTTPDirectory, args []string) error { h.Snapshot = args[0]; return nil }},
 }}
 
 func addDirectoryHeader(h *HTTPDirectory, args []string) error {
@@ -229,13 +230,13 @@ func addDirectoryHeader(h *HTTPDirectory, args []string) error {
 //	}
 func (h *HTTPDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // http
-	at := here(d)
+	at := directive.Here(d)
 	urls := d.RemainingArgs()
 	if len(urls) != 1 {
 		return at.Errf("firebreak directory http needs 1 URL, but has %d; write for example: directory http http://lookup.internal/stores/{key}", len(urls))
 	}
 	h.URL = urls[0]
-	if err := httpDirectoryOptions.parse(d, h); err != nil {
+	if err := httpDirectoryOptions.Parse(d, h); err != nil {
 		return err
 	}
 	o := h.form()

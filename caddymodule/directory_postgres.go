@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/routing/pgtable"
 )
@@ -116,13 +117,13 @@ func (p *PostgresDirectory) options() (o pgtable.Options, err error) {
 	return o, nil
 }
 
-var postgresDirectoryOptions = options[PostgresDirectory]{block: "firebreak directory postgres", known: map[string]option[PostgresDirectory]{
-	"table":    {usage: "table stores", min: 1, max: 1, set: func(p *PostgresDirectory, args []string) error { p.Table = args[0]; return nil }},
-	"query":    {usage: `query "SELECT id AS store, zone, keys FROM stores"`, min: 1, max: 1, set: func(p *PostgresDirectory, args []string) error { p.Query = args[0]; return nil }},
-	"notify":   {usage: "notify stores_changed", min: 1, max: 1, set: func(p *PostgresDirectory, args []string) error { p.Notify = args[0]; return nil }},
-	"refresh":  durationOption("refresh 1m", func(p *PostgresDirectory) *config.Duration { return &p.Refresh }),
-	"timeout":  durationOption("timeout 30s", func(p *PostgresDirectory) *config.Duration { return &p.Timeout }),
-	"snapshot": {usage: "snapshot off", min: 1, max: 1, set: func(p *PostgresDirectory, args []string) error { p.Snapshot = args[0]; return nil }},
+var postgresDirectoryOptions = directive.Options[PostgresDirectory]{Block: "firebreak directory postgres", Known: map[string]directive.Option[PostgresDirectory]{
+	"table":    {Usage: "table stores", Min: 1, Max: 1, Set: func(p *PostgresDirectory, args []string) error { p.Table = args[0]; return nil }},
+	"query":    {Usage: `query "SELECT id AS store, zone, keys FROM stores"`, Min: 1, Max: 1, Set: func(p *PostgresDirectory, args []string) error { p.Query = args[0]; return nil }},
+	"notify":   {Usage: "notify stores_changed", Min: 1, Max: 1, Set: func(p *PostgresDirectory, args []string) error { p.Notify = args[0]; return nil }},
+	"refresh":  directive.Duration("refresh 1m", func(p *PostgresDirectory) *config.Duration { return &p.Refresh }),
+	"timeout":  directive.Duration("timeout 30s", func(p *PostgresDirectory) *config.Duration { return &p.Timeout }),
+	"snapshot": {Usage: "snapshot off", Min: 1, Max: 1, Set: func(p *PostgresDirectory, args []string) error { p.Snapshot = args[0]; return nil }},
 }}
 
 // UnmarshalCaddyfile reads
@@ -137,13 +138,13 @@ var postgresDirectoryOptions = options[PostgresDirectory]{block: "firebreak dire
 //	}
 func (p *PostgresDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // postgres
-	at := here(d)
+	at := directive.Here(d)
 	addresses := d.RemainingArgs()
 	if len(addresses) != 1 {
 		return at.Errf("firebreak directory postgres needs 1 database, but has %d values; write for example: directory postgres postgres://firebreak@db/shop { table stores }, with quotes around settings like \"host=db user=firebreak\"", len(addresses))
 	}
 	p.DSN = addresses[0]
-	if err := postgresDirectoryOptions.parse(d, p); err != nil {
+	if err := postgresDirectoryOptions.Parse(d, p); err != nil {
 		return err
 	}
 	o := p.form()

@@ -180,7 +180,7 @@ func (s *source) told(n ast.Node, texts map[string]string) {
 	}
 }
 
-// optionTable reads "var zoneOptions = options[config.Zone]{..., known: ...}".
+// optionTable reads "var zoneOptions = directive.Options[config.Zone]{..., Known: ...}".
 func (s *source) optionTable(n ast.Node) {
 	spec, ok := n.(*ast.ValueSpec)
 	if !ok || len(spec.Values) != 1 {
@@ -191,13 +191,13 @@ func (s *source) optionTable(n ast.Node) {
 		return
 	}
 	generic, ok := table.Type.(*ast.IndexExpr)
-	if !ok || expression(generic.X) != "options" {
+	if !ok || expression(generic.X) != "directive.Options" {
 		return
 	}
 	found := optionTable{name: spec.Names[0].Name, into: expression(generic.Index)}
 	for _, element := range table.Elts {
 		pair, ok := element.(*ast.KeyValueExpr)
-		if !ok || expression(pair.Key) != "known" {
+		if !ok || expression(pair.Key) != "Known" {
 			continue
 		}
 		for _, entry := range pair.Value.(*ast.CompositeLit).Elts {
@@ -220,7 +220,7 @@ func usageOf(e ast.Expr) string {
 		}
 	case *ast.CompositeLit:
 		for _, element := range e.Elts {
-			if pair, ok := element.(*ast.KeyValueExpr); ok && expression(pair.Key) == "usage" {
+			if pair, ok := element.(*ast.KeyValueExpr); ok && expression(pair.Key) == "Usage" {
 				text, _ := literal(pair.Value)
 				return text
 			}

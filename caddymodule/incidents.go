@@ -15,6 +15,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/incidents"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 )
@@ -249,25 +250,25 @@ func (w *eventWorker) survive(where string) {
 // parseIncidents reads the option "incidents off", or its block.
 func parseIncidents(d *caddyfile.Dispenser, b *appBlock) error {
 	b.app.Incidents = new(Incidents)
-	at := here(d)
+	at := directive.Here(d)
 	switch args := d.RemainingArgs(); {
 	case len(args) == 1 && args[0] == "off":
 		b.app.Incidents.Off = true
-		return noBlock(d, "firebreak option 'incidents off'")
+		return directive.NoBlock(d, "firebreak option 'incidents off'")
 	case len(args) > 0:
 		return at.Errf("firebreak option 'incidents' takes a block, or the word off; write for example: incidents { keep 500 }")
 	}
-	return incidentOptions.parse(d, b.app.Incidents)
+	return incidentOptions.Parse(d, b.app.Incidents)
 }
 
-var incidentOptions = options[Incidents]{block: "firebreak incidents", known: map[string]option[Incidents]{
-	"keep": {usage: "keep 500", min: 1, max: 1, set: func(o *Incidents, args []string) (err error) {
-		if o.Keep, err = parseCount(args[0], "keep 500", 1); err == nil && o.Keep > mostIncidents {
+var incidentOptions = directive.Options[Incidents]{Block: "firebreak incidents", Known: map[string]directive.Option[Incidents]{
+	"keep": {Usage: "keep 500", Min: 1, Max: 1, Set: func(o *Incidents, args []string) (err error) {
+		if o.Keep, err = directive.ParseCount(args[0], "keep 500", 1); err == nil && o.Keep > mostIncidents {
 			err = fmt.Errorf("%d are too many: at most %d are kept", o.Keep, mostIncidents)
 		}
 		return err
 	}},
-	"dir": {usage: "dir /var/lib/firebreak/incidents", min: 1, max: 1, set: func(o *Incidents, args []string) error {
+	"dir": {Usage: "dir /var/lib/firebreak/incidents", Min: 1, Max: 1, Set: func(o *Incidents, args []string) error {
 		o.Dir = args[0]
 		return nil
 	}},

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
@@ -178,23 +179,23 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 	return c, nil
 }
 
-func textOption(usage string, field func(*RedisState) *string) option[RedisState] {
-	return option[RedisState]{usage: usage, min: 1, max: 1, set: func(s *RedisState, args []string) error {
+func textOption(usage string, field func(*RedisState) *string) directive.Option[RedisState] {
+	return directive.Option[RedisState]{Usage: usage, Min: 1, Max: 1, Set: func(s *RedisState, args []string) error {
 		*field(s) = args[0]
 		return nil
 	}}
 }
 
-var redisStateOptions = options[RedisState]{block: "firebreak state redis", known: map[string]option[RedisState]{
+var redisStateOptions = directive.Options[RedisState]{Block: "firebreak state redis", Known: map[string]directive.Option[RedisState]{
 	"username": textOption("username firebreak", func(s *RedisState) *string { return &s.Username }),
 	"password": textOption("password {env.REDIS_PASSWORD}", func(s *RedisState) *string { return &s.Password }),
 	"prefix":   textOption("prefix firebreak", func(s *RedisState) *string { return &s.Prefix }),
-	"db":       {usage: "db 1", min: 1, max: 1, set: setRedisDB},
-	"sentinel": {usage: "sentinel mymaster", min: 1, max: 3, set: setSentinel},
-	"cluster":  {usage: "cluster", set: func(s *RedisState, _ []string) error { s.Cluster = true; return nil }},
-	"tls":      {block: parseRedisTLS},
-	"sync":     durationOption("sync 1s", func(s *RedisState) *config.Duration { return &s.Sync }),
-	"timeout":  durationOption("timeout 2s", func(s *RedisState) *config.Duration { return &s.Timeout }),
+	"db":       {Usage: "db 1", Min: 1, Max: 1, Set: setRedisDB},
+	"sentinel": {Usage: "sentinel mymaster", Min: 1, Max: 3, Set: setSentinel},
+	"cluster":  {Usage: "cluster", Set: func(s *RedisState, _ []string) error { s.Cluster = true; return nil }},
+	"tls":      {Block: parseRedisTLS},
+	"sync":     directive.Duration("sync 1s", func(s *RedisState) *config.Duration { return &s.Sync }),
+	"timeout":  directive.Duration("timeout 2s", func(s *RedisState) *config.Duration { return &s.Timeout }),
 }}
 
 func setRedisDB(s *RedisState, args []string) (err error) {
@@ -215,10 +216,10 @@ func setSentinel(s *RedisState, args []string) error {
 	return nil
 }
 
-var redisTLSOptions = options[RedisTLS]{block: "firebreak state redis tls", known: map[string]option[RedisTLS]{
-	"ca":          {usage: "ca /etc/redis/ca.pem", min: 1, max: 1, set: func(t *RedisTLS, args []string) error { t.CA = args[0]; return nil }},
-	"cert":        {usage: "cert client.pem client.key", min: 2, max: 2, set: func(t *RedisTLS, args []string) error { t.Cert, t.Key = args[0], args[1]; return nil }},
-	"server_name": {usage: "server_name redis.example.com", min: 1, max: 1, set: func(t *RedisTLS, args []string) error { t.ServerName = args[0]; return nil }},
+var redisTLSOptions = directive.Options[RedisTLS]{Block: "firebreak state redis tls", Known: map[string]directive.Option[RedisTLS]{
+	"ca":          {Usage: "ca /etc/redis/ca.pem", Min: 1, Max: 1, Set: func(t *RedisTLS, args []string) error { t.CA = args[0]; return nil }},
+	"cert":        {Usage: "cert client.pem client.key", Min: 2, Max: 2, Set: func(t *RedisTLS, args []string) error { t.Cert, t.Key = args[0], args[1]; return nil }},
+	"server_name": {Usage: "server_name redis.example.com", Min: 1, Max: 1, Set: func(t *RedisTLS, args []string) error { t.ServerName = args[0]; return nil }},
 }}
 
 func parseRedisTLS(d *caddyfile.Dispenser, s *RedisState) error {
@@ -226,7 +227,7 @@ func parseRedisTLS(d *caddyfile.Dispenser, s *RedisState) error {
 		return d.Errf("firebreak state redis option 'tls' takes a block or nothing, but has '%s'", d.Val())
 	}
 	s.TLS = new(RedisTLS)
-	return redisTLSOptions.parse(d, s.TLS)
+	return redisTLSOptions.Parse(d, s.TLS)
 }
 
 // UnmarshalCaddyfile reads
@@ -248,9 +249,9 @@ func parseRedisTLS(d *caddyfile.Dispenser, s *RedisState) error {
 //	}
 func (s *RedisState) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the backend's name
-	at := here(d)
+	at := directive.Here(d)
 	s.Addresses = d.RemainingArgs()
-	if err := redisStateOptions.parse(d, s); err != nil {
+	if err := redisStateOptions.Parse(d, s); err != nil {
 		return err
 	}
 	if err := s.Validate(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
@@ -89,10 +90,10 @@ func (s *StorageState) OpenState() (*State, error) {
 	}, nil
 }
 
-var storageStateOptions = options[StorageState]{block: "firebreak state storage", known: map[string]option[StorageState]{
-	"prefix":  {usage: "prefix firebreak", min: 1, max: 1, set: func(s *StorageState, args []string) error { s.Prefix = args[0]; return nil }},
-	"sync":    durationOption("sync 1s", func(s *StorageState) *config.Duration { return &s.Sync }),
-	"timeout": durationOption("timeout 2s", func(s *StorageState) *config.Duration { return &s.Timeout }),
+var storageStateOptions = directive.Options[StorageState]{Block: "firebreak state storage", Known: map[string]directive.Option[StorageState]{
+	"prefix":  {Usage: "prefix firebreak", Min: 1, Max: 1, Set: func(s *StorageState, args []string) error { s.Prefix = args[0]; return nil }},
+	"sync":    directive.Duration("sync 1s", func(s *StorageState) *config.Duration { return &s.Sync }),
+	"timeout": directive.Duration("timeout 2s", func(s *StorageState) *config.Duration { return &s.Timeout }),
 }}
 
 // UnmarshalCaddyfile reads
@@ -107,7 +108,7 @@ func (s *StorageState) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("firebreak state 'storage' takes no value, but has '%s': it is Caddy's own storage, see the global option storage", d.Val())
 	}
-	return storageStateOptions.parse(d, s)
+	return storageStateOptions.Parse(d, s)
 }
 
 // Interface guards.

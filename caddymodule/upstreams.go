@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
 func init() {
@@ -61,7 +62,7 @@ func (u *ZoneUpstreams) Provision(ctx caddy.Context) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.Zones)) {
 		if name != config.UnknownZone && !slices.Contains(zones, name) {
-			ctx.Logger().Warn(logZoneNoUpstreams, zap.String(fieldZone, name), zap.String("did_you_mean", nearest(name, zones)))
+			ctx.Logger().Warn(logZoneNoUpstreams, zap.String(fieldZone, name), zap.String("did_you_mean", directive.Nearest(name, zones)))
 		}
 	}
 	return nil
@@ -152,9 +153,9 @@ func zoneOf(r *http.Request) (string, bool) {
 	return zone.zone, true
 }
 
-var upstreamOptions = options[ZoneUpstreams]{block: "dynamic firebreak", known: map[string]option[ZoneUpstreams]{
-	"zone":    {usage: "zone z1 10.0.0.1:9000", min: 2, max: -1, repeats: true, set: addZoneUpstreams},
-	"default": {usage: "default 10.0.0.9:9000", min: 1, max: -1, set: setDefaultUpstreams},
+var upstreamOptions = directive.Options[ZoneUpstreams]{Block: "dynamic firebreak", Known: map[string]directive.Option[ZoneUpstreams]{
+	"zone":    {Usage: "zone z1 10.0.0.1:9000", Min: 2, Max: -1, Repeats: true, Set: addZoneUpstreams},
+	"default": {Usage: "default 10.0.0.9:9000", Min: 1, Max: -1, Set: setDefaultUpstreams},
 }}
 
 func addZoneUpstreams(u *ZoneUpstreams, args []string) error {
@@ -188,11 +189,11 @@ func setDefaultUpstreams(u *ZoneUpstreams, args []string) error {
 //	}
 func (u *ZoneUpstreams) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // firebreak
-	at := here(d)
+	at := directive.Here(d)
 	if d.NextArg() {
 		return d.Errf("dynamic firebreak takes a block and no value, but has '%s'", d.Val())
 	}
-	if err := upstreamOptions.parse(d, u); err != nil {
+	if err := upstreamOptions.Parse(d, u); err != nil {
 		return err
 	}
 	if err := u.check(); err != nil {

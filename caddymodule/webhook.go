@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
 func init() {
@@ -128,13 +129,13 @@ func (h *Webhook) checkURL() error {
 //	}
 func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the handler's name
-	at := here(d)
+	at := directive.Here(d)
 	urls := d.RemainingArgs()
 	if len(urls) != 1 {
 		return at.Errf("firebreak_webhook needs 1 URL, but has %d; write for example: on * firebreak_webhook https://chat.example.com/hooks/abc", len(urls))
 	}
 	h.URL = urls[0]
-	if err := webhookOptions.parse(d, h); err != nil {
+	if err := webhookOptions.Parse(d, h); err != nil {
 		return err
 	}
 	if err := h.Validate(); err != nil {
@@ -143,18 +144,18 @@ func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-var webhookOptions = options[Webhook]{block: "firebreak_webhook", known: map[string]option[Webhook]{
-	"timeout": durationOption("timeout 5s", func(h *Webhook) *config.Duration { return &h.Timeout }),
-	"retries": countPtrOption("retries 2", func(h *Webhook) **int { return &h.Retries }),
-	"queue":   countOption("queue 256", 1, func(h *Webhook) *int { return &h.Queue }),
-	"header": {usage: `header Authorization "Bearer {env.TOKEN}"`, min: 2, max: 2, repeats: true, set: func(h *Webhook, args []string) error {
+var webhookOptions = directive.Options[Webhook]{Block: "firebreak_webhook", Known: map[string]directive.Option[Webhook]{
+	"timeout": directive.Duration("timeout 5s", func(h *Webhook) *config.Duration { return &h.Timeout }),
+	"retries": directive.CountPtr("retries 2", func(h *Webhook) **int { return &h.Retries }),
+	"queue":   directive.Count("queue 256", 1, func(h *Webhook) *int { return &h.Queue }),
+	"header": {Usage: `header Authorization "Bearer {env.TOKEN}"`, Min: 2, Max: 2, Repeats: true, Set: func(h *Webhook, args []string) error {
 		if h.Headers == nil {
 			h.Headers = make(map[string]string)
 		}
 		h.Headers[args[0]] = args[1]
 		return nil
 	}},
-	"body": {usage: `body "{\"text\": \"{event.data.message}\"}"`, min: 1, max: 1, set: func(h *Webhook, args []string) error {
+	"body": {Usage: `body "{\"text\": \"{event.data.message}\"}"`, Min: 1, Max: 1, Set: func(h *Webhook, args []string) error {
 		h.Body = args[0]
 		return nil
 	}},

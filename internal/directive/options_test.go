@@ -1,4 +1,4 @@
-package caddymodule
+package directive
 
 import "testing"
 
@@ -14,7 +14,7 @@ func TestNearest(t *testing.T) {
 		"x":           "",
 		"":            "",
 	} {
-		if got := nearest(word, known); got != want {
+		if got := Nearest(word, known); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
 		}
 	}
