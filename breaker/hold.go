@@ -1,9 +1,6 @@
 package breaker
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Hold is a breaker held by hand. Evidence does not move it: only its expiry,
 // another hold or a reset does. It lives as long as the guard.
@@ -22,9 +19,9 @@ const heldRetry = time.Minute
 
 // words says who holds and why.
 func (h *Hold) words() string {
-	text := "held open by hand"
+	text := "isolated by hand"
 	if h.As != Open {
-		text = "held closed by hand"
+		text = "admitted by hand"
 	}
 	if h.By != "" {
 		text += " by " + h.By
@@ -55,7 +52,7 @@ func (g *Guard) HoldZone(name string, as State, d time.Duration, by, reason stri
 	g.zone(name).do(func(z *zone, now int64) {
 		z.resetState(now, h.words())
 		z.held = h
-		z.tellHold(EventZoneHeld, "", h, now)
+		z.tellHold("", h, now)
 	})
 	return *h
 }
@@ -70,7 +67,7 @@ func (g *Guard) HoldStore(zoneName, store string, as State, d time.Duration, by,
 			z.heldStores = make(map[string]*Hold)
 		}
 		z.heldStores[store] = h
-		z.tellHold(EventStoreHeld, store, h, now)
+		z.tellHold(store, h, now)
 	})
 	return *h
 }
@@ -82,7 +79,7 @@ func (g *Guard) ResetZone(name, by, reason string) {
 	g.zone(name).do(func(z *zone, now int64) {
 		why := resetWords(by, reason)
 		if z.held != nil {
-			z.tellHold(EventZoneUnheld, "", z.held, now)
+			z.tellAuto("", z.held, now)
 			z.held = nil
 		}
 		z.resetState(now, why)
@@ -101,7 +98,7 @@ func (g *Guard) ResetZone(name, by, reason string) {
 func (g *Guard) ResetStore(zoneName, store, by, reason string) {
 	g.zone(zoneName).do(func(z *zone, now int64) {
 		if h := z.heldStores[store]; h != nil {
-			z.tellHold(EventStoreUnheld, store, h, now)
+			z.tellAuto(store, h, now)
 			delete(z.heldStores, store)
 		}
 		z.resetStore(store, now, resetWords(by, reason))
@@ -109,7 +106,7 @@ func (g *Guard) ResetStore(zoneName, store, by, reason string) {
 }
 
 func resetWords(by, reason string) string {
-	text := "reset by hand"
+	text := "handed back to the breaker"
 	if by != "" {
 		text += " by " + by
 	}
@@ -162,7 +159,7 @@ func (z *zone) sweepHolds(now int64) {
 	for store, h := range z.heldStores {
 		if h.over(now) {
 			delete(z.heldStores, store)
-			z.tellHold(EventStoreUnheld, store, h, now)
+			z.tellAuto(store, h, now)
 		}
 	}
 	h := z.held
@@ -170,7 +167,7 @@ func (z *zone) sweepHolds(now int64) {
 		return
 	}
 	z.held = nil
-	z.tellHold(EventZoneUnheld, "", h, now)
+	z.tellAuto("", h, now)
 	if h.open() {
 		z.trouble(now, "its hold is over")
 		z.machine.halfOpen(now, z.policy.MaxInflight)
@@ -178,19 +175,42 @@ func (z *zone) sweepHolds(now int64) {
 	}
 }
 
-func (z *zone) tellHold(kind, store string, h *Hold, now int64) {
+// tellHold tells that a hold begins.
+func (z *zone) tellHold(store string, h *Hold, now int64) {
+	e := z.holdEvent(store, h, now)
+	if h.until != 0 {
+		e.For = time.Duration(max(0, h.until-now))
+	}
+	z.g.emit(e)
+}
+
+// tellAuto tells that a hold is over: the breaker decides again.
+func (z *zone) tellAuto(store string, h *Hold, now int64) {
+	e := z.holdEvent(store, h, now)
+	e.Kind = EventZoneAuto
+	if store != "" {
+		e.Kind = EventStoreAuto
+	}
+	e.From, e.To = h.As, z.state
+	e.Evidence = "was " + h.words()
+	z.g.emit(e)
+}
+
+func (z *zone) holdEvent(store string, h *Hold, now int64) Event {
 	z.eventful.Store(true)
+	kind := EventZoneIsolated
+	switch {
+	case store != "" && h.open():
+		kind = EventStoreIsolated
+	case store != "":
+		kind = EventStoreAdmitted
+	case !h.open():
+		kind = EventZoneAdmitted
+	}
 	e := Event{
 		Kind: kind, At: z.g.wall(now), Zone: z.name, Store: store, From: z.state, To: h.As, Evidence: h.words(),
 		Live: z.live, Hung: z.hung, Observe: z.policy.Observe, Since: h.Since,
 	}
 	e.Tally, _ = z.tallyAt(kind, now)
-	if h.until != 0 {
-		e.For = time.Duration(max(0, h.until-now))
-	}
-	if kind == EventZoneUnheld || kind == EventStoreUnheld {
-		e.From, e.To, e.For = h.As, z.state, 0
-		e.Evidence = fmt.Sprintf("was %s", h.words())
-	}
-	z.g.emit(e)
+	return e
 }

@@ -217,7 +217,7 @@ func (g *Guard) takeRemembered() bool {
 func (z *zone) rememberHolds(m *ZoneMemory, now int64) {
 	if h := z.rememberHold(m.Hold, now); h != nil && z.held == nil {
 		z.held = h
-		z.tellHold(EventZoneHeld, "", h, now)
+		z.tellHold("", h, now)
 	}
 	for store, kept := range m.HeldStores {
 		h := z.rememberHold(kept, now)
@@ -228,7 +228,7 @@ func (z *zone) rememberHolds(m *ZoneMemory, now int64) {
 			z.heldStores = make(map[string]*Hold)
 		}
 		z.heldStores[store] = h
-		z.tellHold(EventStoreHeld, store, h, now)
+		z.tellHold(store, h, now)
 	}
 }
 

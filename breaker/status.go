@@ -127,10 +127,12 @@ const (
 	EventStoreQuarantined = "store_quarantined"
 	EventStoreHalfOpen    = "store_half_open"
 	EventStoreReleased    = "store_released"
-	EventZoneHeld         = "zone_held" // by hand; To says as what
-	EventZoneUnheld       = "zone_unheld"
-	EventStoreHeld        = "store_held"
-	EventStoreUnheld      = "store_unheld"
+	EventZoneIsolated     = "zone_isolated" // by hand: all of its requests are refused
+	EventZoneAdmitted     = "zone_admitted" // by hand: its breaker does not open
+	EventZoneAuto         = "zone_auto"     // handed back to its breaker
+	EventStoreIsolated    = "store_isolated"
+	EventStoreAdmitted    = "store_admitted"
+	EventStoreAuto        = "store_auto"
 	EventPoolSuspect      = "pool_suspect"
 	EventPoolTrusted      = "pool_trusted"
 	EventInternalError    = "internal_error" // a bug of firebreak was survived; Evidence has the stack

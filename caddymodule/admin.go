@@ -38,7 +38,7 @@ func init() {
 //	GET|PUT|DELETE /firebreak/maintenance/{all|zones/{zone}|stores/{store}}
 //	POST /firebreak/maintenance/batch      many switches at once
 //	GET /firebreak/maintenance/history     who changed what
-//	POST /firebreak/zones/{zone}/{open|close|reset}     a breaker held by hand
+//	POST /firebreak/zones/{zone}/{isolate|admit|auto}   by hand
 //	POST /firebreak/stores/{store}/{open|close|reset}
 //
 //	GET|POST /firebreak/recoveries         stores that come back, checked

@@ -178,7 +178,7 @@ func TestEventsOverReloads(t *testing.T) {
 	s := startSidecar(t, smallApp, smallSite)
 	stream := s.listen(t, "/firebreak/events")
 	s.app(t).Guard().HoldZone("z2", breaker.Open, 0, "", "")
-	first, before := stream.next(t, "zone_held"), 0
+	first, before := stream.next(t, "zone_isolated"), 0
 	for i := range 6 {
 		events, feed := s.listen(t, "/firebreak/events"), s.listen(t, "/firebreak/ui/feed")
 		feed.next(t, "hello")
@@ -259,7 +259,7 @@ func TestEventsSlowClient(t *testing.T) {
 		}
 	}()
 	fast := s.listen(t, "/firebreak/events")
-	fast.next(t, "store_held")
+	fast.next(t, "store_isolated")
 	<-told
 	guard.ResetStore("z2", "e", "", "")
 	ended := make(chan struct{})

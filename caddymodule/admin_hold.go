@@ -11,14 +11,15 @@ import (
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
-// holdRequest is why a breaker is held by hand, and for how long.
+// holdRequest is why a zone or store is isolated or admitted by hand, and for
+// how long.
 type holdRequest struct {
 	Reason string          `json:"reason,omitempty"`
 	By     string          `json:"by,omitempty"`
-	For    config.Duration `json:"for,omitempty"` // default: until it is reset
+	For    config.Duration `json:"for,omitempty"` // default: until it is handed back
 }
 
-// holdAnswer is a breaker held by hand, or (null) no longer so.
+// holdAnswer is what holds by hand now; null: the breaker decides.
 type holdAnswer struct {
 	Zone  string        `json:"zone"`
 	Store string        `json:"store,omitempty"`
@@ -56,6 +57,9 @@ func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *App) erro
 		if q.For < 0 || len(q.By) > maxHoldText || len(q.Reason) > maxHoldText {
 			return apiError(http.StatusBadRequest, "for must not be negative, by and reason must not be longer than %d bytes", maxHoldText)
 		}
+		if strings.TrimSpace(q.Reason) == "" && r.PathValue("action") != "auto" {
+			return apiError(http.StatusBadRequest, `reason is missing: %s needs one, for the log and other operators; send for example {"reason": "restarting its database", "for": "10m"}`, r.PathValue("action"))
+		}
 		a.hold(&answer, r.PathValue("action"), &q)
 		writeJSON(w, http.StatusOK, answer)
 		return nil
@@ -64,15 +68,15 @@ func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *App) erro
 
 const maxHoldText = 2000
 
-var holdActions = []string{"close", "open", "reset"}
+var holdActions = []string{"admit", "auto", "isolate"}
 
 func (a *App) hold(answer *holdAnswer, action string, q *holdRequest) {
 	guard, zone, store := a.Guard(), answer.Zone, answer.Store
 	as := breaker.Open
 	switch action {
-	case "close":
+	case "admit":
 		as = breaker.Calm
-	case "reset":
+	case "auto":
 		if store != "" {
 			guard.ResetStore(zone, store, q.By, q.Reason)
 		} else {

@@ -223,7 +223,7 @@ func (a *App) change(r *http.Request, by, reason string, edit *maintenance.Edit)
 		return nil, nil, apiError(http.StatusBadRequest, "%v", err)
 	}
 	return nil, nil, apiError(http.StatusServiceUnavailable,
-		"%v; the switches that are known stay in force; to refuse a zone on this sidecar alone meanwhile: POST /firebreak/zones/{zone}/open", err)
+		"%v; the switches that are known stay in force; to refuse a zone on this sidecar alone meanwhile: POST /firebreak/zones/{zone}/isolate", err)
 }
 
 func (a *App) shown(sw maintenance.Switch) switchAnswer {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -193,10 +194,12 @@ var stories = map[string]struct {
 	breaker.EventStoreQuarantined: {zapcore.WarnLevel, logStoreQuarantined, nextStoreQuarantined},
 	breaker.EventStoreHalfOpen:    {zapcore.InfoLevel, logStoreHalfOpen, nil},
 	breaker.EventStoreReleased:    {zapcore.InfoLevel, logStoreReleased, nil},
-	breaker.EventZoneHeld:         {zapcore.WarnLevel, logZoneHeld, nextHeld},
-	breaker.EventZoneUnheld:       {zapcore.InfoLevel, logZoneUnheld, nil},
-	breaker.EventStoreHeld:        {zapcore.WarnLevel, logStoreHeld, nextHeld},
-	breaker.EventStoreUnheld:      {zapcore.InfoLevel, logStoreUnheld, nil},
+	breaker.EventZoneIsolated:     {zapcore.WarnLevel, logZoneIsolated, nextHeld},
+	breaker.EventZoneAdmitted:     {zapcore.WarnLevel, logZoneAdmitted, nextHeld},
+	breaker.EventZoneAuto:         {zapcore.InfoLevel, logZoneAuto, nil},
+	breaker.EventStoreIsolated:    {zapcore.WarnLevel, logStoreIsolated, nextHeld},
+	breaker.EventStoreAdmitted:    {zapcore.WarnLevel, logStoreAdmitted, nextHeld},
+	breaker.EventStoreAuto:        {zapcore.InfoLevel, logStoreAuto, nil},
 	breaker.EventPoolSuspect:      {zapcore.WarnLevel, logPoolSuspect, nextPoolSuspect},
 	breaker.EventPoolTrusted:      {zapcore.InfoLevel, logPoolTrusted, nil},
 	breaker.EventInternalError:    {zapcore.ErrorLevel, logInternalError, nil},
@@ -211,10 +214,14 @@ func nextStoreQuarantined(e *breaker.Event) string {
 }
 
 func nextHeld(e *breaker.Event) string {
-	if e.For > 0 {
-		return fmt.Sprintf("the hold ends by itself in %s, or with a reset", e.For)
+	what := "zone " + e.Zone
+	if e.Store != "" {
+		what = "store " + e.Store
 	}
-	return "the hold stays until somebody resets it"
+	if e.For > 0 {
+		return fmt.Sprintf("it ends in %s; to hand it back to its breaker before: firebreak auto %s", e.For.Round(time.Second), what)
+	}
+	return "it has no end; to hand it back to its breaker: firebreak auto " + what
 }
 
 func nextPoolSuspect(*breaker.Event) string {

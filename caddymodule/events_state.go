@@ -19,7 +19,7 @@ var switchStories = map[string]struct {
 	maintenance.EventSwitchCleared:  {zapcore.InfoLevel, logSwitchCleared, ""},
 	maintenance.EventSwitchBegan:    {zapcore.InfoLevel, logSwitchBegan, ""},
 	maintenance.EventSwitchExpired:  {zapcore.InfoLevel, logSwitchExpired, ""},
-	maintenance.EventStale:          {zapcore.WarnLevel, logStateStale, "look at the state backend; to refuse a zone on this sidecar alone meanwhile: POST /firebreak/zones/{zone}/open"},
+	maintenance.EventStale:          {zapcore.WarnLevel, logStateStale, "look at the state backend; to refuse a zone on this sidecar alone meanwhile: POST /firebreak/zones/{zone}/isolate"},
 	maintenance.EventSynced:         {zapcore.InfoLevel, logStateSynced, ""},
 	maintenance.EventRestored:       {zapcore.WarnLevel, logStateRestored, "find out why the backend lost them: was it emptied, or does it keep nothing on disk?"},
 	maintenance.EventRecordsCorrupt: {zapcore.ErrorLevel, logRecordsCorrupt, "set the switches anew that are missing in GET /firebreak/maintenance; it names the records"},

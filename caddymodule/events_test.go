@@ -139,7 +139,7 @@ func TestTransitionsAreTold(t *testing.T) {
 	if origin := recordedEvents("firebreak.zone_opened")[0].Origin(); origin == nil || origin.CaddyModule().ID != "firebreak" {
 		t.Errorf("the event comes from %v, want the module firebreak", origin)
 	}
-	lines := logLines(t, log, "zone opened")
+	lines := logLines(t, log, "zone is cut off")
 	if len(lines) != 1 {
 		t.Fatalf("log lines of the opening: %v", lines)
 	}

@@ -285,35 +285,46 @@ func TestMaintenanceBadRequests(t *testing.T) {
 	}
 }
 
-func TestHoldByHand(t *testing.T) {
+func TestByHand(t *testing.T) {
 	s := startSidecar(t, smallApp, smallSite)
-	s.mustSend(t, 200, "POST", "/firebreak/zones/z1/open", `{"by":"ann","reason":"disk"}`)
+	s.mustSend(t, 200, "POST", "/firebreak/zones/z1/isolate", `{"by":"ann","reason":"disk"}`)
 	if res, _ := s.get(t, "/?key=a"); res.Header.Get("Firebreak-Refusal") != "zone_open" {
-		t.Errorf("held open, and a request got %s", res.Status)
+		t.Errorf("isolated, and a request got %s", res.Status)
 	}
 	_, zone := s.mustSend(t, 200, "GET", "/firebreak/zones/z1", "")
-	if zone["state"] != "open" || !strings.Contains(fmt.Sprint(zone["hold"]), "ann") {
+	if hold := fmt.Sprint(zone["hold"]); zone["state"] != "open" || !strings.Contains(hold, "ann") || !strings.Contains(hold, "as:isolated") {
 		t.Errorf("zone is %v", zone)
 	}
-	s.mustSend(t, 200, "POST", "/firebreak/zones/z1/reset", "")
-	if res, _ := s.get(t, "/?key=a"); res.StatusCode != http.StatusOK {
-		t.Errorf("reset, and a request got %s", res.Status)
+	if _, admitted := s.mustSend(t, 200, "POST", "/firebreak/zones/z1/admit", `{"by":"ann","reason":"slow tonight"}`); !strings.Contains(fmt.Sprint(admitted["hold"]), "as:admitted") {
+		t.Errorf("admitted, and the answer is %v", admitted)
 	}
-	s.mustSend(t, 200, "POST", "/firebreak/stores/a/open", `{"for":"300ms"}`)
+	s.mustSend(t, 200, "POST", "/firebreak/zones/z1/auto", "")
+	if res, _ := s.get(t, "/?key=a"); res.StatusCode != http.StatusOK {
+		t.Errorf("handed back, and a request got %s", res.Status)
+	}
+	s.mustSend(t, 200, "POST", "/firebreak/stores/a/isolate", `{"for":"300ms","reason":"test"}`)
 	if res, _ := s.get(t, "/?key=a"); res.Header.Get("Firebreak-Refusal") != "quarantine" {
-		t.Errorf("held open, and a request got %s", res.Status)
+		t.Errorf("isolated, and a request got %s", res.Status)
 	}
 	if res, _ := s.get(t, "/?key=b"); res.StatusCode != http.StatusOK {
 		t.Errorf("another store got %s", res.Status)
 	}
 	time.Sleep(400 * time.Millisecond)
 	if res, _ := s.get(t, "/?key=a"); res.StatusCode != http.StatusOK {
-		t.Errorf("after its hold the store got %s", res.Status)
+		t.Errorf("after its isolation the store got %s", res.Status)
 	}
-	s.mustSend(t, 404, "POST", "/firebreak/zones/zz/open", "")
-	s.mustSend(t, 404, "POST", "/firebreak/zones/z1/opn", "")
-	s.mustSend(t, 405, "GET", "/firebreak/zones/z1/open", "")
-	s.mustSend(t, 400, "POST", "/firebreak/zones/z1/open", `{"for":"-1s"}`)
+	s.mustSend(t, 404, "POST", "/firebreak/zones/zz/isolate", "")
+	s.mustSend(t, 405, "GET", "/firebreak/zones/z1/isolate", "")
+	s.mustSend(t, 400, "POST", "/firebreak/zones/z1/isolate", `{"for":"-1s","reason":"test"}`)
+	for _, action := range []string{"isolate", "admit"} {
+		if _, problem := s.mustSend(t, 400, "POST", "/firebreak/zones/z1/"+action, `{"by":"ann"}`); !strings.Contains(fmt.Sprint(problem["detail"]), "reason is missing") {
+			t.Errorf("%s without a reason: %v", action, problem)
+		}
+	}
+	for _, action := range []string{"open", "close", "reset", "isolat"} {
+		s.mustSend(t, 404, "POST", "/firebreak/zones/z1/"+action, `{"reason":"test"}`)
+		s.mustSend(t, 404, "POST", "/firebreak/stores/a/"+action, `{"reason":"test"}`)
+	}
 }
 
 func TestStatusShowsMaintenanceAndFleet(t *testing.T) {

@@ -32,7 +32,7 @@ func TestRestartRemembers(t *testing.T) {
 	hung, late := admit(t, guard, "z2", "e"), admit(t, guard, "z2", "slash/store")
 	hung.Hang()
 	openZone(t, guard)
-	if resp, body := s.send(t, "POST", "/firebreak/stores/d/open", `{"reason": "damaged", "by": "ann"}`); resp.StatusCode != 200 {
+	if resp, body := s.send(t, "POST", "/firebreak/stores/d/isolate", `{"reason": "damaged", "by": "ann"}`); resp.StatusCode != 200 {
 		t.Fatal(resp.Status, body)
 	}
 	before, _ := guard.Zone("z1")

@@ -75,10 +75,10 @@ type tile struct {
 }
 
 type tileHold struct {
-	As     breaker.State `json:"as"`
-	By     string        `json:"by,omitempty"`
-	Reason string        `json:"reason,omitempty"`
-	Until  int64         `json:"until,omitempty"`
+	As     string `json:"as"` // "isolated" or "admitted"
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Until  int64  `json:"until,omitempty"`
 }
 
 type tileSwitch struct {
@@ -173,7 +173,7 @@ func (a *App) tile(z *breaker.ZoneStatus) tile {
 		t.Culprit = z.Culprits[0].Store
 	}
 	if h := z.Hold; h != nil {
-		t.Hold = &tileHold{As: h.As, By: cut(h.By, tileText), Reason: cut(h.Reason, tileText), Until: milliseconds(h.Until)}
+		t.Hold = &tileHold{As: h.Word(), By: cut(h.By, tileText), Reason: cut(h.Reason, tileText), Until: milliseconds(h.Until)}
 	}
 	if sw := a.board.Lookup(z.Zone, ""); sw != nil {
 		t.Switch = newTileSwitch(sw)

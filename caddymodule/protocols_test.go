@@ -265,7 +265,7 @@ func TestGRPC(t *testing.T) {
 		s.wantSlots(t, "z1", 0, 0)
 	})
 	t.Run("refused", func(t *testing.T) {
-		s.mustSend(t, 200, http.MethodPost, "/firebreak/zones/z2/open", `{"reason": "test"}`)
+		s.mustSend(t, 200, http.MethodPost, "/firebreak/zones/z2/isolate", `{"reason": "test"}`)
 		_, err := client.Check(as("e"), new(healthpb.HealthCheckRequest))
 		if grpcstatus.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "not available at the moment") {
 			t.Errorf("%v, want Unavailable and firebreak's sentence", err)

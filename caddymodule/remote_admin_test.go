@@ -114,14 +114,14 @@ func TestRemoteAdmin(t *testing.T) {
 		{"watcher reads", watcher, http.MethodGet, "/firebreak/status", 200},
 		{"watcher reads one zone", watcher, http.MethodGet, "/firebreak/zones/z1", 200},
 		{"watcher cannot switch", watcher, http.MethodPut, "/firebreak/maintenance/zones/z1", 403},
-		{"watcher cannot hold", watcher, http.MethodPost, "/firebreak/zones/z1/open", 403},
+		{"watcher cannot hold", watcher, http.MethodPost, "/firebreak/zones/z1/isolate", 403},
 		{"watcher cannot read the configuration", watcher, http.MethodGet, "/config/", 403},
 		{"operator switches", operator, http.MethodPut, "/firebreak/maintenance/zones/z1", 201},
 		{"operator switches many", operator, http.MethodPost, "/firebreak/maintenance/batch", 200},
 		{"operator takes it back", operator, http.MethodDelete, "/firebreak/maintenance/zones/z1", 200},
 		{"operator reads", operator, http.MethodGet, "/firebreak/maintenance/history", 200},
-		{"operator cannot hold", operator, http.MethodPost, "/firebreak/zones/z1/open", 403},
-		{"no way around by dots", operator, http.MethodPost, "/firebreak/maintenance/../zones/z1/open", 403},
+		{"operator cannot hold", operator, http.MethodPost, "/firebreak/zones/z1/isolate", 403},
+		{"no way around by dots", operator, http.MethodPost, "/firebreak/maintenance/../zones/z1/isolate", 403},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +99,7 @@ type command struct {
 
 var commands = []*command{
 	statusCommand, zonesCommand, zoneCommand, storeCommand, explainCommand, culpritsCommand,
-	maintenanceCommand, recoverCommand, holdCommand("open"), holdCommand("close"), holdCommand("reset"), topCommand, sizeCommand,
+	maintenanceCommand, recoverCommand, isolateCommand, admitCommand, autoCommand, topCommand, sizeCommand,
 	incidentsCommand, incidentCommand("incident"),
 	replayCommand,
 }
@@ -194,6 +195,7 @@ type session struct {
 	args    []string
 	flags   *pflag.FlagSet
 	in      io.Reader
+	lines   *bufio.Reader // of in; nil: nothing was asked yet
 	out     io.Writer
 	err     io.Writer
 	address string

@@ -60,12 +60,12 @@ func TestSession(t *testing.T) {
 		"maintenance off zone z7",
 		"maintenance off store a1 b1",
 		"maintenance history",
-		"open zone z3 --reason restarting",
+		"isolate zone z3 --reason restarting --yes",
 		"zone z3",
-		"reset zone z3",
-		"close store a4 --for 1h",
+		"auto zone z3 --yes",
+		"admit store a4 --for 1h --reason moving --yes",
 		"store a4",
-		"reset store a4",
+		"auto store a4 --yes",
 		"culprits",
 		"status --fleet",
 		"status --exit-code",
@@ -112,7 +112,13 @@ func TestErrors(t *testing.T) {
 		{"negative time", "maintenance on zone z7 --for -1h", 1, "--for must not be negative"},
 		{"end before begin", "maintenance on zone z7 --from 2030-01-01T00:00:00Z --until 2029-01-01T00:00:00Z", 3, "until"},
 		{"file that is not there", "maintenance on store --stores-file nowhere.txt", 1, "nowhere.txt"},
-		{"hold of nothing", "open z7 now", 1, `"z7" is neither zone nor store`},
+		{"isolates nothing", "isolate z7 now", 1, `"z7" is neither zone nor store`},
+		{"isolates without a reason", "isolate zone z7 --yes", 1, "isolate needs a reason, nothing was changed"},
+		{"admits without a reason", "admit store a7 --yes", 1, "admit needs a reason, nothing was changed"},
+		{"isolates unasked", "isolate zone z7 --reason disk", 1, "ISOLATE zone z7 until somebody hands it back (firebreak auto zone z7), on this sidecar: all of its requests are refused. Nothing was changed; say --yes"},
+		{"admits unasked", "admit store a7 --for 10m --reason disk", 1, "ADMIT store a7 for 10m00s"},
+		{"hands back unasked", "auto zone z7", 1, "say --yes"},
+		{"words of earlier versions", "open zone z7 --yes --reason disk", 1, `unknown command "open"`},
 		{"no time at all", "status --timeout 0s", 1, "must be positive"},
 		{"wrong body's header", "explain /x --header nocolon", 3, "header"},
 	}
@@ -220,7 +226,7 @@ func TestJSON(t *testing.T) {
 	s := startSidecar(t)
 	for _, command := range []string{
 		"status", "status --fleet", "zones", "zone z7", "store a7", "explain /?key=a7", "culprits", "top",
-		"maintenance on zone z7", "maintenance list", "maintenance history", "maintenance off zone z7", "open zone z7", "reset zone z7",
+		"maintenance on zone z7", "maintenance list", "maintenance history", "maintenance off zone z7", "isolate zone z7 --reason test --yes", "auto zone z7 --yes",
 	} {
 		out := s.must(append(strings.Fields(command), "--json")...)
 		if !json.Valid([]byte(out)) {
@@ -236,7 +242,7 @@ func TestCompletion(t *testing.T) {
 		{"maintenance on", "zone"},
 		{"maintenance on zone", "z12"},
 		{"maintenance off zone z1", "z7"},
-		{"open zone", "z3"},
+		{"isolate zone", "z3"},
 		{"recover zone", "z7"},
 	}
 	for _, tt := range tests {
@@ -252,7 +258,7 @@ func TestCompletion(t *testing.T) {
 func TestHelp(t *testing.T) {
 	dir := t.TempDir()
 	for _, command := range []string{
-		"status", "zones", "zone", "store", "explain", "culprits", "incidents", "incident", "incidents show", "top", "open", "close", "reset",
+		"status", "zones", "zone", "store", "explain", "culprits", "incidents", "incident", "incidents show", "top", "isolate", "admit", "auto",
 		"maintenance", "maintenance on", "maintenance off", "maintenance list", "maintenance history",
 	} {
 		r := runProgram(t, dir, "", append(strings.Fields(command), "--help")...)

@@ -20,9 +20,9 @@ func TestIncidents(t *testing.T) {
 	if r := s.run("incident", "latest"); r.code != 3 || !strings.Contains(r.err, "there are no incidents yet") {
 		t.Errorf("the latest of none: %+v", r)
 	}
-	s.must("open", "zone", "z3", "--reason", "disk-swap")
+	s.must("isolate", "zone", "z3", "--reason", "disk-swap", "--yes")
 	s.wait(func() bool { return strings.Contains(s.must("incidents"), "ongoing") })
-	s.must("reset", "zone", "z3")
+	s.must("auto", "zone", "z3", "--yes")
 	s.wait(func() bool { return !strings.Contains(s.must("incidents"), "ongoing") })
 	list := s.must("incidents", "--zone", "z3")
 	id := incidentID.FindString(list)
@@ -34,7 +34,7 @@ func TestIncidents(t *testing.T) {
 	}
 	for _, args := range []string{"incident latest", "incident " + id, "incidents show latest"} {
 		out := s.must(strings.Fields(args)...)
-		for _, want := range []string{"incident of zone z3 is over", "held open by hand by alice: disk-swap", "zone is no longer held by hand", "--markdown"} {
+		for _, want := range []string{"incident of zone z3 is over", "isolated by hand by alice: disk-swap", "zone is handed back to its breaker", "--markdown"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s does not say %q:\n%s", args, want, out)
 			}

@@ -255,15 +255,7 @@ func (s *session) confirm(b *batch) error {
 		what = append(what, plural(n, "store"))
 	}
 	question := fmt.Sprintf("Maintenance %s for %s, on every sidecar.", strings.ToUpper(b.Action), strings.Join(what, " and "))
-	if !isTerminal(s.in) {
-		return fmt.Errorf("%s Say --yes if that is meant", question)
-	}
-	fmt.Fprintf(s.err, "%s Go on? [y/N] ", question)
-	answer, _ := bufio.NewReader(s.in).ReadString('\n')
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return errors.New("nothing was changed")
-	}
-	return nil
+	return s.sure(question)
 }
 
 // changed is what a call did.

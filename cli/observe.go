@@ -95,9 +95,9 @@ func (s *session) showStatus(v *statusView) {
 	}
 	headline := s.paint(green, fmt.Sprintf("all %s calm", plural(len(v.Zones), "zone")))
 	if open := counts[breaker.Open] + counts[breaker.HalfOpen]; open > 0 {
-		headline = s.paint(red, fmt.Sprintf("%d of %s open", open, plural(len(v.Zones), "zone")))
+		headline = s.paint(red, fmt.Sprintf("%d of %s cut off", open, plural(len(v.Zones), "zone")))
 	} else if counts[breaker.Troubled] > 0 {
-		headline = s.paint(yellow, fmt.Sprintf("%d of %s in trouble, none open", counts[breaker.Troubled], plural(len(v.Zones), "zone")))
+		headline = s.paint(yellow, fmt.Sprintf("%d of %s in trouble, none cut off", counts[breaker.Troubled], plural(len(v.Zones), "zone")))
 	}
 	s.printf("%s, %s in quarantine, %s in maintenance\n", headline, plural(quarantined, "store"), plural(v.Maintenance.InForce, "switch"))
 	s.printf("workers: %d of %d occupied, %d of them hung; %s waiting\n", v.Occupied, v.Workers, v.Hung, plural(v.Waiting, "request"))
@@ -135,19 +135,12 @@ func (s *session) showWarnings(v *statusView) {
 }
 
 func (s *session) zoneRow(z *breaker.ZoneStatus) []string {
-	state := z.State.String()
-	if z.Hold != nil {
-		state += " (held)"
-	}
-	if z.Observe {
-		state += " (observe)"
-	}
 	since := ""
 	if z.State != breaker.Calm {
 		since = s.since(z.Since)
 	}
 	return []string{
-		z.Zone, state, since, strconv.Itoa(z.Live), strconv.Itoa(z.Hung), strconv.Itoa(z.MaxInflight),
+		z.Zone, zoneWord(z), since, strconv.Itoa(z.Live), strconv.Itoa(z.Hung), strconv.Itoa(z.MaxInflight),
 		strconv.Itoa(z.QuarantinedCount), cut(z.Evidence, 70),
 	}
 }
@@ -175,7 +168,7 @@ func (s *session) showFleet(v *statusView) {
 		}
 		var zones []string
 		for _, zone := range i.Zones {
-			zones = append(zones, zone.Zone+" "+zone.State)
+			zones = append(zones, zone.Zone+" "+fleetWord(zone.State))
 		}
 		rows = append(rows, []string{
 			i.ID, i.Host, applies, s.since(i.At), fmt.Sprintf("%d of %d", i.Occupied, i.Workers), strconv.Itoa(i.Hung), strings.Join(zones, ", "), i.Version,
@@ -231,7 +224,7 @@ var culpritsCommand = &command{
 		rows := [][]string{{"STORE", "ZONE", "STATE", "WORKER TIME LOST", "HUNG NOW", "FAILURES", "FIRST SEEN", "LAST SEEN", "EVIDENCE"}}
 		for _, c := range culprits {
 			rows = append(rows, []string{
-				c.Store, c.Zone, c.State.String(), brief(time.Duration(c.WorkerSeconds * float64(time.Second))), strconv.Itoa(c.Hung), strconv.Itoa(c.Failures),
+				c.Store, c.Zone, storeWord(c.State), brief(time.Duration(c.WorkerSeconds * float64(time.Second))), strconv.Itoa(c.Hung), strconv.Itoa(c.Failures),
 				s.clock(c.FirstSeen), s.clock(c.LastSeen), cut(c.Evidence, 70),
 			})
 		}

@@ -33,7 +33,7 @@ var zoneCommand = &command{
 
 func (s *session) showZone(z *zoneView) {
 	color := map[breaker.State]string{breaker.Calm: green, breaker.Troubled: yellow, breaker.Open: red, breaker.HalfOpen: red}[z.State]
-	s.printf("zone %s is %s", clean(z.Zone), s.paint(color, z.State.String()))
+	s.printf("zone %s is %s", clean(z.Zone), s.paint(color, zoneWord(&z.ZoneStatus)))
 	if z.State != breaker.Calm {
 		s.printf(" since %s", s.since(z.Since))
 	}
@@ -54,7 +54,7 @@ func (s *session) showZone(z *zoneView) {
 		s.printf("              %d of the hung since before firebreak was restarted: counted until the zone answers, for hung_hold at most\n", z.Remembered)
 	}
 	s.printf("waiting:      %s; %s open\n", plural(z.Waiting, "request"), plural(z.Streams, "stream"))
-	s.printf("stores:       %d seen in the window, %d bad, %d in quarantine, %d held by hand\n", z.StoresSeen, z.StoresBad, z.QuarantinedCount, z.HeldStores)
+	s.printf("stores:       %d seen in the window, %d bad, %d in quarantine, %d isolated or admitted by hand\n", z.StoresSeen, z.StoresBad, z.QuarantinedCount, z.HeldStores)
 	if len(z.Quarantined) > 0 {
 		s.printf("quarantined:  %s\n", clean(cut(strings.Join(z.Quarantined, ", "), 400)))
 	}
@@ -87,15 +87,15 @@ func (s *session) showHold(h *breaker.Hold, what string) {
 	if h == nil {
 		return
 	}
-	as := "open: everything is refused"
+	as := "isolated: all of its requests are refused"
 	if h.As != breaker.Open {
-		as = "closed: its breaker does not open"
+		as = "admitted: its breaker does not open"
 	}
-	end := "until it is reset (" + programName() + " reset " + what + ")"
+	end := "until it is handed back (" + programName() + " auto " + what + ")"
 	if !h.Until.IsZero() {
 		end = "until " + s.clock(h.Until)
 	}
-	s.printf("held by hand: %s, since %s%s%s, %s\n", as, s.clock(h.Since), by(h.By), because(h.Reason), clean(end))
+	s.printf("by hand:      %s, since %s%s%s, %s\n", as, s.clock(h.Since), by(h.By), because(h.Reason), clean(end))
 }
 
 func by(person string) string {
@@ -162,11 +162,11 @@ var storeCommand = &command{
 		}
 		s.printf("store %s lives in zone %s; its requests are ", clean(v.StoreStatus.Store), clean(v.Zone))
 		s.showVerdict(&v.verdictView)
-		s.printf("breaker:      %s", v.State)
+		s.printf("breaker:      %s", storeWord(v.State))
 		if v.State != breaker.Calm {
 			s.printf(" since %s: %s", s.since(v.Since), clean(v.Evidence))
 		}
-		s.printf("\nzone:         %s\n", v.ZoneState)
+		s.printf("\nzone:         %s\n", stateWord(v.ZoneState))
 		s.showHold(v.Hold, "store "+v.StoreStatus.Store)
 		s.showMaintenance(v.Maintenance)
 		s.printf("workers:      %d live, %d hung; %s lost in hung requests\n", v.Live, v.Hung, brief(time.Duration(v.WorkerSeconds*float64(time.Second))))

@@ -115,11 +115,7 @@ func (s *session) topRow(z, before *breaker.ZoneStatus, passed time.Duration) []
 	if len(z.Culprits) > 0 && z.State != breaker.Calm {
 		culprit = cut(z.Culprits[0].Store, 24)
 	}
-	state := z.State.String()
-	if z.Hold != nil {
-		state += " (held)"
-	}
-	row := []string{z.Zone, state, length, strconv.Itoa(z.Live), strconv.Itoa(z.Hung), strconv.Itoa(z.MaxInflight)}
+	row := []string{z.Zone, zoneWord(z), length, strconv.Itoa(z.Live), strconv.Itoa(z.Hung), strconv.Itoa(z.MaxInflight)}
 	good, bad, refused := sums(z)
 	if before == nil || passed <= 0 {
 		row = append(row, "", "", "")

@@ -150,7 +150,7 @@ func checkPages(t *testing.T, p *proxy, i incidents.Incident, page string) {
 		"# Zone " + i.Zone, fmt.Sprintf("| workers occupied at worst | %d |", i.WorstOccupied),
 		fmt.Sprintf("| requests refused: zone open | %d |", i.Refused["zone_open"]),
 		fmt.Sprintf("| requests that hung and were answered at their deadline | %d |", i.Hung),
-		"zone opened for ", "zone closed, its requests are let in again", "zone is calm again",
+		"zone cut off for ", "zone closed, its requests are let in again", "zone is calm again",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)

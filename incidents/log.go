@@ -113,7 +113,7 @@ func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, u
 	i := l.ongoing[e.Zone]
 	if i != nil && !e.At.After(i.Books.adopted) {
 		// The event was on its way when the record was begun in the middle.
-		if i.Books.resumed || e.Kind != breaker.EventZoneTroubled && e.Kind != breaker.EventZoneHeld && e.Kind != breaker.EventStoreHeld {
+		if i.Books.resumed || e.Kind != breaker.EventZoneTroubled && !byHand(e.Kind) {
 			return false
 		}
 		l.touch(i)
@@ -150,7 +150,7 @@ func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, u
 // guard says now may be later than the event.
 func mayEnd(kind string) bool {
 	switch kind {
-	case breaker.EventZoneCalm, breaker.EventZoneUnheld, breaker.EventStoreUnheld:
+	case breaker.EventZoneCalm, breaker.EventZoneAuto, breaker.EventStoreAuto:
 		return true
 	}
 	return false
@@ -159,10 +159,18 @@ func mayEnd(kind string) bool {
 // begins says that an event begins an incident.
 func begins(e *breaker.Event) bool {
 	switch e.Kind {
-	case breaker.EventZoneTroubled, breaker.EventZoneOpened, breaker.EventStoreQuarantined:
+	case breaker.EventZoneTroubled, breaker.EventZoneOpened, breaker.EventStoreQuarantined,
+		breaker.EventZoneIsolated, breaker.EventStoreIsolated:
 		return true
-	case breaker.EventZoneHeld, breaker.EventStoreHeld:
-		return e.To == breaker.Open
+	}
+	return false
+}
+
+// byHand reports whether an event of this kind is about a hold that begins.
+func byHand(kind string) bool {
+	switch kind {
+	case breaker.EventZoneIsolated, breaker.EventStoreIsolated, breaker.EventZoneAdmitted, breaker.EventStoreAdmitted:
+		return true
 	}
 	return false
 }
@@ -262,21 +270,19 @@ func (i *Incident) apply(e *breaker.Event) {
 		dark(zoneOpen)
 	case breaker.EventZoneClosed, breaker.EventZoneCalm:
 		light(zoneOpen)
-	case breaker.EventZoneHeld:
-		if light(zoneHeld); e.To == breaker.Open {
-			dark(zoneHeld)
-		}
-	case breaker.EventZoneUnheld:
+	case breaker.EventZoneIsolated:
+		light(zoneHeld)
+		dark(zoneHeld)
+	case breaker.EventZoneAdmitted, breaker.EventZoneAuto:
 		light(zoneHeld)
 	case breaker.EventStoreQuarantined:
 		dark(storeDark + e.Store)
 	case breaker.EventStoreReleased:
 		light(storeDark + e.Store)
-	case breaker.EventStoreHeld:
-		if light(storeHeld + e.Store); e.To == breaker.Open {
-			dark(storeHeld + e.Store)
-		}
-	case breaker.EventStoreUnheld:
+	case breaker.EventStoreIsolated:
+		light(storeHeld + e.Store)
+		dark(storeHeld + e.Store)
+	case breaker.EventStoreAdmitted, breaker.EventStoreAuto:
 		light(storeHeld + e.Store)
 	}
 }

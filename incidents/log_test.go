@@ -199,7 +199,7 @@ func TestHeld(t *testing.T) {
 		if i.Ongoing || math.Abs(i.DarkMinutes-0.5) > 1e-3 || i.Refused["zone_open"] != 90 {
 			t.Errorf("got %+v", i)
 		}
-		wantWhats(t, i, "zone_held", "zone_unheld")
+		wantWhats(t, i, "zone_isolated", "zone_auto")
 		if !strings.Contains(i.Evidence, "alice: disk swap") {
 			t.Errorf("evidence: %s", i.Evidence)
 		}
@@ -568,6 +568,6 @@ func TestNote(t *testing.T) {
 		r.guard.ResetZone("z1", "", "")
 		time.Sleep(time.Second)
 		i := r.only("z1")
-		wantWhats(t, i, "zone_held", "recovery_started", "zone_unheld")
+		wantWhats(t, i, "zone_isolated", "recovery_started", "zone_auto")
 	})
 }

@@ -41,14 +41,14 @@ func (i *Incident) tell(e *breaker.Event) {
 	case breaker.EventStoreHalfOpen:
 	case breaker.EventStoreReleased:
 		i.note(e.At, e.Kind, e.Store, store+" is released from quarantine: "+e.Evidence)
-	case breaker.EventZoneHeld:
+	case breaker.EventZoneIsolated, breaker.EventZoneAdmitted:
 		i.note(e.At, e.Kind, "", "zone "+heldFor(e))
-	case breaker.EventStoreHeld:
+	case breaker.EventStoreIsolated, breaker.EventStoreAdmitted:
 		i.note(e.At, e.Kind, e.Store, store+" "+heldFor(e))
-	case breaker.EventZoneUnheld:
-		i.note(e.At, e.Kind, "", "zone is no longer held by hand")
-	case breaker.EventStoreUnheld:
-		i.note(e.At, e.Kind, e.Store, store+" is no longer held by hand")
+	case breaker.EventZoneAuto:
+		i.note(e.At, e.Kind, "", "zone is handed back to its breaker")
+	case breaker.EventStoreAuto:
+		i.note(e.At, e.Kind, e.Store, store+" is handed back to its breaker")
 	default:
 		i.note(e.At, e.Kind, e.Store, e.Evidence)
 	}
@@ -61,11 +61,11 @@ func (i *Incident) tellOpened(e *breaker.Event) {
 		if e.Observe {
 			refused = "its requests would be refused"
 		}
-		i.note(e.At, e.Kind, "", fmt.Sprintf("zone opened for %s, %s: %s", lasted(e.For), refused, e.Evidence))
+		i.note(e.At, e.Kind, "", fmt.Sprintf("zone cut off for %s, %s: %s", lasted(e.For), refused, e.Evidence))
 		return
 	}
 	i.dropTry()
-	i.again(e.At, whatTried, fmt.Sprintf("zone is still sick, open for another %s: %s", lasted(e.For), e.Evidence))
+	i.again(e.At, whatTried, fmt.Sprintf("zone is still sick, cut off for another %s: %s", lasted(e.For), e.Evidence))
 }
 
 func heldFor(e *breaker.Event) string {

@@ -8,7 +8,7 @@ import { announce } from './announce.js';
 
 const elsewhere = {
 	maintenance: 'It holds on every sidecar that shares this state, until somebody takes it off or its time is over.',
-	hold: 'It holds on this sidecar alone, and ends with its process.',
+	hold: 'It is done on this sidecar alone. A restart keeps it.',
 };
 
 function target(scope, name) {
@@ -72,29 +72,29 @@ export function maintenanceOff(scope, name) {
 }
 
 const holds = {
-	open: {
-		title: 'Refuse all requests of', button: 'Hold open', danger: true,
-		will: 'Every request is refused until the hold ends, whatever firebreak observes.',
+	isolate: {
+		title: 'Isolate', button: 'Isolate', danger: true, done: 'is isolated',
+		will: 'Every request is refused until the time is over or somebody hands it back, whatever firebreak observes.',
 	},
-	close: {
-		title: 'Keep the breaker closed of', button: 'Hold closed', danger: true,
+	admit: {
+		title: 'Admit', button: 'Admit', danger: true, done: 'is admitted',
 		will: 'The breaker does not open, whatever firebreak observes. The limits on workers still hold.',
 	},
-	reset: {
-		title: 'Judge anew', button: 'Reset',
-		will: 'A hold by hand ends and what was found out is forgotten: requests are let in, and who is ill has to show it again.',
+	auto: {
+		title: 'Hand back to its breaker:', button: 'Hand back', done: 'is handed back to its breaker',
+		will: 'The breaker decides again and forgets what it has found out: requests are let in, and quarantines end, until there is new evidence.',
 	},
 };
 
-/** hold holds a breaker open or closed by hand, or resets it. */
+/** hold isolates or admits by hand, or hands back to the breaker. */
 export function hold(action, scope, name) {
-	const { title, button, danger, will } = holds[action];
+	const { title, button, danger, will, done } = holds[action];
 	confirm({
 		title: `${title} ${scope}`, subject: name, button, danger,
-		will: [will, action === 'reset' ? 'Workers that hang stay counted.' : null, action === 'reset' ? 'It is done on this sidecar alone.' : elsewhere.hold],
-		ask: { length: action !== 'reset' },
+		will: [will, action === 'auto' ? 'Workers that hang stay counted.' : null, action === 'auto' ? 'It is done on this sidecar alone.' : elsewhere.hold],
+		ask: { length: action !== 'auto' },
 		run: (values) => send('POST', path(`${scope}s`, name, action), values),
-		done: () => announce(`${scope} ${name}: ${button.toLowerCase()} is done.`),
+		done: () => announce(`${scope} ${name} ${done}.`),
 	});
 }
 

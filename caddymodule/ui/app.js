@@ -59,7 +59,7 @@ function route(first) {
 
 function entitle() {
 	const ill = pool ? (pool.states.open ?? 0) + (pool.states.half_open ?? 0) : 0;
-	const title = `${lostSince ? 'Disconnected · ' : ''}${ill ? `${ill} open · ` : ''}${page.title} · Firebreak`;
+	const title = `${lostSince ? 'Disconnected · ' : ''}${ill ? `${ill} cut off · ` : ''}${page.title} · Firebreak`;
 	if (document.title !== title) document.title = title;
 	const colour = lostSince ? '777' : ill ? 'c4281a' : pool?.states.troubled ? 'd98b00' : '1d8a63';
 	const drawing = ill ? `<path d='M5 1h6l4 4v6l-4 4H5l-4-4V5z' fill='%23${colour}'/>` : `<circle cx='8' cy='8' r='7' fill='%23${colour}'/>`;
@@ -69,7 +69,7 @@ function entitle() {
 // What comes in.
 
 const told = {
-	zone_opened: (e) => `Zone ${e.zone} is open.`,
+	zone_opened: (e) => `Zone ${e.zone} is cut off.`,
 	zone_half_open: (e) => `Zone ${e.zone} is in triage.`,
 	zone_calm: (e) => `Zone ${e.zone} is calm again.`,
 	pool_suspect: () => 'The pool itself is suspect.',

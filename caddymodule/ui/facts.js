@@ -43,5 +43,5 @@ export function switchWords(sw, clock) {
 export function holdWords(hold, clock) {
 	if (!hold) return '';
 	const who = [hold.by && `by ${hold.by}`, hold.reason].filter(Boolean).join(': ');
-	return `Held ${hold.as === 'open' ? 'open' : 'closed'} since ${clock(hold.since)}${hold.until ? ` until ${clock(hold.until)}` : ''}${who ? ` ${who}` : ''}`;
+	return `${hold.as === 'isolated' ? 'Isolated' : 'Admitted'} since ${clock(hold.since)}${hold.until ? ` until ${clock(hold.until)}` : ''}${who ? ` ${who}` : ''}`;
 }

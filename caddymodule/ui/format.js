@@ -3,7 +3,7 @@
 export const states = {
 	calm: 'Calm',
 	troubled: 'Trouble',
-	open: 'Open',
+	open: 'Cut off',
 	half_open: 'Triage',
 };
 

@@ -7,7 +7,7 @@ import { href } from './state.js';
 const looks = {
 	zone_opened: 'open', pool_suspect: 'open', internal_error: 'open', store_quarantined: 'open',
 	zone_half_open: 'half_open', store_half_open: 'half_open', zone_troubled: 'troubled', state_stale: 'troubled', recovery_paused: 'troubled',
-	zone_held: 'held', store_held: 'held', switch_set: 'maintenance', switch_began: 'maintenance',
+	zone_isolated: 'held', zone_admitted: 'held', store_isolated: 'held', store_admitted: 'held', switch_set: 'maintenance', switch_began: 'maintenance',
 };
 
 let numbers = 0;

@@ -95,7 +95,7 @@ function sayBy(node, t) {
 	const who = (x) => [x.by && `by ${x.by}`, x.reason].filter(Boolean).join(': ');
 	let text = '';
 	if (sw) text = `${sw.mode === 'read_only' ? 'Read-only' : 'Maintenance'}${sw.scope === 'all' ? ' of everything' : ''} since ${clock(sw.since)}${sw.until ? ` until ${clock(sw.until)}` : ''} ${who(sw)}`;
-	else if (t.hold) text = `Held ${t.hold.as === 'open' ? 'open' : 'closed'}${t.hold.until ? ` until ${clock(t.hold.until)}` : ''} ${who(t.hold)}`;
+	else if (t.hold) text = `${t.hold.as === 'isolated' ? 'Isolated' : 'Admitted'}${t.hold.until ? ` until ${clock(t.hold.until)}` : ''} ${who(t.hold)}`;
 	else if (t.observe) text = 'Observed only: nothing is refused';
 	say(node, text);
 	show(node, Boolean(text));
@@ -240,8 +240,8 @@ export class Overview {
 			if (!by[state]) continue;
 			look = state;
 			text = worst && worst.state === state && by[state] === 1
-				? `Zone ${worst.zone} is ${state === 'open' ? 'open' : state === 'half_open' ? 'in triage' : 'in trouble'}`
-				: `${plural(by[state], 'zone')} ${by[state] === 1 ? 'is' : 'are'} ${state === 'open' ? 'open' : state === 'half_open' ? 'in triage' : 'in trouble'}`;
+				? `Zone ${worst.zone} is ${state === 'open' ? 'cut off' : state === 'half_open' ? 'in triage' : 'in trouble'}`
+				: `${plural(by[state], 'zone')} ${by[state] === 1 ? 'is' : 'are'} ${state === 'open' ? 'cut off' : state === 'half_open' ? 'in triage' : 'in trouble'}`;
 			break;
 		}
 		if (everything) {

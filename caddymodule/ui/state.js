@@ -13,7 +13,7 @@ export function lookOf({ state, switch: sw, hold }) {
 }
 
 function wordOf(item) {
-	if (item.hold) return item.hold.as === 'open' ? 'Held open' : 'Held closed';
+	if (item.hold) return item.hold.as === 'isolated' ? 'Isolated' : 'Admitted';
 	if (item.switch && item.state === 'calm') return item.switch.mode === 'read_only' ? 'Read-only' : 'Maintenance';
 	return (item.of === 'store' ? storeStates : states)[item.state] ?? item.state;
 }

@@ -23,7 +23,7 @@ export class Store {
 		this.seen = el('time');
 		this.facts = new Facts({
 			zone: 'Lives in zone', found: 'Found by', evidence: 'Why it is so', probe: 'Tried again', live: 'Workers it has', wasted: 'Workers’ time lost', seen: 'Last outcome',
-			recent: 'Latest outcomes, newest first', proven: 'Proven', maintenance: 'Maintenance', hold: 'Held by hand',
+			recent: 'Latest outcomes, newest first', proven: 'Proven', maintenance: 'Maintenance', hold: 'By hand',
 		});
 		this.facts.place('probe', this.probe);
 		this.facts.place('seen', this.seen);
@@ -33,7 +33,7 @@ export class Store {
 		this.on = false;
 		this.main = button('Maintenance on…', () => (this.on ? maintenanceOff('store', this.store) : maintenanceOn('store', this.store)), { class: 'danger', id: 'act' });
 		this.buttons = el('div', { class: 'buttons', hidden: true }, this.main,
-			button('Hold open…', () => hold('open', 'store', this.store)), button('Hold closed…', () => hold('close', 'store', this.store)), button('Reset…', () => hold('reset', 'store', this.store)));
+			button('Isolate…', () => hold('isolate', 'store', this.store)), button('Admit…', () => hold('admit', 'store', this.store)), button('Hand back…', () => hold('auto', 'store', this.store)));
 		this.heading = el('h1', { id: 'headline', tabindex: '-1' }, 'Store ', name(subject));
 		this.node = el('div', {},
 			el('p', { class: 'crumb' }, el('a', { href: '#/', text: 'Zones' })),

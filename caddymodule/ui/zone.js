@@ -43,7 +43,7 @@ export class Zone {
 		this.probe = el('time');
 		this.facts = new Facts({
 			evidence: 'Why', probe: 'Tried again', turn: 'Openings in this episode', window: 'Window of the triage', stores: 'Stores that are bad', quarantined: 'In quarantine',
-			explained: 'Hung, explained', remembered: 'Hung since before a restart', waiting: 'Waiting for a worker', worst: 'Workers at worst', abandoned: 'Workers taken for dead', streams: 'Open streams', maintenance: 'Maintenance', hold: 'Held by hand',
+			explained: 'Hung, explained', remembered: 'Hung since before a restart', waiting: 'Waiting for a worker', worst: 'Workers at worst', abandoned: 'Workers taken for dead', streams: 'Open streams', maintenance: 'Maintenance', hold: 'By hand',
 			mode: 'Mode',
 		});
 		this.facts.place('probe', this.probe);
@@ -63,7 +63,7 @@ export class Zone {
 					el('h1', { id: 'headline', tabindex: '-1' }, 'Zone ', name(subject)),
 					el('p', { class: 'sub' }, this.badge.node, ' ', this.since, ' ', this.words = el('span')), this.meter.node,
 					el('div', { class: 'buttons' }, this.main, this.recover,
-						button('Hold open…', () => hold('open', 'zone', this.zone)), button('Hold closed…', () => hold('close', 'zone', this.zone)), button('Reset…', () => hold('reset', 'zone', this.zone)))),
+						button('Isolate…', () => hold('isolate', 'zone', this.zone)), button('Admit…', () => hold('admit', 'zone', this.zone)), button('Hand back…', () => hold('auto', 'zone', this.zone)))),
 				el('figure', {}, this.chart, legend())),
 			this.facts.node,
 			el('section', { 'aria-labelledby': 'culprits-title' }, el('h2', { id: 'culprits-title', text: 'Culprits, by workers’ time lost' }), this.none, this.culprits.node),
