@@ -17,6 +17,7 @@ var switchStories = map[string]struct {
 }{
 	maintenance.EventSwitchSet:      {zapcore.InfoLevel, logSwitchSet, ""},
 	maintenance.EventSwitchCleared:  {zapcore.InfoLevel, logSwitchCleared, ""},
+	maintenance.EventSwitchReleased: {zapcore.InfoLevel, logSwitchReleased, ""},
 	maintenance.EventSwitchBegan:    {zapcore.InfoLevel, logSwitchBegan, ""},
 	maintenance.EventSwitchExpired:  {zapcore.InfoLevel, logSwitchExpired, ""},
 	maintenance.EventStale:          {zapcore.WarnLevel, logStateStale, "look at the state backend; to refuse a zone on this sidecar alone meanwhile: POST /firebreak/zones/{zone}/isolate"},
@@ -56,7 +57,8 @@ func (w *eventWorker) tellSwitch(e *maintenance.Event) {
 			data[fieldUntil] = sw.Until.UTC().Format(time.RFC3339)
 			fields = append(fields, zap.Time(fieldUntil, sw.Until))
 		}
-	} else if e.Count > 0 {
+	}
+	if e.Count > 1 || e.Switch == nil && e.Count > 0 {
 		fields = append(fields, zap.Int(fieldCount, e.Count))
 	}
 	if told.next != "" {

@@ -2,6 +2,8 @@ package maintenance
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -9,6 +11,7 @@ import (
 const (
 	EventSwitchSet      = "switch_set"      // a person set or changed a switch
 	EventSwitchCleared  = "switch_cleared"  // a person took it away
+	EventSwitchReleased = "switch_released" // stores were released from it; it goes on for the others
 	EventSwitchBegan    = "switch_began"    // its from has come
 	EventSwitchExpired  = "switch_expired"  // its until has passed
 	EventStale          = "state_stale"     // the backend cannot be read
@@ -53,7 +56,12 @@ const toldOneByOne = 20
 func (b *Board) tellChanges(old, state *State, corrupt []Corrupt, now time.Time) {
 	var set, cleared []Switch
 	for target, sw := range state.Switches {
-		if before, ok := old.Switches[target]; (!ok || !before.sameAs(&sw)) && sw.Phase(now) != Expired {
+		before, ok := old.Switches[target]
+		switch {
+		case sw.Phase(now) == Expired, ok && before.sameAs(&sw):
+		case ok && before.sameBut(&sw):
+			b.tellReleased(&sw, before.Except, state.Revision)
+		default:
 			set = append(set, sw)
 		}
 	}
@@ -67,6 +75,21 @@ func (b *Board) tellChanges(old, state *State, corrupt []Corrupt, now time.Time)
 	if len(corrupt) > 0 {
 		b.emit(Event{Kind: EventRecordsCorrupt, Count: len(corrupt), Revision: state.Revision, Detail: fmt.Sprintf("%s: %s", corrupt[0].Record, corrupt[0].Error)})
 	}
+}
+
+// tellReleased tells which stores a switch excepts that it did not except before.
+func (b *Board) tellReleased(sw *Switch, before []string, revision uint64) {
+	const named = 3
+	released := slices.Clone(sw.Except)
+	released = slices.DeleteFunc(released, func(store string) bool {
+		_, found := slices.BinarySearch(before, store)
+		return found
+	})
+	stores := strings.Join(released[:min(len(released), named)], ", ")
+	if more := len(released) - named; more > 0 {
+		stores += fmt.Sprintf(" and %d more", more)
+	}
+	b.emit(Event{Kind: EventSwitchReleased, Count: len(released), Revision: revision, Switch: sw, Detail: fmt.Sprintf("from %s: %s", sw.Target, stores)})
 }
 
 // tellTurns tells which switches have begun and ended.

@@ -205,6 +205,21 @@ func (s *Switch) sameAs(o *Switch) bool {
 		s.RetryAfter == o.RetryAfter && s.Message == o.Message && slices.Equal(s.Except, o.Except)
 }
 
+// sameBut reports whether o is s with more stores excepted.
+func (s *Switch) sameBut(o *Switch) bool {
+	same := *o
+	same.Except = s.Except
+	if !s.sameAs(&same) || len(o.Except) <= len(s.Except) {
+		return false
+	}
+	for _, store := range s.Except {
+		if !o.Excepts(store) {
+			return false
+		}
+	}
+	return true
+}
+
 // Phase is where a switch stands in time.
 type Phase string
 
