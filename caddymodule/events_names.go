@@ -47,7 +47,7 @@ const (
 	logRecordsCorrupt  = "the state backend holds records that cannot be read: they are left out"
 	logSwitchSet       = "maintenance is on"
 	logSwitchCleared   = "maintenance is off"
-	logSwitchReleased = "maintenance goes on without the stores that are released from it"
+	logSwitchReleased  = "maintenance goes on without the stores that are released from it"
 	logSwitchBegan     = "maintenance begins, as it was set ahead of time"
 	logSwitchExpired   = "maintenance has ended, as it was set to"
 	logServerDrained   = "server is drained: it gets no new requests"
