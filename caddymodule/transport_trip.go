@@ -47,6 +47,7 @@ type trip struct {
 	late     breaker.Outcome // what the response says of its worker
 	body     io.ReadCloser   // the response's
 	bodyOnce sync.Once       // closes body
+	flush    bool            // the header, see flushHeader
 }
 
 // depart begins a round trip, or returns nil if its client is gone already.
@@ -105,7 +106,7 @@ func (t *trip) arrive(res *http.Response, err error) (*http.Response, error) {
 		t.end(t.late)
 		return res, nil
 	}
-	t.body = res.Body
+	t.body, t.flush = res.Body, res.ContentLength < 0
 	res.Body = (*tripBody)(t)
 	return res, nil
 }
@@ -196,6 +197,24 @@ func (t *trip) drain(body io.ReadCloser) {
 	t.end(t.late)
 }
 
+// flushHeader sends the header of a response of unknown length to the client
+// before any of its body. reverse_proxy leaves that to a timer that expires at
+// once, so that the scheduler decides what comes first. Without firebreak the
+// timer does, if the body's first bytes or its end are waited for: net/http's
+// transport waits for the goroutine of its connection before it reports the end
+// of a body. A simple request waits for nothing then, and a Content-Type guessed
+// from the body, or a Content-Length of 0, would be added by net/http.
+func (t *trip) flushHeader() {
+	t.flush = false
+	f := t.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over() || f.status == 0 {
+		return // a handler in between keeps the header back, and would keep a flush back
+	}
+	_ = http.NewResponseController(f.w).Flush()
+}
+
 // tripUpload is a trip seen as the request body it sends.
 type tripUpload trip
 
@@ -217,7 +236,14 @@ type tripBody trip
 // Read reads from the worker; at the end of the body the worker is free.
 func (b *tripBody) Read(p []byte) (int, error) {
 	t := (*trip)(b)
+	if t.flush && t.exchange.Waits() {
+		t.flushHeader()
+	}
 	n, err := t.body.Read(p)
+	if t.flush && err == io.EOF {
+		t.flushHeader()
+	}
+	t.flush = false
 	switch {
 	case err == nil:
 		t.f.hear()

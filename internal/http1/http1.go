@@ -444,6 +444,14 @@ func (x *Exchange) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Waits reports whether reading the body waits for the server. It may be called by
+// the goroutine that reads the body.
+func (x *Exchange) Waits() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.conn != nil && x.conn.in.Buffered() == 0
+}
+
 // release gives the connection back, which is over with this exchange.
 func (x *Exchange) release() {
 	cn, _ := x.part(false)
