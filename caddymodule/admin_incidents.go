@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/firebreak-proxy/firebreak/incidents"
+	"github.com/firebreak-proxy/firebreak/internal/accept"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 )
 
@@ -110,7 +111,7 @@ func incidentFormat(r *http.Request) (string, error) {
 		for part := range strings.SplitSeq(line, ",") {
 			name, params, _ := strings.Cut(part, ";")
 			format, ok := incidentMedia[strings.ToLower(strings.TrimSpace(name))]
-			if q := quality(params); ok && q > most {
+			if q := accept.Quality(params); ok && q > most {
 				best, most = format, q
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -181,7 +182,7 @@ type verdict struct {
 
 func (a *App) verdict(route routing.Route, method string) verdict {
 	if sw := a.board.Lookup(route.Zone, route.Store); sw != nil && (sw.Mode == maintenance.Full || !readsOnly(method)) {
-		v := verdict{Verdict: "refused", Reason: reasonMaintenance, Why: switchInWords(sw)}
+		v := verdict{Verdict: "refused", Reason: refusal.ReasonMaintenance, Why: switchInWords(sw)}
 		if !sw.Until.IsZero() {
 			v.RefusedForMS = max(0, sw.Until.Sub(a.board.Now()).Milliseconds())
 		}

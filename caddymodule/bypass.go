@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/firebreak-proxy/firebreak/internal/placeholder"
 )
 
 // Bypass lets operators through maintenance (never through a breaker), so that
@@ -44,7 +46,7 @@ func (b *Bypass) check() error {
 	if b.Header != "" && !validHeaderName(b.Header) {
 		return fmt.Errorf("%q is no name of a header", b.Header)
 	}
-	if b.Secret != "" && len(b.Secret) < leastSecret && !placeholder.MatchString(b.Secret) {
+	if b.Secret != "" && len(b.Secret) < leastSecret && !placeholder.Pattern.MatchString(b.Secret) {
 		return fmt.Errorf("the secret has %d bytes; it must have at least %d: make one with openssl rand -hex 16", len(b.Secret), leastSecret)
 	}
 	_, err := b.prefixes()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -159,17 +160,17 @@ func addBypass(b *handlerBlock, args []string) error {
 }
 
 func addBody(b *handlerBlock, args []string) error {
-	return b.addBody(args, func(body *RefusalBody, text string) { body.Body = text })
+	return b.addBody(args, func(body *refusal.Body, text string) { body.Body = text })
 }
 
 func addBodyFile(b *handlerBlock, args []string) error {
-	return b.addBody(args, func(body *RefusalBody, path string) { body.File = path })
+	return b.addBody(args, func(body *refusal.Body, path string) { body.File = path })
 }
 
 var bodyTypes = []string{"application/json", "application/problem+json", "text/html", "text/plain"}
 
-func (b *handlerBlock) addBody(args []string, set func(*RefusalBody, string)) error {
-	var body RefusalBody
+func (b *handlerBlock) addBody(args []string, set func(*refusal.Body, string)) error {
+	var body refusal.Body
 	if len(args) == 3 {
 		body.Zone, args = args[0], args[1:]
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/refusal"
 )
 
 // flight is one admitted request on its way through the next handlers.
@@ -240,9 +241,9 @@ func (f *flight) leave(r *http.Request, why leaving) error {
 		// Else net/http reads the rest of the body before it sends the answer.
 		f.w.Header()["Connection"] = []string{"close"}
 	}
-	f.admission.reason = reasonHung
+	f.admission.reason = refusal.ReasonHung
 	if why == slowUpload {
-		f.admission.reason = reasonSlowRequest
+		f.admission.reason = refusal.ReasonSlowRequest
 		f.h.meters.slowRequests.Inc()
 	}
 	return f.h.refuse(f.w, r, f.admission)

@@ -19,6 +19,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -48,7 +49,7 @@ func benchHandler(tb testing.TB) *Handler {
 	if h.extractor, err = routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "key"}}, routing.ExtractorOptions{}); err != nil {
 		tb.Fatal(err)
 	}
-	if h.refusals, err = newRefusalWriter(nil, nil); err != nil {
+	if h.refusals, err = refusal.NewWriter(nil, nil); err != nil {
 		tb.Fatal(err)
 	}
 	if h.meters, err = registerMeters(prometheus.NewRegistry()); err != nil {
@@ -169,19 +170,6 @@ func TestFailOpen(t *testing.T) {
 	err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { served = true; return nil }))
 	if err != nil || !served {
 		t.Errorf("served: %t, error: %v; want the request served", served, err)
-	}
-}
-
-// TestRetryAfter: rounded up, never below 1, at most a fifth (and the
-// rounding) more.
-func TestRetryAfter(t *testing.T) {
-	for _, d := range []time.Duration{-time.Second, 0, time.Millisecond, 4500 * time.Millisecond, time.Minute} {
-		for range 1000 {
-			got := time.Duration(retryAfter(d)) * time.Second
-			if got < d || got < time.Second || got > max(d, 0)*6/5+time.Second {
-				t.Fatalf("retryAfter(%s) = %s", d, got)
-			}
-		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/refusal"
 )
 
 // finish is the end of a flight that landed while its client was waiting.
@@ -104,7 +105,7 @@ func (f *flight) begin(status int) {
 
 // responseOutcome judges a response by its status and headers.
 func (f *flight) responseOutcome(status int) breaker.Outcome {
-	if first(f.header, headerRefusal) != "" {
+	if first(f.header, refusal.Header) != "" {
 		return breaker.Refused
 	}
 	outcome := breaker.OK

@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -45,7 +46,7 @@ type Handler struct {
 	Bypass []Bypass `json:"bypass,omitempty"`
 
 	// Own refusal bodies by zone ("*" for all), in order of preference.
-	Bodies []RefusalBody `json:"bodies,omitempty"`
+	Bodies []refusal.Body `json:"bodies,omitempty"`
 
 	// "respond" (firebreak writes the refusal itself), or "error" (the refusal
 	// is an error of its status, for handle_errors). Default: respond.
@@ -56,22 +57,6 @@ type Handler struct {
 	RefuseRaw []json.RawMessage `json:"refuse,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
 	handlerParts
-}
-
-// RefusalBody is an own body for refusals.
-type RefusalBody struct {
-	// The zone it is for, or "*". Default: "*".
-	Zone string `json:"zone,omitempty"`
-
-	// Its media type: application/json, application/problem+json, text/html or
-	// text/plain.
-	ContentType string `json:"content_type"`
-
-	// The body, or a file that holds it. Placeholders like
-	// {http.firebreak.retry_after} are filled in (values are escaped for HTML
-	// and JSON).
-	Body string `json:"body,omitempty"`
-	File string `json:"file,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.

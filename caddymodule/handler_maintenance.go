@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/refusal"
 )
 
 // untilFurtherNotice is the Retry-After of a switch that says neither when it
@@ -29,7 +30,7 @@ func (h *Handler) inMaintenance(r *http.Request, a *admission) bool {
 		a.bypassed = true
 		return false
 	}
-	a.reason, a.message, a.retryAfter = reasonMaintenance, sw.Message, h.untilOver(sw)
+	a.reason, a.message, a.retryAfter = refusal.ReasonMaintenance, sw.Message, h.untilOver(sw)
 	h.meters.noteMaintenance(a.zone)
 	if a.known {
 		h.knocks.note(a.store)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -21,8 +22,6 @@ const (
 	unknownRefuse = "refuse"
 	refuseRespond = "respond"
 	refuseError   = "error"
-	exposeStore   = "store"
-	exposeZone    = "zone"
 )
 
 // handlerParts is what a handler works with, made when it is provisioned.
@@ -36,7 +35,7 @@ type handlerParts struct {
 	extractor *routing.Extractor // nil: there are no keys
 	crew      *crew
 	meters    *meters
-	refusals  *refusalWriter
+	refusals  *refusal.Writer
 	routes    caddyhttp.Handler // answers refusals; nil if there are no routes
 }
 
@@ -66,7 +65,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("keys: %w", err)
 		}
 	}
-	if h.refusals, err = newRefusalWriter(h.Bodies, h.Expose); err != nil {
+	if h.refusals, err = refusal.NewWriter(h.Bodies, h.Expose); err != nil {
 		return err
 	}
 	if err = h.provisionRoutes(ctx); err != nil {
@@ -91,7 +90,7 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("timeout and max_body_peek must not be negative")
 	}
 	for _, name := range h.Expose {
-		if name != exposeStore && name != exposeZone {
+		if name != refusal.ExposeStore && name != refusal.ExposeZone {
 			return fmt.Errorf("expose %q: only store and zone can be shown to clients", name)
 		}
 	}

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -19,16 +18,14 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
 // Placeholders that the handler sets.
 const (
-	placeholderStore      = "http.firebreak.store"
-	placeholderZone       = "http.firebreak.zone"
-	placeholderRefusal    = "http.firebreak.refusal"
-	placeholderRetryAfter = "http.firebreak.retry_after"
-	placeholderMessage    = "http.firebreak.message"
+	placeholderStore = refusal.PlaceholderStore
+	placeholderZone  = refusal.PlaceholderZone
 )
 
 // Fields of the access log.
@@ -121,7 +118,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		return a, true
 	}
 	if !a.known && h.Unknown == unknownRefuse {
-		a.reason = reasonUnknownStore
+		a.reason = refusal.ReasonUnknownStore
 		h.meters.unknownStores.Inc()
 		return a, true
 	}
@@ -238,6 +235,3 @@ var (
 	errClientLeft = fmt.Errorf("firebreak: the client left: %w", context.Canceled)
 	errDeadline   = fmt.Errorf("firebreak: the deadline passed: %w", context.Canceled)
 )
-
-// errRefused is what a refusal is for handle_errors.
-var errRefused = errors.New("firebreak: refused")

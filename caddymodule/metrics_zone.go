@@ -7,6 +7,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/refusal"
 )
 
 // detailedZones is how many zones have more than the series that every zone
@@ -104,7 +105,7 @@ func (m *meters) collectDesired(out collection, source *meterSource, zone string
 	if n, ok := m.inMaintenance.Load(zone); ok {
 		refused = float64(n.(*atomic.Uint64).Load())
 	}
-	out.send(zoneRefusals, refused, string(reasonMaintenance), zone)
+	out.send(zoneRefusals, refused, string(refusal.ReasonMaintenance), zone)
 }
 
 // forgetZones drops what was counted for zones that are no longer there.

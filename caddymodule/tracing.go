@@ -6,6 +6,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/firebreak-proxy/firebreak/refusal"
 )
 
 // What a request's span is told, when Caddy traces the request. Changing a name
@@ -50,7 +52,7 @@ func (a *admission) traceEnd() {
 	}
 	reason := attribute.String(spanRefusal, string(a.reason))
 	a.span.SetAttributes(reason)
-	if a.reason == reasonHung {
+	if a.reason == refusal.ReasonHung {
 		a.span.AddEvent(spanEventHung, trace.WithAttributes(attribute.Int64(spanTimeout, a.slot.Timeout().Milliseconds())))
 		return
 	}

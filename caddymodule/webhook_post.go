@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/internal/placeholder"
 )
 
 const (
@@ -105,12 +107,12 @@ func eventObject(e caddy.Event) map[string]any {
 // fillBody replaces the placeholders that there are; of an event's data also
 // those that are not.
 func fillBody(body string, repl *caddy.Replacer) string {
-	return placeholder.ReplaceAllStringFunc(body, func(found string) string {
+	return placeholder.Pattern.ReplaceAllStringFunc(body, func(found string) string {
 		value, ok := repl.Get(found[1 : len(found)-1])
 		if !ok && !strings.HasPrefix(found, "{event.") {
 			return found
 		}
-		return escapeJSON(caddy.ToString(value))
+		return placeholder.EscapeJSON(caddy.ToString(value))
 	})
 }
 

@@ -1,14 +1,11 @@
-package caddymodule
+package refusal
 
 import (
-	"cmp"
-	"encoding/json"
 	"fmt"
 	"html"
 	"mime"
 	"net/http"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,14 +13,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/placeholder"
 )
 
 // maxBodyFile is how large a file with a refusal's body may be.
 const maxBodyFile = 1 << 20
 
-// refusalWriter writes refusals. All but what differs by request is rendered
+// Writer writes refusals. All but what differs by request is rendered
 // beforehand.
-type refusalWriter struct {
+type Writer struct {
 	exposeStore, exposeZone bool
 	rendered                [formats]map[*refusalKind]rendered
 	own                     []ownBody
@@ -34,6 +32,22 @@ type rendered struct {
 	before, after []byte
 }
 
+// Body is an own body for refusals.
+type Body struct {
+	// The zone it is for, or "*". Default: "*".
+	Zone string `json:"zone,omitempty"`
+
+	// Its media type: application/json, application/problem+json, text/html or
+	// text/plain.
+	ContentType string `json:"content_type"`
+
+	// The body, or a file that holds it. Placeholders like
+	// {http.firebreak.retry_after} are filled in (values are escaped for HTML
+	// and JSON).
+	Body string `json:"body,omitempty"`
+	File string `json:"file,omitempty"`
+}
+
 // ownBody is a RefusalBody made ready.
 type ownBody struct {
 	zone, contentType string
@@ -42,10 +56,10 @@ type ownBody struct {
 	escape            func(string) string
 }
 
-func newRefusalWriter(bodies []RefusalBody, expose []string) (*refusalWriter, error) {
-	rw := &refusalWriter{
-		exposeStore: slices.Contains(expose, exposeStore),
-		exposeZone:  slices.Contains(expose, exposeZone),
+func NewWriter(bodies []Body, expose []string) (*Writer, error) {
+	rw := &Writer{
+		exposeStore: slices.Contains(expose, ExposeStore),
+		exposeZone:  slices.Contains(expose, ExposeZone),
 	}
 	for format := range rw.rendered {
 		rw.rendered[format] = make(map[*refusalKind]rendered, len(refusalKinds))
@@ -97,7 +111,7 @@ func renderMessage(format mediaFormat, kind *refusalKind, message string) render
 	own := *kind
 	switch format {
 	case formatProblem:
-		own.message = escapeJSON(message)
+		own.message = placeholder.EscapeJSON(message)
 	case formatHTML:
 		own.message = html.EscapeString(message)
 	case formatText, formatGRPC, formats:
@@ -130,23 +144,24 @@ func renderProblem(kind *refusalKind) string {
 	return text
 }
 
-// respond writes a refusal.
-func (rw *refusalWriter) respond(w http.ResponseWriter, r *http.Request, kind *refusalKind, seconds int, a *admission) {
-	header, format := w.Header(), formatFor(r.Header)
-	refusalHeader(header, r.Header, kind, seconds)
+// Respond writes a refusal.
+func (rw *Writer) Respond(w http.ResponseWriter, r *http.Request, refused *Refusal) {
+	header, format, a := w.Header(), formatFor(r.Header), refused.answer()
+	kind := a.kind
+	a.setHeader(header, r.Header)
 	if format == formatGRPC {
 		header["Content-Type"] = []string{contentTypes[format]}
 		header["Grpc-Status"] = []string{kind.grpc}
-		header["Grpc-Message"] = []string{grpcMessage(cmp.Or(a.message, kind.message))}
+		header["Grpc-Message"] = []string{grpcMessage(a.message())}
 		w.WriteHeader(http.StatusOK)
 		return
 	}
 	contentType := contentTypes[format]
 	var body []byte
-	if own := rw.ownFor(a.zone, format); own != nil {
-		contentType, body = own.contentType, rw.fill(own, r, kind, seconds, a)
+	if own := rw.ownFor(a.Zone, format); own != nil {
+		contentType, body = own.contentType, rw.fill(own, r, &a)
 	} else {
-		body = rw.body(format, kind, seconds, a)
+		body = rw.body(format, &a)
 	}
 	header["Content-Type"] = []string{contentType}
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
@@ -158,29 +173,29 @@ func (rw *refusalWriter) respond(w http.ResponseWriter, r *http.Request, kind *r
 }
 
 // body is a body of firebreak's own.
-func (rw *refusalWriter) body(format mediaFormat, kind *refusalKind, seconds int, a *admission) []byte {
-	parts := rw.rendered[format][kind]
-	if a.message != "" {
-		parts = renderMessage(format, kind, a.message)
+func (rw *Writer) body(format mediaFormat, a *answer) []byte {
+	parts := rw.rendered[format][a.kind]
+	if a.Message != "" {
+		parts = renderMessage(format, a.kind, a.Message)
 	}
 	body := make([]byte, 0, len(parts.before)+len(parts.after)+64)
 	body = append(body, parts.before...)
 	switch {
-	case !kind.retry:
+	case !a.kind.retry:
 	case format == formatProblem:
-		body = strconv.AppendInt(body, int64(seconds), 10)
+		body = strconv.AppendInt(body, int64(a.seconds), 10)
 	default:
-		body = appendWait(body, seconds)
+		body = appendWait(body, a.seconds)
 	}
 	body = append(body, parts.after...)
 	if format != formatProblem {
 		return body
 	}
-	if rw.exposeZone && a.known {
-		body = append(append(body, `,"zone":`...), quoteJSON(a.zone)...)
+	if rw.exposeZone && a.Known {
+		body = append(append(body, `,"zone":`...), placeholder.QuoteJSON(a.Zone)...)
 	}
-	if rw.exposeStore && a.known {
-		body = append(append(body, `,"store":`...), quoteJSON(a.store)...)
+	if rw.exposeStore && a.Known {
+		body = append(append(body, `,"store":`...), placeholder.QuoteJSON(a.Store)...)
 	}
 	return append(body, "}\n"...)
 }
@@ -203,7 +218,7 @@ func appendWait(body []byte, seconds int) []byte {
 
 // ownFor is the own body for a zone that fits the format best: one of the
 // format, else none.
-func (rw *refusalWriter) ownFor(zone string, format mediaFormat) *ownBody {
+func (rw *Writer) ownFor(zone string, format mediaFormat) *ownBody {
 	var forAll *ownBody
 	for i := range rw.own {
 		switch own := &rw.own[i]; {
@@ -217,20 +232,16 @@ func (rw *refusalWriter) ownFor(zone string, format mediaFormat) *ownBody {
 	return forAll
 }
 
-// placeholder matches {http.firebreak.zone} and the like, but not the braces
-// of JSON and CSS.
-var placeholder = regexp.MustCompile(`\{[a-z][a-zA-Z0-9_]*(?:\.[a-zA-Z0-9_-]+)+\}`)
-
 // fill fills the placeholders of an own body. Unknown ones are left alone.
-func (rw *refusalWriter) fill(own *ownBody, r *http.Request, kind *refusalKind, seconds int, a *admission) []byte {
+func (rw *Writer) fill(own *ownBody, r *http.Request, a *answer) []byte {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok || !strings.Contains(own.template, "{") {
 		return []byte(own.template)
 	}
-	setRefusalPlaceholders(r.Context(), kind, seconds, a)
-	return placeholder.ReplaceAllFunc([]byte(own.template), func(match []byte) []byte {
+	a.setPlaceholders(r.Context())
+	return placeholder.Pattern.ReplaceAllFunc([]byte(own.template), func(match []byte) []byte {
 		name := string(match[1 : len(match)-1])
-		if name == placeholderStore && !rw.exposeStore || name == placeholderZone && !rw.exposeZone {
+		if name == PlaceholderStore && !rw.exposeStore || name == PlaceholderZone && !rw.exposeZone {
 			return nil
 		}
 		value, known := repl.GetString(name)
@@ -242,7 +253,7 @@ func (rw *refusalWriter) fill(own *ownBody, r *http.Request, kind *refusalKind, 
 }
 
 // load reads the body and finds out what it is.
-func (b *RefusalBody) load() (ownBody, error) {
+func (b *Body) load() (ownBody, error) {
 	own := ownBody{zone: b.Zone, contentType: b.ContentType, template: b.Body}
 	if own.zone == "" {
 		own.zone = config.AllZones
@@ -253,7 +264,7 @@ func (b *RefusalBody) load() (ownBody, error) {
 	}
 	switch media {
 	case "application/json", "application/problem+json":
-		own.format, own.escape = formatProblem, escapeJSON
+		own.format, own.escape = formatProblem, placeholder.EscapeJSON
 	case "text/html":
 		own.format, own.escape = formatHTML, html.EscapeString
 	case "text/plain":
@@ -275,19 +286,4 @@ func (b *RefusalBody) load() (ownBody, error) {
 		own.template = string(data)
 	}
 	return own, nil
-}
-
-// quoteJSON is s as a JSON string.
-func quoteJSON(s string) []byte {
-	quoted, err := json.Marshal(s)
-	if err != nil {
-		return []byte(`""`)
-	}
-	return quoted
-}
-
-// escapeJSON is s as it stands between the quotes of a JSON string.
-func escapeJSON(s string) string {
-	quoted := quoteJSON(s)
-	return string(quoted[1 : len(quoted)-1])
 }

@@ -1,9 +1,10 @@
-package caddymodule
+package refusal
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
+
+	"github.com/firebreak-proxy/firebreak/internal/accept"
 )
 
 // mediaFormat is a way to write a refusal.
@@ -27,18 +28,18 @@ var contentTypes = [formats]string{
 // formatFor chooses the format a client wants most. Whoever wants none of
 // them, or all the same, gets the default.
 func formatFor(header http.Header) mediaFormat {
-	if isGRPC(header) {
+	if asksGRPC(header) {
 		return formatGRPC
 	}
-	accept := header["Accept"]
-	if len(accept) == 0 || len(accept) == 1 && accept[0] == "*/*" {
+	lines := header["Accept"]
+	if len(lines) == 0 || len(lines) == 1 && lines[0] == "*/*" {
 		return formatProblem
 	}
 	var best [formats]float64
-	for _, line := range accept {
+	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
 			name, params, _ := strings.Cut(part, ";")
-			rate(&best, strings.ToLower(strings.TrimSpace(name)), quality(params))
+			rate(&best, strings.ToLower(strings.TrimSpace(name)), accept.Quality(params))
 		}
 	}
 	choice := formatProblem
@@ -50,6 +51,11 @@ func formatFor(header http.Header) mediaFormat {
 	return choice
 }
 
+// asksGRPC reports whether a request is one of gRPC.
+func asksGRPC(header http.Header) bool {
+	return strings.HasPrefix(header.Get("Content-Type"), "application/grpc")
+}
+
 func rate(best *[formats]float64, name string, q float64) {
 	switch name {
 	case "application/problem+json", "application/json", "application/*", "*/*":
@@ -59,20 +65,4 @@ func rate(best *[formats]float64, name string, q float64) {
 	case "text/plain", "text/*":
 		best[formatText] = max(best[formatText], q)
 	}
-}
-
-// quality is the q parameter; what cannot be read counts as 1.
-func quality(params string) float64 {
-	for params != "" {
-		var param string
-		param, params, _ = strings.Cut(params, ";")
-		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-		if name != "q" && name != "Q" {
-			continue
-		}
-		if q, err := strconv.ParseFloat(value, 64); err == nil && q >= 0 && q <= 1 {
-			return q
-		}
-	}
-	return 1
 }
