@@ -62,11 +62,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		return nil, d.Err("global option 'firebreak' specified twice; put everything into one block")
 	}
-	b := appBlock{at: directive.Here(d), zoneAt: make(map[string]*caddyfile.Dispenser)}
+	b := appBlock{at: directive.NewBlock(d), zoneAt: make(map[string]*directive.Block)}
 	if d.NextArg() {
 		return nil, d.Errf("global option 'firebreak' takes a block and no value, but has '%s'", d.Val())
 	}
-	if err := appOptions.Parse(d, &b); err != nil {
+	if err := appOptions.ParseBlock(d, b.at, &b); err != nil {
 		return nil, err
 	}
 	if err := b.check(); err != nil {
@@ -78,14 +78,14 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // appBlock is the global option while it is read.
 type appBlock struct {
 	app     App
-	at      *caddyfile.Dispenser // the block itself
-	storeAt *caddyfile.Dispenser
+	at      *directive.Block // the block itself
+	storeAt *directive.Block
 	checkAt *caddyfile.Dispenser
-	zoneAt  map[string]*caddyfile.Dispenser
+	zoneAt  map[string]*directive.Block
 }
 
 var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[string]directive.Option[appBlock]{
-	"workers":        directive.Count("workers 32", 1, func(b *appBlock) *int { return &b.app.Workers }),
+	"workers":        {Usage: "workers 32", Min: 1, Max: 1, Set: setWorkers},
 	"max_open_zones": directive.Share("max_open_zones 34%", func(b *appBlock) *float64 { return &b.app.MaxOpenZones }),
 	"instance":       {Usage: "instance web1", Min: 1, Max: 1, Set: setInstance},
 	"directory":      {Block: parseDirectory},
@@ -96,8 +96,15 @@ var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[stri
 	"store":          {Block: parseStore},
 }}
 
+func setWorkers(b *appBlock, args []string) (err error) {
+	if b.app.Workers, err = directive.ParseCount(args[0], "workers 32", 1); err != nil {
+		return fmt.Errorf("%w (the number of requests that the API server serves at once)", err)
+	}
+	return nil
+}
+
 func parseZone(d *caddyfile.Dispenser, b *appBlock) error {
-	at := directive.Here(d)
+	at := directive.NewBlock(d)
 	names := d.RemainingArgs()
 	if len(names) != 1 {
 		return at.Errf("firebreak option 'zone' needs one name, but has %d; write for example: zone z7 { ... }, or zone * { ... } for all zones", len(names))
@@ -111,7 +118,7 @@ func parseZone(d *caddyfile.Dispenser, b *appBlock) error {
 	if b.zoneAt[zone.Name] != nil {
 		return at.Errf("firebreak zone '%s' specified twice", zone.Name)
 	}
-	if err := zoneOptions.Parse(d, &zone); err != nil {
+	if err := zoneOptions.ParseBlock(d, at, &zone); err != nil {
 		return err
 	}
 	b.zoneAt[zone.Name] = at
@@ -120,11 +127,11 @@ func parseZone(d *caddyfile.Dispenser, b *appBlock) error {
 }
 
 func parseStore(d *caddyfile.Dispenser, b *appBlock) error {
-	b.storeAt = directive.Here(d)
+	b.storeAt = directive.NewBlock(d)
 	if d.NextArg() {
 		return d.Errf("firebreak option 'store' takes no name ('%s'): its settings hold for every store", d.Val())
 	}
-	return storeOptions.Parse(d, &b.app.Store)
+	return storeOptions.ParseBlock(d, b.storeAt, &b.app.Store)
 }
 
 func parseDirectory(d *caddyfile.Dispenser, b *appBlock) (err error) {

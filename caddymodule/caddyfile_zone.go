@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -51,6 +52,9 @@ func setMaxWait(z *config.Zone, args []string) error {
 func setFailStatus(z *config.Zone, args []string) error {
 	for _, arg := range args {
 		status, err := strconv.Atoi(arg)
+		if len(arg) == 3 && strings.HasSuffix(strings.ToLower(arg), "xx") {
+			return fmt.Errorf("%q stands for a hundred statuses: name the ones that the API server answers with when its database fails; write for example: fail_status 500 502 503 504", arg)
+		}
 		if err != nil || status < 400 || status > 599 {
 			return fmt.Errorf("invalid status %q: only statuses from 400 to 599 can be failures; write for example: fail_status 500 502 503 504", arg)
 		}

@@ -83,7 +83,7 @@ func (p *ZonePolicy) check() error {
 	case p.Timeout < time.Millisecond:
 		return fmt.Errorf("timeout is %s: it must be at least 1ms", p.Timeout)
 	case p.SlowAfter >= p.Timeout:
-		return fmt.Errorf("slow_after is %s, but must be shorter than the timeout (%s)", p.SlowAfter, p.Timeout)
+		return fmt.Errorf("slow_after is %s, but must be shorter than the timeout (%s): it is the age from which a request without an answer counts as stuck; leave it out for half of the timeout", p.SlowAfter, p.Timeout)
 	case p.Window < windowTimeouts*p.Timeout:
 		return fmt.Errorf("window is %s, but must be at least three times the timeout (%s): an outcome that comes after its window counts for nothing", p.Window, windowTimeouts*p.Timeout)
 	case p.OpenTimeMax < p.OpenTime:

@@ -40,17 +40,21 @@ type Options[T any] struct {
 // Parse reads the block that opens behind the dispenser's current token, if
 // one does.
 func (o Options[T]) Parse(d *caddyfile.Dispenser, to *T) error {
-	given := make(map[string]bool)
+	return o.ParseBlock(d, NewBlock(d), to)
+}
+
+// ParseBlock is Parse and keeps in block where the options stand.
+func (o Options[T]) ParseBlock(d *caddyfile.Dispenser, block *Block, to *T) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		opt, ok := o.Known[name]
 		if !ok {
 			return d.Err(Unrecognized(o.Block+" option", name, slices.Sorted(maps.Keys(o.Known))))
 		}
-		if given[name] && !opt.Repeats {
+		if block.options[name] != nil && !opt.Repeats {
 			return d.Errf("%s option '%s' specified twice", o.Block, name)
 		}
-		given[name] = true
+		block.options[name] = Here(d)
 		if err := o.read(d, name, opt, to); err != nil {
 			return err
 		}

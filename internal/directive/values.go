@@ -63,8 +63,13 @@ func CountPtr[T any](usage string, field func(*T) **int) Option[T] {
 // error message.
 func ParseCount(s, usage string, least int) (int, error) {
 	n, err := strconv.Atoi(s)
-	if err != nil || n < least || n > math.MaxInt32 {
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange):
+		return 0, fmt.Errorf("%q is not a whole number; write for example: %s", s, usage)
+	case err == nil && n < least:
 		return 0, fmt.Errorf("invalid number %q: it must be at least %d; write for example: %s", s, least, usage)
+	case err != nil || n > math.MaxInt32:
+		return 0, fmt.Errorf("invalid number %q: it must be at most %d; write for example: %s", s, math.MaxInt32, usage)
 	}
 	return n, nil
 }
