@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
@@ -72,6 +73,7 @@ type live struct {
 	work  sync.WaitGroup
 
 	mu       sync.Mutex // guards below
+	http     *caddyhttp.App // nil: no handler or transport of ours is part of it
 	mine     *settings  // what this app has put in force; nil before Start
 	previous *settings  // what was in force before
 	handlers []*Handler
@@ -200,9 +202,22 @@ func (a *App) Stop() error {
 	return nil
 }
 
+// validated is the cause for which Caddy cancels a configuration that it has
+// only validated.
+const validated = "validation complete"
+
 // Cleanup gives the guard back; the last one to do so ends it. Requests that
 // are still in flight may go on using it.
+//
+// A configuration that was only validated is never started; this is where its
+// warnings are told.
 func (a *App) Cleanup() error {
+	if a.ctx.Context == nil {
+		return nil // nothing was provisioned
+	}
+	if cause := context.Cause(a.ctx); cause != nil && cause.Error() == validated {
+		a.warn()
+	}
 	err := a.dropRecoveries()
 	a.closeBoard()
 	if !a.holds {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,8 +30,14 @@ func (a *App) logStart(zones []string) {
 		fields = append(fields, zap.Int("stores", lister.Len()))
 	}
 	a.log.Info(logStarted, fields...)
-	a.warnDirectory(zones)
+	a.warn()
+}
+
+// warn warns of what loads without an error and is probably not meant.
+func (a *App) warn() {
+	a.warnDirectory(a.directory.Zones())
 	a.warnTimeouts()
+	a.warnRoutes()
 }
 
 func (a *App) warnDirectory(zones []string) {
@@ -44,9 +51,20 @@ func (a *App) warnDirectory(zones []string) {
 	for _, name := range slices.Sorted(maps.Keys(a.policy.Zones)) {
 		if name != config.UnknownZone && !slices.Contains(zones, name) {
 			a.log.Warn(logZoneNotInDirectory, zap.String(fieldZone, name),
-				zap.String("did_you_mean", directive.Nearest(name, zones)))
+				zap.String("did_you_mean", directive.Nearest(name, zones)),
+				zap.String(fieldNext, fmt.Sprintf("correct the name in zone %s { ... }, or add its stores to the directory; its zones are %s", name, some(zones))))
 		}
 	}
+}
+
+// some is a list that may be long.
+func some(names []string) string {
+	const shown = 12
+	text := strings.Join(names[:min(len(names), shown)], ", ")
+	if more := len(names) - shown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 func (a *App) warnTimeouts() {

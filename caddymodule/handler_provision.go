@@ -48,6 +48,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the firebreak app: %w", err)
 	}
 	app := module.(*App)
+	app.noteRoutes(ctx)
 	h.guard, h.directory, h.board = app.Guard(), app.Directory(), app.Board()
 	h.knocks = app.recoveries.knocks
 	for i := range h.Bypass {

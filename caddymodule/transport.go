@@ -62,6 +62,7 @@ func (Transport) CaddyModule() caddy.ModuleInfo {
 
 // Provision loads the transport that does the work.
 func (t *Transport) Provision(ctx caddy.Context) error {
+	noteTransport(ctx)
 	if t.ViaRaw == nil {
 		t.ViaRaw = caddyconfig.JSONModuleObject(new(reverseproxy.HTTPTransport), "protocol", "http", nil)
 	}
