@@ -20,6 +20,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 func init() {
@@ -59,7 +60,7 @@ type App struct {
 	board     *maintenance.Board
 	backend   maintenance.Backend // of the board; nil: not opened, or closed
 	stateID   string
-	events    *eventWorker
+	events    *telemetry.Reporter
 	live      *live
 
 	recoveries      *sharedRecoveries
@@ -72,14 +73,14 @@ type live struct {
 	ended <-chan struct{}    // closed by stop
 	work  sync.WaitGroup
 
-	mu       sync.Mutex // guards below
+	mu       sync.Mutex     // guards below
 	http     *caddyhttp.App // nil: no handler or transport of ours is part of it
-	mine     *settings  // what this app has put in force; nil before Start
-	previous *settings  // what was in force before
+	mine     *settings      // what this app has put in force; nil before Start
+	previous *settings      // what was in force before
 	handlers []*Handler
 
-	incidents *incidentLog    // nil: not started, or none are kept
-	meters    [2]*meterSource // what this app has put in force for scrapes, and what was before
+	incidents *incidentLog         // nil: not started, or none are kept
+	meters    [2]*telemetry.Source // what this app has put in force for scrapes, and what was before
 
 	lent, lentBefore *recovery.World // the same for recoveries
 }
@@ -113,17 +114,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err = a.loadDirectory(); err != nil {
 		return err
 	}
-	if a.events, err = newEventWorker(ctx); err != nil {
+	if a.events, err = telemetry.NewReporter(ctx); err != nil {
 		return err
 	}
 	if a.shared, err = holdGuard(a.policy); err != nil {
 		return err
 	}
 	a.holds = true
-	if _, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
+	if _, err = telemetry.Register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
-	a.events.stream = a.shared.stream
 	if a.recoveries, err = holdRecoveries(); err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (a *App) Start() error {
 	a.live.stop, a.live.ended = cancel, ctx.Done()
 	boards.Store(a.stateID, a.board)
 	a.holdIncidents()
-	a.live.work.Go(func() { a.events.run(ctx, a) })
+	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
 	a.lendWorld()
 	if watcher, ok := a.directory.(DirectoryWatcher); ok {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // guards holds the one guard of the process. The configurations that use it
@@ -21,11 +22,7 @@ type sharedGuard struct {
 	*breaker.Guard
 	*watch
 	memory *memoryFile
-
-	// Held by the one event worker that reads the guard's events: in a reload
-	// two workers live for a moment, and two readers would mix up the order.
-	reader  chan struct{}
-	dropped uint64 // lost events already told of; guarded by reader
+	turn   *telemetry.Turn
 
 	mu      sync.Mutex // guards below
 	inForce *settings
@@ -42,7 +39,7 @@ type settings struct {
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
 		guard := breaker.New(p, breaker.Options{Check: checkZone})
-		return &sharedGuard{Guard: guard, watch: newWatch(guard), memory: &memoryFile{guard: guard}, reader: make(chan struct{}, 1)}, nil
+		return &sharedGuard{Guard: guard, watch: newWatch(guard), memory: &memoryFile{guard: guard}, turn: telemetry.NewTurn()}, nil
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // longTimeout is the timeout above which a zone's outage is felt by people
@@ -29,7 +30,7 @@ func (a *App) logStart(zones []string) {
 	if lister, ok := a.directory.(routing.Lister); ok {
 		fields = append(fields, zap.Int("stores", lister.Len()))
 	}
-	a.log.Info(logStarted, fields...)
+	a.log.Info(telemetry.LogStarted, fields...)
 	a.warn()
 }
 
@@ -42,7 +43,7 @@ func (a *App) warn() {
 
 func (a *App) warnDirectory(zones []string) {
 	if a.directory == (noDirectory{}) {
-		a.log.Warn(logNoDirectory, zap.String("next", "add a directory to the firebreak settings, for example: directory file stores.csv"))
+		a.log.Warn(telemetry.LogNoDirectory, zap.String("next", "add a directory to the firebreak settings, for example: directory file stores.csv"))
 		return
 	}
 	if len(zones) == 0 {
@@ -50,9 +51,9 @@ func (a *App) warnDirectory(zones []string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.policy.Zones)) {
 		if name != config.UnknownZone && !slices.Contains(zones, name) {
-			a.log.Warn(logZoneNotInDirectory, zap.String(fieldZone, name),
+			a.log.Warn(telemetry.LogZoneNotInDirectory, zap.String(telemetry.FieldZone, name),
 				zap.String("did_you_mean", directive.Nearest(name, zones)),
-				zap.String(fieldNext, fmt.Sprintf("correct the name in zone %s { ... }, or add its stores to the directory; its zones are %s", name, some(zones))))
+				zap.String(telemetry.FieldNext, fmt.Sprintf("correct the name in zone %s { ... }, or add its stores to the directory; its zones are %s", name, some(zones))))
 		}
 	}
 }
@@ -80,7 +81,7 @@ func (a *App) warnTimeouts() {
 }
 
 func (a *App) warnTimeout(name string, zone *config.ZonePolicy) {
-	a.log.Warn(logLongTimeout, zap.String(fieldZone, name), zap.Duration("timeout", zone.Timeout),
+	a.log.Warn(telemetry.LogLongTimeout, zap.String(telemetry.FieldZone, name), zap.Duration("timeout", zone.Timeout),
 		zap.String("next", fmt.Sprintf("a frozen zone is seen only after slow_after (%s) and a stuck client waits for all of the timeout; set it to a little more than the slowest normal answer", zone.SlowAfter)))
 }
 

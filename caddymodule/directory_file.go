@@ -12,6 +12,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // FileDirectory reads where stores live from a CSV or NDJSON file, and again
@@ -61,12 +62,12 @@ func (f *FileDirectory) report(e routing.FileEvent) {
 		zap.String("path", e.Path), zap.Int("stores", e.Stores), zap.Int("keys", e.Keys),
 		zap.Int("zones", e.Zones), zap.Duration("took", e.Duration),
 	}
-	theMeters().noteDirectory(e.Err)
+	telemetry.Shared().NoteDirectory(e.Err)
 	if e.Err != nil {
-		f.log.Error(logDirectoryRefused, append(fields, zap.Error(e.Err))...)
+		f.log.Error(telemetry.LogDirectoryRefused, append(fields, zap.Error(e.Err))...)
 		return
 	}
-	f.log.Info(logDirectoryReloaded, fields...)
+	f.log.Info(telemetry.LogDirectoryReloaded, fields...)
 	if f.changed != nil {
 		f.changed()
 	}

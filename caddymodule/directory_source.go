@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // sources are the sources in use, by their settings: a reload that changes
@@ -138,23 +139,23 @@ func logSource(log *zap.Logger, e *routing.SourceEvent) {
 	}
 	switch e.Kind {
 	case routing.SourceLoaded:
-		theMeters().noteDirectory(nil)
-		log.Info(logSourceLoaded, fields...)
+		telemetry.Shared().NoteDirectory(nil)
+		log.Info(telemetry.LogSourceLoaded, fields...)
 	case routing.SourceRefused:
-		theMeters().noteDirectory(e.Err)
-		log.Error(logSourceRefused, fields...)
+		telemetry.Shared().NoteDirectory(e.Err)
+		log.Error(telemetry.LogSourceRefused, fields...)
 	case routing.SourceLost:
-		log.Error(logSourceLost, fields...)
+		log.Error(telemetry.LogSourceLost, fields...)
 	case routing.SourceBack:
-		log.Info(logSourceBack, fields...)
+		log.Info(telemetry.LogSourceBack, fields...)
 	case routing.SourceRestored:
-		log.Info(logSourceRestored, fields...)
+		log.Info(telemetry.LogSourceRestored, fields...)
 	case routing.SourceZone:
-		log.Info(logSourceZone, fields...)
+		log.Info(telemetry.LogSourceZone, fields...)
 	case routing.SourceBadAnswer:
-		log.Error(logSourceBadAnswer, fields...)
+		log.Error(telemetry.LogSourceBadAnswer, fields...)
 	case routing.SourceSnapshotFailed:
-		log.Warn(logSourceSnapshot, fields...)
+		log.Warn(telemetry.LogSourceSnapshot, fields...)
 	}
 }
 

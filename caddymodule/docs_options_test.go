@@ -158,6 +158,9 @@ func testOptionTable(t *testing.T, all []*pages.Page, src *source, table optionT
 	if into == "" {
 		into = table.into
 	}
+	if len(src.fields[into]) == 0 {
+		t.Errorf("the code of %s is not read: add its package to readSource", into)
+	}
 	for _, field := range src.fields[into] {
 		if !strings.Contains(page.Text, "`"+field.name+"`") {
 			t.Errorf("%s says nothing of the JSON field %q of %s: mention it as `%s`", page.Path, field.name, into, field.name)

@@ -20,7 +20,7 @@ type source struct {
 	events   []string
 	tables   []optionTable
 	fields   map[string][]jsonField // of structs, by "config.Zone" or "Handler"
-	text     string                 // of this package
+	text     string                 // of the packages that know Caddy
 }
 
 // message is a log line.
@@ -49,9 +49,10 @@ type jsonField struct {
 func readSource(t *testing.T) *source {
 	t.Helper()
 	s := &source{fields: make(map[string][]jsonField)}
-	texts := make(map[string]string) // constants named log… and Event…
-	var files []*ast.File
-	dirs := []string{".", "../config", "../breaker", "../maintenance", "../routing", "../recovery", "../incidents"}
+	texts := make(map[string]string) // constants named Log… and Event…
+	var files []sourceFile
+	own := []string{".", "../telemetry", "../refusal"} // what is logged and parsed from a Caddyfile
+	dirs := append(own, "../config", "../breaker", "../maintenance", "../routing", "../recovery", "../incidents")
 	for _, dir := range dirs {
 		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
@@ -67,8 +68,8 @@ func readSource(t *testing.T) *source {
 			}
 			s.constants(file, texts)
 			s.structs(file, dir)
-			if dir == "." {
-				files = append(files, file)
+			if slices.Contains(own, dir) {
+				files = append(files, sourceFile{file, qualifierOf(dir)})
 				text, err := os.ReadFile(path)
 				if err != nil {
 					t.Fatal(err)
@@ -78,12 +79,26 @@ func readSource(t *testing.T) *source {
 		}
 	}
 	for _, file := range files {
-		ast.Inspect(file, func(n ast.Node) bool { s.told(n, texts); s.optionTable(n); return true })
+		ast.Inspect(file.File, func(n ast.Node) bool { s.told(n, texts); s.optionTable(n, file.qualifier); return true })
 	}
 	if len(s.messages) < 20 || len(s.events) < 20 || len(s.tables) < 10 {
 		t.Fatalf("found %d messages, %d events, %d tables of options: the code is written in a way that this test does not know", len(s.messages), len(s.events), len(s.tables))
 	}
 	return s
+}
+
+// sourceFile is a file, and what stands before the names of its package.
+type sourceFile struct {
+	*ast.File
+	qualifier string
+}
+
+// qualifierOf is "" for this package, else "config." or the like.
+func qualifierOf(dir string) string {
+	if dir == "." {
+		return ""
+	}
+	return filepath.Base(dir) + "."
 }
 
 // has says that a name which the documentation quotes exists.
@@ -115,9 +130,9 @@ func (s *source) constants(file *ast.File, texts map[string]string) {
 		}
 		name := spec.Names[0].Name
 		switch {
-		case strings.HasPrefix(name, "Event"), strings.HasPrefix(name, "event") && name != "eventPrefix":
+		case strings.HasPrefix(name, "Event") && name != "EventPrefix":
 			s.events = append(s.events, text)
-		case strings.HasPrefix(name, "log"):
+		case strings.HasPrefix(name, "Log"):
 			texts[name] = text
 			s.messages = append(s.messages, message{text: text})
 		}
@@ -147,8 +162,7 @@ func (s *source) told(n ast.Node, texts map[string]string) {
 				call, ok := n.(*ast.CallExpr)
 				if ok && len(call.Args) == 2 {
 					text, _ := literal(call.Args[0])
-					id, _ := call.Args[0].(*ast.Ident)
-					next = next || text == "next" || id != nil && id.Name == "fieldNext"
+					next = next || text == "next" || lastName(call.Args[0]) == "FieldNext"
 				}
 				return true
 			})
@@ -172,16 +186,16 @@ func (s *source) told(n ast.Node, texts map[string]string) {
 		if pair, ok := part.(*ast.KeyValueExpr); ok {
 			part = pair.Value
 		}
-		if id, ok := part.(*ast.Ident); ok && texts[id.Name] != "" {
+		if text := texts[lastName(part)]; text != "" {
 			for i := range s.messages {
-				s.messages[i].next = s.messages[i].next || s.messages[i].text == texts[id.Name]
+				s.messages[i].next = s.messages[i].next || s.messages[i].text == text
 			}
 		}
 	}
 }
 
 // optionTable reads "var zoneOptions = directive.Options[config.Zone]{..., Known: ...}".
-func (s *source) optionTable(n ast.Node) {
+func (s *source) optionTable(n ast.Node, qualifier string) {
 	spec, ok := n.(*ast.ValueSpec)
 	if !ok || len(spec.Values) != 1 {
 		return
@@ -195,6 +209,9 @@ func (s *source) optionTable(n ast.Node) {
 		return
 	}
 	found := optionTable{name: spec.Names[0].Name, into: expression(generic.Index)}
+	if !strings.Contains(found.into, ".") {
+		found.into = qualifier + found.into
+	}
 	for _, element := range table.Elts {
 		pair, ok := element.(*ast.KeyValueExpr)
 		if !ok || expression(pair.Key) != "Known" {
@@ -229,6 +246,12 @@ func usageOf(e ast.Expr) string {
 	return ""
 }
 
+// lastName is the name that an identifier, qualified or not, ends with.
+func lastName(e ast.Expr) string {
+	name := expression(e)
+	return name[strings.LastIndex(name, ".")+1:]
+}
+
 func expression(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.Ident:
@@ -250,10 +273,7 @@ func (s *source) structs(file *ast.File, dir string) {
 		if !ok {
 			return true
 		}
-		name := spec.Name.Name
-		if dir != "." {
-			name = filepath.Base(dir) + "." + name
-		}
+		name := qualifierOf(dir) + spec.Name.Name
 		for _, field := range body.Fields.List {
 			if field.Tag == nil {
 				continue

@@ -244,7 +244,7 @@ func (f *flight) leave(r *http.Request, why leaving) error {
 	f.admission.reason = refusal.ReasonHung
 	if why == slowUpload {
 		f.admission.reason = refusal.ReasonSlowRequest
-		f.h.meters.slowRequests.Inc()
+		f.h.meters.SlowRequests.Inc()
 	}
 	return f.h.refuse(f.w, r, f.admission)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // maxAllocs is the budget of the whole handler around a handler that does
@@ -52,7 +53,7 @@ func benchHandler(tb testing.TB) *Handler {
 	if h.refusals, err = refusal.NewWriter(nil, nil); err != nil {
 		tb.Fatal(err)
 	}
-	if h.meters, err = registerMeters(prometheus.NewRegistry()); err != nil {
+	if h.meters, err = telemetry.Register(prometheus.NewRegistry()); err != nil {
 		tb.Fatal(err)
 	}
 	return h

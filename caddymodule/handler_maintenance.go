@@ -31,7 +31,7 @@ func (h *Handler) inMaintenance(r *http.Request, a *admission) bool {
 		return false
 	}
 	a.reason, a.message, a.retryAfter = refusal.ReasonMaintenance, sw.Message, h.untilOver(sw)
-	h.meters.noteMaintenance(a.zone)
+	h.meters.NoteMaintenance(a.zone)
 	if a.known {
 		h.knocks.note(a.store)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // Values of Handler fields.
@@ -34,7 +35,7 @@ type handlerParts struct {
 	bypasses  bypasses
 	extractor *routing.Extractor // nil: there are no keys
 	crew      *crew
-	meters    *meters
+	meters    *telemetry.Metrics
 	refusals  *refusal.Writer
 	routes    caddyhttp.Handler // answers refusals; nil if there are no routes
 }
@@ -72,7 +73,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err = h.provisionRoutes(ctx); err != nil {
 		return err
 	}
-	if h.meters, err = registerMeters(ctx.GetMetricsRegistry()); err != nil {
+	if h.meters, err = telemetry.Register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
 	app.RegisterHandler(h)

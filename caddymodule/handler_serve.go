@@ -119,7 +119,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 	}
 	if !a.known && h.Unknown == unknownRefuse {
 		a.reason = refusal.ReasonUnknownStore
-		h.meters.unknownStores.Inc()
+		h.meters.UnknownStores.Inc()
 		return a, true
 	}
 	slot, refusal := h.guard.Admit(r.Context(), breaker.Request{
@@ -197,7 +197,7 @@ func (a *zoneText) String() string  { return a.zone }
 
 // failOpen notes a failure of firebreak itself.
 func (h *Handler) failOpen(v any) {
-	h.meters.panics.Inc()
+	h.meters.Panics.Inc()
 	h.log.Error("firebreak failed; the request is let through unguarded",
 		zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 }

@@ -3,10 +3,10 @@ package caddymodule
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 const (
@@ -98,9 +98,7 @@ func (h *history) take(now time.Time) {
 
 func totalsOf(zone string, c breaker.Counts) requestTotals {
 	t := requestTotals{ok: c.OK, bad: c.Bad, refused: c.Refused}
-	if n, ok := theMeters().inMaintenance.Load(zone); ok {
-		t.refused += n.(*atomic.Uint64).Load()
-	}
+	t.refused += telemetry.Shared().RefusedInMaintenance(zone)
 	t.requests = t.ok + t.bad + t.refused + c.Neutral
 	return t
 }

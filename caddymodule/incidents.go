@@ -12,12 +12,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
-	"github.com/firebreak-proxy/firebreak/recovery"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // Incidents says what is kept of each episode, for postmortems.
@@ -135,10 +134,10 @@ func (a *App) incidentLog() *incidents.Log {
 func (l *incidentLog) problem(err error) {
 	log := l.app.Load().log
 	if err == nil {
-		log.Info(logIncidentsKept)
+		log.Info(telemetry.LogIncidentsKept)
 		return
 	}
-	log.Error(logIncidentsLost, zap.Error(err), zap.String(fieldNext,
+	log.Error(telemetry.LogIncidentsLost, zap.Error(err), zap.String(telemetry.FieldNext,
 		"nothing else is affected; incidents stay in memory and are written when the disk takes them again; set dir in the option incidents to keep them elsewhere"))
 }
 
@@ -157,13 +156,13 @@ func (a *App) watchIncidents() *incidents.Log {
 	held := a.live.incidents
 	a.live.mu.Unlock()
 	if held == nil {
-		theMeters().incidents.Store(nil)
+		telemetry.Shared().WatchIncidents(nil)
 		return nil
 	}
 	held.app.Store(a)
 	log := held.Log
 	log.SetKeep(a.keepIncidents())
-	theMeters().incidents.Store(log)
+	telemetry.Shared().WatchIncidents(log)
 	log.Attach(a.incidentSource())
 	log.Adopt(a.Guard().Zones())
 	return log
@@ -171,14 +170,7 @@ func (a *App) watchIncidents() *incidents.Log {
 
 // incidentSource is where incidents look things up.
 func (a *App) incidentSource() incidents.Source {
-	return incidents.Source{Zone: a.Guard().Zone, Upkeep: refusedByMaintenance, Switches: a.switchesInForce}
-}
-
-func refusedByMaintenance(zone string) uint64 {
-	if n, ok := theMeters().inMaintenance.Load(zone); ok {
-		return n.(*atomic.Uint64).Load()
-	}
-	return 0
+	return incidents.Source{Zone: a.Guard().Zone, Upkeep: telemetry.Shared().RefusedInMaintenance, Switches: a.switchesInForce}
 }
 
 // switchesInForce lists the switches in force that refuse requests, with the
@@ -215,36 +207,6 @@ func (a *App) zoneOf(sw *maintenance.Switch) string {
 	case maintenance.All, maintenance.Server:
 	}
 	return ""
-}
-
-// keepIncident hands a transition to the log of incidents, whose bugs must not
-// end the worker.
-func (w *eventWorker) keepIncident(e *breaker.Event) {
-	defer w.survive("incidents")
-	w.incidents.Tell(e)
-}
-
-func (w *eventWorker) keepSwitch(e *maintenance.Event) {
-	defer w.survive("incidents")
-	w.incidents.TellSwitch(e)
-}
-
-// keepRecovery adds a step of a recovery to the incident of its zone.
-func (w *eventWorker) keepRecovery(e *recovery.Event, message string) {
-	defer w.survive("incidents")
-	text := message
-	if e.Detail != "" {
-		text += ": " + e.Detail
-	}
-	w.incidents.Note(e.Zone, e.At, e.Kind, e.Store, text)
-}
-
-// survive logs a panic.
-func (w *eventWorker) survive(where string) {
-	if p := recover(); p != nil {
-		theMeters().panics.Inc()
-		w.log.Error(logInternalError, zap.String("where", where), zap.Any("panic", p), zap.Stack("stack"))
-	}
 }
 
 // parseIncidents reads the option "incidents off", or its block.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/internal/disk"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 const (
@@ -80,7 +81,7 @@ func (m *memoryFile) follow(a *App) {
 		if err := m.take(); err != nil {
 			m.tell(err)
 		} else if err := m.recall(); err != nil {
-			a.log.Warn(logMemoryUnread, zap.Error(err), zap.String("file", m.path))
+			a.log.Warn(telemetry.LogMemoryUnread, zap.Error(err), zap.String("file", m.path))
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		m.stop, m.done = cancel, make(chan struct{})
@@ -120,7 +121,7 @@ func (m *memoryFile) recall() error {
 	}
 	log := m.app.Load().log
 	if kept.Boot != disk.Boot() {
-		log.Info(logMemoryOld, zap.Int("zones", len(kept.Zones)))
+		log.Info(telemetry.LogMemoryOld, zap.Int("zones", len(kept.Zones)))
 		return nil
 	}
 	m.guard.Remember(kept.Memory)
@@ -132,8 +133,8 @@ func (m *memoryFile) recall() error {
 		}
 		quarantined += status.Zones[i].QuarantinedCount
 	}
-	log.Warn(logRemembered, zap.Int("zones_open", open), zap.Int("stores_in_quarantine", quarantined),
-		zap.Int(fieldHung, status.Hung), zap.String(fieldNext,
+	log.Warn(telemetry.LogRemembered, zap.Int("zones_open", open), zap.Int("stores_in_quarantine", quarantined),
+		zap.Int(telemetry.FieldHung, status.Hung), zap.String(telemetry.FieldNext,
 			"nothing, if only firebreak was restarted; workers that hung are taken to hang on until their zone answers, at most for hung_hold"))
 	return nil
 }
@@ -186,7 +187,7 @@ func (m *memoryFile) keep(ctx context.Context) {
 func (m *memoryFile) save() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			theMeters().panics.Inc()
+			telemetry.Shared().Panics.Inc()
 			err = fmt.Errorf("panic: %v", v)
 		}
 	}()
@@ -212,10 +213,10 @@ func (m *memoryFile) tell(err error) {
 	m.failed = err != nil
 	log := m.app.Load().log
 	if err == nil {
-		log.Info(logMemoryKept)
+		log.Info(telemetry.LogMemoryKept)
 		return
 	}
-	log.Warn(logMemoryLost, zap.Error(err), zap.String(fieldNext,
+	log.Warn(telemetry.LogMemoryLost, zap.Error(err), zap.String(telemetry.FieldNext,
 		"nothing else is affected, but do not restart firebreak while a zone hangs: it would lend the zone its workers anew"))
 }
 

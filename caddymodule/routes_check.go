@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // routesCheck looks through the routes of the HTTP app for what loads without an
@@ -64,7 +65,7 @@ func noteTransport(ctx caddy.Context) {
 	if app, ok := module.(*App); ok {
 		app.noteRoutes(ctx)
 	} else if errors.Is(err, caddy.ErrNotConfigured) {
-		ctx.Logger().Warn(logTransportAlone, zap.String(fieldNext, "add the global option firebreak { workers 32 } and to the same site: "+handlerExample))
+		ctx.Logger().Warn(telemetry.LogTransportAlone, zap.String(telemetry.FieldNext, "add the global option firebreak { workers 32 } and to the same site: "+handlerExample))
 	}
 }
 
@@ -75,7 +76,7 @@ func (a *App) warnRoutes() {
 	a.live.mu.Unlock()
 	if app == nil {
 		if handlers == 0 {
-			a.log.Warn(logNoHandler, zap.String(fieldNext, "add to the site: "+handlerExample))
+			a.log.Warn(telemetry.LogNoHandler, zap.String(telemetry.FieldNext, "add to the site: "+handlerExample))
 		}
 		return
 	}
@@ -84,7 +85,7 @@ func (a *App) warnRoutes() {
 		c := &routesCheck{log: a.log, policy: a.policy, server: name, named: server.NamedRoutes, alone: make(map[*reverseproxy.Handler]bool)}
 		c.walk(server.Routes, nil)
 		for proxy := range c.alone {
-			c.warn(logTransportAlone, proxy, "add to the same site: "+handlerExample)
+			c.warn(telemetry.LogTransportAlone, proxy, "add to the same site: "+handlerExample)
 		}
 	}
 }
@@ -117,7 +118,7 @@ func (c *routesCheck) route(route *caddyhttp.Route, guard *Handler, answers *rev
 		case *Handler:
 			if guard = h; answers != nil {
 				delete(c.alone, answers)
-				c.warn(logHandlerAfterProxy, answers, "write firebreak { ... } above reverse_proxy: within a route block directives run in the order in which they are written")
+				c.warn(telemetry.LogHandlerAfterProxy, answers, "write firebreak { ... } above reverse_proxy: within a route block directives run in the order in which they are written")
 			}
 		case *reverseproxy.Handler:
 			if isForwardAuth(h) {
@@ -150,14 +151,14 @@ func (c *routesCheck) proxy(h *reverseproxy.Handler, guard *Handler) {
 		if _, ok := h.Transport.(*fastcgi.Transport); ok {
 			line = "transport firebreak fastcgi { root /srv/www }, with the options that transport fastcgi has now (instead of php_fastcgi: see transport in docs/caddyfile.md)"
 		}
-		c.warn(logNoTransport, h, fmt.Sprintf("add to reverse_proxy %s: %s", upstreamsOf(h), line))
+		c.warn(telemetry.LogNoTransport, h, fmt.Sprintf("add to reverse_proxy %s: %s", upstreamsOf(h), line))
 	}
 	if h.LoadBalancing == nil {
 		return
 	}
 	timeout := c.shortestTimeout(guard)
 	if try := time.Duration(h.LoadBalancing.TryDuration); try >= timeout {
-		c.warn(logLongRetry, h, fmt.Sprintf("write a lb_try_duration below %s, for example: lb_try_duration %s", timeout, timeout/2),
+		c.warn(telemetry.LogLongRetry, h, fmt.Sprintf("write a lb_try_duration below %s, for example: lb_try_duration %s", timeout, timeout/2),
 			zap.Duration("lb_try_duration", try), zap.Duration("timeout", timeout))
 	}
 }
@@ -175,7 +176,7 @@ func (c *routesCheck) shortestTimeout(guard *Handler) time.Duration {
 
 func (c *routesCheck) warn(message string, proxy *reverseproxy.Handler, next string, more ...zap.Field) {
 	fields := append([]zap.Field{zap.String("server", c.server), zap.String("upstreams", upstreamsOf(proxy))}, more...)
-	c.log.Warn(message, append(fields, zap.String(fieldNext, next))...)
+	c.log.Warn(message, append(fields, zap.String(telemetry.FieldNext, next))...)
 }
 
 func upstreamsOf(h *reverseproxy.Handler) string {

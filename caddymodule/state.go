@@ -20,6 +20,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 const stateNamespace = "firebreak.state"
@@ -76,7 +77,7 @@ func (a *App) openBoard() error {
 	defer cancel()
 	if err := a.board.Load(ctx); err != nil {
 		view := a.board.View()
-		a.log.Warn(logStateStale, zap.Error(err), zap.Int("switches", len(view.State.Switches)), zap.Uint64("revision", view.State.Revision),
+		a.log.Warn(telemetry.LogStateStale, zap.Error(err), zap.Int("switches", len(view.State.Switches)), zap.Uint64("revision", view.State.Revision),
 			zap.String("next", "the last known switches are in force; they cannot be changed until the state backend is back"))
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 const (
@@ -56,17 +58,13 @@ func newStream() *stream {
 	}
 }
 
-// tell hands an event to everybody who listens. Without a stream it does
-// nothing.
-func (s *stream) tell(kind string, data map[string]any) {
-	if s == nil {
-		return
-	}
+// Tell hands an event to everybody who listens.
+func (s *stream) Tell(kind string, data map[string]any) {
 	text, err := json.Marshal(data)
 	if err != nil {
 		return // flat data of strings and numbers can always be written
 	}
-	zone, _ := data[fieldZone].(string)
+	zone, _ := data[telemetry.FieldZone].(string)
 	brief := briefOf(kind, data)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,8 +98,8 @@ func briefOf(kind string, data map[string]any) []byte {
 		Reason  string `json:"reason,omitempty"`
 		Next    string `json:"next,omitempty"`
 	}{
-		kind, text("at"), text(fieldZone), text(fieldStore), text("message"),
-		cmp.Or(text(fieldEvidence), text(fieldDetail)), text(fieldBy), text(fieldReason), text(fieldNext),
+		kind, text("at"), text(telemetry.FieldZone), text(telemetry.FieldStore), text("message"),
+		cmp.Or(text(telemetry.FieldEvidence), text(telemetry.FieldDetail)), text(telemetry.FieldBy), text(telemetry.FieldReason), text(telemetry.FieldNext),
 	})
 	return brief
 }

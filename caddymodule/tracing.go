@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/firebreak-proxy/firebreak/refusal"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // What a request's span is told, when Caddy traces the request. Changing a name
@@ -65,7 +66,7 @@ func (h *Handler) noteExemplar(a *admission, took time.Duration) {
 	if !at.IsSampled() {
 		return
 	}
-	h.meters.exemplars.note(a.zone, &exemplar{
-		traceID: at.TraceID().String(), spanID: at.SpanID().String(), seconds: took.Seconds(), at: time.Now(),
+	h.meters.Exemplars.Note(a.zone, &telemetry.Exemplar{
+		TraceID: at.TraceID().String(), SpanID: at.SpanID().String(), Seconds: took.Seconds(), At: time.Now(),
 	})
 }

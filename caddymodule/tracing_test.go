@@ -110,8 +110,8 @@ func TestTracedRequestIsExemplar(t *testing.T) {
 	span := traced(t, h, noop)
 	want := span.SpanContext.TraceID().String()
 	for _, zone := range []string{"", "z1"} {
-		found := h.meters.exemplars.of(zone)
-		if len(found) == 0 || found[0].traceID != want {
+		found := h.meters.Exemplars.Of(zone)
+		if len(found) == 0 || found[0].TraceID != want {
 			t.Errorf("zone %q: exemplars %v, want one of trace %s", zone, found, want)
 		}
 	}

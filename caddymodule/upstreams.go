@@ -16,6 +16,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 func init() {
@@ -62,7 +63,7 @@ func (u *ZoneUpstreams) Provision(ctx caddy.Context) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.Zones)) {
 		if name != config.UnknownZone && !slices.Contains(zones, name) {
-			ctx.Logger().Warn(logZoneNoUpstreams, zap.String(fieldZone, name), zap.String("did_you_mean", directive.Nearest(name, zones)))
+			ctx.Logger().Warn(telemetry.LogZoneNoUpstreams, zap.String(telemetry.FieldZone, name), zap.String("did_you_mean", directive.Nearest(name, zones)))
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package caddymodule
+package telemetry
 
 import "github.com/firebreak-proxy/firebreak/recovery"
 

@@ -1,4 +1,4 @@
-package caddymodule
+package telemetry
 
 import (
 	"strings"
@@ -19,16 +19,16 @@ const (
 // ("") of all. Only requests that Caddy traces come here.
 type exemplars struct {
 	mu    sync.Mutex // guards below
-	zones map[string]*[exemplarKinds]*exemplar
+	zones map[string]*[exemplarKinds]*Exemplar
 }
 
-// note keeps a request as an exemplar.
-func (e *exemplars) note(zone string, latest *exemplar) {
+// Note keeps a request as an exemplar.
+func (e *exemplars) Note(zone string, latest *Exemplar) {
 	kind := 0
 	switch {
-	case latest.seconds > 1:
+	case latest.Seconds > 1:
 		kind = 2
-	case latest.seconds > 0.1:
+	case latest.Seconds > 0.1:
 		kind = 1
 	}
 	e.mu.Lock()
@@ -39,17 +39,17 @@ func (e *exemplars) note(zone string, latest *exemplar) {
 	}
 }
 
-func (e *exemplars) kindsOf(zone string) *[exemplarKinds]*exemplar {
+func (e *exemplars) kindsOf(zone string) *[exemplarKinds]*Exemplar {
 	kinds := e.zones[zone]
 	switch {
 	case kinds != nil:
 		return kinds
 	case e.zones == nil:
-		e.zones = make(map[string]*[exemplarKinds]*exemplar)
+		e.zones = make(map[string]*[exemplarKinds]*Exemplar)
 	case len(e.zones) >= exemplarZones:
 		return nil
 	}
-	kinds = new([exemplarKinds]*exemplar)
+	kinds = new([exemplarKinds]*Exemplar)
 	e.zones[strings.Clone(zone)] = kinds
 	return kinds
 }
@@ -65,8 +65,8 @@ func (e *exemplars) keep(there map[string]bool) {
 	}
 }
 
-// of are a zone's exemplars.
-func (e *exemplars) of(zone string) (found []*exemplar) {
+// Of are a zone's exemplars.
+func (e *exemplars) Of(zone string) (found []*Exemplar) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if kinds := e.zones[zone]; kinds != nil {

@@ -1,4 +1,4 @@
-package caddymodule
+package telemetry
 
 import (
 	"bytes"
@@ -55,18 +55,18 @@ type webhookEvent struct {
 
 // Handle implements caddyevents.Handler. It never blocks.
 func (h *Webhook) Handle(ctx context.Context, e caddy.Event) error {
-	if !strings.HasPrefix(e.Name(), eventPrefix) {
+	if !strings.HasPrefix(e.Name(), EventPrefix) {
 		return nil
 	}
 	event, err := h.fill(ctx, e)
 	if err != nil {
-		theMeters().undelivered.Inc()
-		h.log.Error(logWebhookFailed, zap.String("event", e.Name()), zap.Error(err))
+		Shared().undelivered.Inc()
+		h.log.Error(LogWebhookFailed, zap.String("event", e.Name()), zap.Error(err))
 		return nil
 	}
 	if !h.enqueue(event) {
-		theMeters().dropped.Inc()
-		h.log.Warn(logWebhookFull, zap.String("event", e.Name()), zap.Int("queue", cap(h.queue)), logHost(event.url))
+		Shared().dropped.Inc()
+		h.log.Warn(LogWebhookFull, zap.String("event", e.Name()), zap.Int("queue", cap(h.queue)), logHost(event.url))
 	}
 	return nil
 }
@@ -167,11 +167,11 @@ func (p *webhookPost) run(ctx context.Context) {
 	defer p.client.CloseIdleConnections()
 	for event := range p.queue {
 		if err := p.deliver(ctx, event); err != nil {
-			theMeters().undelivered.Inc()
-			p.log.Error(logWebhookFailed, zap.String("event", event.name), logHost(event.url), zap.Error(err))
+			Shared().undelivered.Inc()
+			p.log.Error(LogWebhookFailed, zap.String("event", event.name), logHost(event.url), zap.Error(err))
 			continue
 		}
-		theMeters().delivered.Inc()
+		Shared().delivered.Inc()
 	}
 }
 

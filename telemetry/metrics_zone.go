@@ -1,8 +1,7 @@
-package caddymodule
+package telemetry
 
 import (
 	"cmp"
-	"sync/atomic"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
@@ -16,7 +15,7 @@ const detailedZones = 20
 
 // collectZones sends 20 series for every zone, and up to 5 more for those that
 // people look at. The zones are sorted by trouble.
-func (m *meters) collectZones(out collection, source *meterSource, zones []breaker.ZoneCounters) {
+func (m *Metrics) collectZones(out collection, source *Source, zones []breaker.ZoneCounters) {
 	for i := range zones {
 		z := &zones[i]
 		collectZone(out, z)
@@ -92,24 +91,20 @@ const (
 
 // collectDesired sends what operators want of a zone, and what they had
 // refused.
-func (m *meters) collectDesired(out collection, source *meterSource, zone string) {
+func (m *Metrics) collectDesired(out collection, source *Source, zone string) {
 	desired := float64(desiredService)
-	if sw := source.board.Lookup(zone, ""); sw != nil {
+	if sw := source.Board.Lookup(zone, ""); sw != nil {
 		desired = desiredOff
 		if sw.Mode == maintenance.ReadOnly {
 			desired = desiredReadOnly
 		}
 	}
 	out.send(zoneMaintenance, desired, zone)
-	refused := 0.0
-	if n, ok := m.inMaintenance.Load(zone); ok {
-		refused = float64(n.(*atomic.Uint64).Load())
-	}
-	out.send(zoneRefusals, refused, string(refusal.ReasonMaintenance), zone)
+	out.send(zoneRefusals, float64(m.RefusedInMaintenance(zone)), string(refusal.ReasonMaintenance), zone)
 }
 
 // forgetZones drops what was counted for zones that are no longer there.
-func (m *meters) forgetZones(zones []breaker.ZoneCounters) {
+func (m *Metrics) forgetZones(zones []breaker.ZoneCounters) {
 	there := make(map[string]bool, len(zones))
 	for i := range zones {
 		there[zones[i].Zone] = true
@@ -120,5 +115,5 @@ func (m *meters) forgetZones(zones []breaker.ZoneCounters) {
 		}
 		return true
 	})
-	m.exemplars.keep(there)
+	m.Exemplars.keep(there)
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package telemetry
 
 import (
 	"errors"
@@ -23,32 +23,32 @@ import (
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
-// meters are firebreak's metrics. They exist once in the process and are
+// Metrics are firebreak's metrics. They exist once in the process and are
 // registered with every configuration, so that counters survive reloads. Almost
 // all of them are read from the guard when somebody scrapes; the request path
 // counts only what the guard does not know.
-type meters struct {
-	source        atomic.Pointer[meterSource]
+type Metrics struct {
+	source        atomic.Pointer[Source]
 	incidents     atomic.Pointer[incidents.Log]
 	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
-	panics        tally
-	unknownStores tally
-	slowRequests  tally
+	Panics        tally
+	UnknownStores tally
+	SlowRequests  tally
 
 	directoryReloads, directoryFailures tally
 	directoryLoaded                     atomic.Int64 // Unix time in nanoseconds; 0: not yet
 
 	delivered, undelivered, dropped tally // events for webhooks
 
-	exemplars exemplars
+	Exemplars exemplars
 }
 
-// meterSource is what is read at a scrape: that of the configuration in force.
-type meterSource struct {
-	guard     *breaker.Guard
-	board     *maintenance.Board
-	directory routing.Directory
-	jobs      *recovery.Jobs
+// Source is what is read at a scrape: that of the configuration in force.
+type Source struct {
+	Guard     *breaker.Guard
+	Board     *maintenance.Board
+	Directory routing.Directory
+	Jobs      *recovery.Jobs
 }
 
 // tally is a counter that starts at zero with the process.
@@ -59,12 +59,12 @@ func (t *tally) Inc() { t.n.Add(1) }
 
 func (t *tally) value() float64 { return float64(t.n.Load()) }
 
-var theMeters = sync.OnceValue(func() *meters { return new(meters) })
+var Shared = sync.OnceValue(func() *Metrics { return new(Metrics) })
 
-// registerMeters adds the metrics to a configuration's registry, unless
+// Register adds the metrics to a configuration's registry, unless
 // somebody has done so.
-func registerMeters(registry *prometheus.Registry) (*meters, error) {
-	m := theMeters()
+func Register(registry *prometheus.Registry) (*Metrics, error) {
+	m := Shared()
 	err := registry.Register(m)
 	var already prometheus.AlreadyRegisteredError
 	if err != nil && !errors.As(err, &already) {
@@ -73,35 +73,20 @@ func registerMeters(registry *prometheus.Registry) (*meters, error) {
 	return m, nil
 }
 
-// follow makes a configuration the one that is read, and returns the one
+// Follow makes a configuration the one that is read, and returns the one
 // before.
-func (m *meters) follow(source *meterSource) (previous *meterSource) {
+func (m *Metrics) Follow(source *Source) (previous *Source) {
 	m.directoryLoaded.Store(time.Now().UnixNano())
 	return m.source.Swap(source)
 }
 
-// followMeters makes scrapes read this app.
-func (a *App) followMeters() {
-	mine := &meterSource{guard: a.Guard(), board: a.board, directory: a.directory, jobs: a.recoveries.Jobs}
-	previous := theMeters().follow(mine)
-	a.live.mu.Lock()
-	defer a.live.mu.Unlock()
-	a.live.meters = [2]*meterSource{mine, previous}
-}
-
-// unfollowMeters ends that. Callers hold live.mu.
-func (a *App) unfollowMeters() {
-	theMeters().unfollow(a.live.meters[0], a.live.meters[1])
-	a.live.meters = [2]*meterSource{}
-}
-
-// unfollow puts the one before back, unless another one came meanwhile.
-func (m *meters) unfollow(source, previous *meterSource) {
+// Unfollow puts the one before back, unless another one came meanwhile.
+func (m *Metrics) Unfollow(source, previous *Source) {
 	m.source.CompareAndSwap(source, previous)
 }
 
-// noteDirectory counts that a directory was read anew, or could not be.
-func (m *meters) noteDirectory(err error) {
+// NoteDirectory counts that a directory was read anew, or could not be.
+func (m *Metrics) NoteDirectory(err error) {
 	if err != nil {
 		m.directoryFailures.Inc()
 		return
@@ -110,8 +95,20 @@ func (m *meters) noteDirectory(err error) {
 	m.directoryLoaded.Store(time.Now().UnixNano())
 }
 
-// noteMaintenance counts a request that maintenance refused.
-func (m *meters) noteMaintenance(zone string) {
+// RefusedInMaintenance is how many requests of a zone maintenance has refused.
+func (m *Metrics) RefusedInMaintenance(zone string) uint64 {
+	if n, ok := m.inMaintenance.Load(zone); ok {
+		return n.(*atomic.Uint64).Load()
+	}
+	return 0
+}
+
+// WatchIncidents makes a log of incidents the one that is read; nil: none is
+// kept.
+func (m *Metrics) WatchIncidents(log *incidents.Log) { m.incidents.Store(log) }
+
+// NoteMaintenance counts a request that maintenance refused.
+func (m *Metrics) NoteMaintenance(zone string) {
 	n, ok := m.inMaintenance.Load(zone)
 	if !ok {
 		n, _ = m.inMaintenance.LoadOrStore(strings.Clone(zone), new(atomic.Uint64))
@@ -120,42 +117,42 @@ func (m *meters) noteMaintenance(zone string) {
 }
 
 // Describe sends the descriptions of what Collect sends.
-func (m *meters) Describe(ch chan<- *prometheus.Desc) {
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, meter := range allMeters {
 		ch <- meter.desc
 	}
 }
 
 // Collect sends the state of the pool and of every zone.
-func (m *meters) Collect(ch chan<- prometheus.Metric) {
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	out := collection{ch}
 	m.collectSelf(out)
 	source := m.source.Load()
 	if source == nil {
 		return
 	}
-	counters := source.guard.Counters()
+	counters := source.Guard.Counters()
 	slices.SortFunc(counters.Zones, byTrouble) // before there are pointers into it
 	collectPool(out, &counters)
 	m.collectHistograms(out, &counters)
-	collectCulprits(out, source.guard)
+	collectCulprits(out, source.Guard)
 	m.collectZones(out, source, counters.Zones)
-	collectBoard(out, source.board)
-	dropped := counters.EventsDropped + source.board.EventsDropped()
-	if source.jobs != nil {
-		collectRecoveries(out, source.jobs)
-		dropped += source.jobs.EventsDropped()
+	collectBoard(out, source.Board)
+	dropped := counters.EventsDropped + source.Board.EventsDropped()
+	if source.Jobs != nil {
+		collectRecoveries(out, source.Jobs)
+		dropped += source.Jobs.EventsDropped()
 	}
 	out.send(selfErrors, float64(counters.InternalErrors))
 	out.send(selfDropped, float64(dropped))
-	m.collectDirectory(out, source.directory)
+	m.collectDirectory(out, source.Directory)
 }
 
 // collectSelf sends what firebreak knows of itself.
-func (m *meters) collectSelf(out collection) {
-	out.send(selfPanics, m.panics.value())
-	out.send(allUnknown, m.unknownStores.value())
-	out.send(allSlowRequests, m.slowRequests.value())
+func (m *Metrics) collectSelf(out collection) {
+	out.send(selfPanics, m.Panics.value())
+	out.send(allUnknown, m.UnknownStores.value())
+	out.send(allSlowRequests, m.SlowRequests.value())
 	if log := m.incidents.Load(); log != nil {
 		out.send(selfIncidents, float64(log.Counts().Failures))
 	}
@@ -229,7 +226,7 @@ func collectBoard(out collection, board *maintenance.Board) {
 }
 
 // collectDirectory sends how large and how old the directory is.
-func (m *meters) collectDirectory(out collection, directory routing.Directory) {
+func (m *Metrics) collectDirectory(out collection, directory routing.Directory) {
 	out.send(directoryReloads, m.directoryReloads.value())
 	out.send(directoryFailures, m.directoryFailures.value())
 	if loaded := m.directoryLoaded.Load(); loaded != 0 {
@@ -271,4 +268,4 @@ var buildInfo = sync.OnceValue(func() build {
 	return b
 })
 
-var _ prometheus.Collector = (*meters)(nil)
+var _ prometheus.Collector = (*Metrics)(nil)

@@ -1,4 +1,4 @@
-package caddymodule
+package telemetry
 
 import (
 	"bytes"
@@ -53,13 +53,13 @@ func scrapeOf(tb testing.TB, zones []string) scraped {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	m, err := registerMeters(s.registry)
+	m, err := Register(s.registry)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	source := &meterSource{guard: s.guard, board: maintenance.New(maintenance.Options{}), directory: hash, jobs: recovery.New(recovery.Options{})}
-	previous := m.follow(source)
-	tb.Cleanup(func() { m.unfollow(source, previous) })
+	source := &Source{Guard: s.guard, Board: maintenance.New(maintenance.Options{}), Directory: hash, Jobs: recovery.New(recovery.Options{})}
+	previous := m.Follow(source)
+	tb.Cleanup(func() { m.Unfollow(source, previous) })
 	return s
 }
 
@@ -89,8 +89,8 @@ func (s scraped) fault(tb testing.TB, zones []string) {
 			}
 			slot.End(o)
 		}
-		theMeters().noteMaintenance(zone)
-		theMeters().exemplars.note(zone, &exemplar{traceID: "4bf92f3577b34da6a3ce929d0e0e4736", spanID: "00f067aa0ba902b7", seconds: 3, at: time.Now()})
+		Shared().NoteMaintenance(zone)
+		Shared().Exemplars.Note(zone, &Exemplar{TraceID: "4bf92f3577b34da6a3ce929d0e0e4736", SpanID: "00f067aa0ba902b7", Seconds: 3, At: time.Now()})
 	}
 }
 
@@ -169,7 +169,7 @@ func TestZonesComeAndGo(t *testing.T) {
 		slot, _ := s.guard.Admit(t.Context(), breaker.Request{Zone: zone, Store: "a"})
 		slot.Answer(breaker.OK)
 		slot.End(breaker.OK)
-		theMeters().noteMaintenance(zone)
+		Shared().NoteMaintenance(zone)
 	}
 	s.guard.Apply(s.policy, []string{"stays", "new"})
 	text := string(s.scrape(t, acceptText))
@@ -187,7 +187,7 @@ func TestZonesComeAndGo(t *testing.T) {
 	if strings.Contains(text, `zone="old"`) {
 		t.Error("a zone that is gone has series")
 	}
-	if _, ok := theMeters().inMaintenance.Load("old"); ok {
+	if _, ok := Shared().inMaintenance.Load("old"); ok {
 		t.Error("a zone that is gone is remembered")
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package telemetry
 
 import (
 	"context"
@@ -163,7 +163,7 @@ func TestWebhookRetries(t *testing.T) {
 			if test.name == "hangs" {
 				h.client.Timeout = 300 * time.Millisecond
 			}
-			m := theMeters()
+			m := Shared()
 			failed, delivered := m.undelivered.n.Load(), m.delivered.n.Load()
 			emit(t, h, "firebreak.zone_opened", nil)
 			until(t, "it is settled", func() bool { return m.undelivered.n.Load()+m.delivered.n.Load() == failed+delivered+1 })
@@ -179,13 +179,13 @@ func TestWebhookHangs(t *testing.T) {
 	r := newReceiver(t, always(0))
 	none := 0
 	h := newWebhook(t, &Webhook{URL: r.URL, Queue: 3, Retries: &none})
-	dropped := theMeters().dropped.n.Load()
+	dropped := Shared().dropped.n.Load()
 	emit(t, h, "firebreak.zone_opened", nil)
 	until(t, "the first is on its way", func() bool { n, _ := r.seen(); return n == 1 })
 	for range 10 {
 		emit(t, h, "firebreak.zone_calm", nil)
 	}
-	if got := theMeters().dropped.n.Load() - dropped; got != 7 {
+	if got := Shared().dropped.n.Load() - dropped; got != 7 {
 		t.Errorf("%d events dropped, want 7", got)
 	}
 }

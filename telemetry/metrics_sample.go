@@ -1,4 +1,4 @@
-package caddymodule
+package telemetry
 
 import (
 	"math"
@@ -62,7 +62,7 @@ type distribution struct {
 	labels    []*dto.LabelPair
 	counted   *breaker.Histogram
 	bounds    []int // which of the classic buckets; nil: all
-	exemplars []*exemplar
+	exemplars []*Exemplar
 }
 
 // Desc implements prometheus.Metric.
@@ -101,7 +101,7 @@ func (d *distribution) writeClassic(out *dto.Histogram) {
 		count := cumulated
 		bucket := &dto.Bucket{UpperBound: &h.Bounds[i], CumulativeCount: &count}
 		for _, e := range d.exemplars {
-			if lower < e.seconds && e.seconds <= h.Bounds[i] {
+			if lower < e.Seconds && e.Seconds <= h.Bounds[i] {
 				bucket.Exemplar = e.dto()
 			}
 		}
@@ -109,7 +109,7 @@ func (d *distribution) writeClassic(out *dto.Histogram) {
 		out.Bucket = append(out.Bucket, bucket)
 	}
 	for _, e := range d.exemplars {
-		if infinite := math.Inf(1); e.seconds > lower {
+		if infinite := math.Inf(1); e.Seconds > lower {
 			out.Bucket = append(out.Bucket, &dto.Bucket{UpperBound: &infinite, CumulativeCount: &h.Count, Exemplar: e.dto()})
 			return
 		}
@@ -139,29 +139,29 @@ func writeNative(out *dto.Histogram, h *breaker.Histogram) {
 var firstByteOfZone = []int{4, 7}
 
 // collectHistograms sends the histograms of the pool and of every zone.
-func (m *meters) collectHistograms(out collection, c *breaker.Counters) {
-	out.ch <- &distribution{meter: allFirstByte, counted: &c.FirstByte, exemplars: m.exemplars.of("")}
+func (m *Metrics) collectHistograms(out collection, c *breaker.Counters) {
+	out.ch <- &distribution{meter: allFirstByte, counted: &c.FirstByte, exemplars: m.Exemplars.Of("")}
 	out.ch <- &distribution{meter: allWaits, counted: &c.Wait}
 	for i := range c.Zones {
 		z := &c.Zones[i]
 		out.ch <- &distribution{
 			meter: zoneFirstByte, counted: &z.FirstByte, bounds: firstByteOfZone,
-			labels: pairs(zoneFirstByte, []string{z.Zone}), exemplars: m.exemplars.of(z.Zone),
+			labels: pairs(zoneFirstByte, []string{z.Zone}), exemplars: m.Exemplars.Of(z.Zone),
 		}
 	}
 }
 
-// exemplar is a request that stands for others, by its trace.
-type exemplar struct {
-	traceID, spanID string
-	seconds         float64
-	at              time.Time
+// Exemplar is a request that stands for others, by its trace.
+type Exemplar struct {
+	TraceID, SpanID string
+	Seconds         float64
+	At              time.Time
 }
 
-func (e *exemplar) dto() *dto.Exemplar {
+func (e *Exemplar) dto() *dto.Exemplar {
 	trace, span := "trace_id", "span_id"
 	return &dto.Exemplar{
-		Label: []*dto.LabelPair{{Name: &span, Value: &e.spanID}, {Name: &trace, Value: &e.traceID}},
-		Value: &e.seconds, Timestamp: timestamppb.New(e.at),
+		Label: []*dto.LabelPair{{Name: &span, Value: &e.SpanID}, {Name: &trace, Value: &e.TraceID}},
+		Value: &e.Seconds, Timestamp: timestamppb.New(e.At),
 	}
 }
