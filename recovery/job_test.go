@@ -406,3 +406,51 @@ func TestPeopleComeFirst(t *testing.T) {
 		equal(t, "in maintenance", w.inMaintenance(), []string{"s399"})
 	})
 }
+
+// TestPutBackDuringRelease: a person puts a store into maintenance after its last
+// check has begun. The release that follows must not take that switch away.
+func TestPutBackDuringRelease(t *testing.T) {
+	inTime(t, 20, config.StoreCheck{Every: every(time.Second), Times: 1, Retries: ptr(0)}, func(w *world) {
+		w.isolate()
+		w.mu.Lock()
+		w.takes = 500 * time.Millisecond
+		w.mu.Unlock()
+		id := w.recover(recovery.Request{}).ID
+		time.Sleep(250 * time.Millisecond) // the checks of the first four are on their way
+		sw := maintenance.Switch{Target: maintenance.Target{Scope: maintenance.Store, Name: "s001"}, By: "ann", Reason: "its index is damaged"}
+		if _, _, err := w.life.board.Change(w.t.Context(), maintenance.Author{By: "ann"}, &maintenance.Edit{Set: []maintenance.Switch{sw}}); err != nil {
+			t.Fatal(err)
+		}
+		v := w.until(id, recovery.Done, time.Minute)
+		if v.Released != 19 || v.GivenUp != 1 || v.Failures[0].Reason != "put into maintenance since the recovery began: set by ann: its index is damaged" {
+			t.Errorf("it ended as %+v", v)
+		}
+		equal(t, "in maintenance", w.inMaintenance(), []string{"s001"})
+	})
+}
+
+// TestReleasedByPeople: a store that a person releases is not told as released by
+// the recovery.
+func TestReleasedByPeople(t *testing.T) {
+	inTime(t, 3, config.StoreCheck{Every: every(time.Second), Times: 30}, func(w *world) {
+		w.isolate()
+		id := w.recover(recovery.Request{}).ID
+		time.Sleep(5 * time.Second)
+		release := &maintenance.Edit{Release: []maintenance.Placed{{Store: "s002", Zone: "z1"}}}
+		if _, _, err := w.life.board.Change(w.t.Context(), maintenance.Author{By: "ann"}, release); err != nil {
+			t.Fatal(err)
+		}
+		if v := w.until(id, recovery.Done, 2*time.Minute); v.Released != 3 {
+			t.Errorf("it ended as %+v", v)
+		}
+		told := 0
+		for len(w.life.jobs.Events()) > 0 {
+			if e := <-w.life.jobs.Events(); e.Kind == recovery.EventBatch {
+				told += e.Count
+			}
+		}
+		if told != 2 {
+			t.Errorf("%d stores are told as released by the recovery, want the 2 that it released", told)
+		}
+	})
+}

@@ -97,7 +97,12 @@ func (j *job) change(ctx context.Context, w *World, batch []*storeState) error {
 			}
 		}
 	}
-	edit.If = j.unlessPutBack
+	edit.If = func(s *maintenance.State) error {
+		if err := j.unlessPutBack(s); err != nil {
+			return err
+		}
+		return j.unlessKept(s, batch)
+	}
 	state, _, err := w.Board.Change(ctx, j.author(fmt.Sprintf("recovery %s: passed %d checks in a row", j.spec.ID, j.spec.Times)), edit)
 	if err != nil {
 		return err
@@ -118,6 +123,33 @@ func (j *job) unlessPutBack(s *maintenance.State) error {
 		if sw, ok := s.Switches[target]; ok && len(sw.Except) < n {
 			return fmt.Errorf("stores that were released are in maintenance again, by the switch of %s: %w", target, maintenance.ErrPrecondition)
 		}
+	}
+	return nil
+}
+
+// keptError says which stores of a release people have put into maintenance since
+// the job began.
+type keptError struct{ why map[*storeState]string }
+
+// Error implements error.
+func (e *keptError) Error() string {
+	return fmt.Sprintf("%s put into maintenance since the recovery began", plural(len(e.why), "store"))
+}
+
+// unlessKept keeps a release from taking away switches that people set after the
+// last checks of their stores began.
+func (j *job) unlessKept(state *maintenance.State, batch []*storeState) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	kept := make(map[*storeState]string)
+	for _, s := range batch {
+		sw, ok := state.Switches[maintenance.Target{Scope: maintenance.Store, Name: s.store}]
+		if why := j.keptBack(&sw); ok && why != "" {
+			kept[s] = why
+		}
+	}
+	if len(kept) > 0 {
+		return &keptError{kept}
 	}
 	return nil
 }
@@ -204,8 +236,20 @@ func (j *job) releasedStores(batch []*storeState, err error, now time.Time, took
 	if err == nil {
 		for _, s := range batch {
 			j.setReleased(s, now)
+			j.tellReleased(now)
 		}
 		j.note = ""
+		return
+	}
+	var kept *keptError
+	if errors.As(err, &kept) && j.state == Running {
+		for _, s := range batch {
+			if why, ok := kept.why[s]; ok {
+				j.leaveOut(s, why)
+			} else {
+				j.pend(s, now)
+			}
+		}
 		return
 	}
 	for _, s := range batch {

@@ -174,16 +174,17 @@ func (j *job) beginCheck(ctx context.Context, w *World, now time.Time) bool {
 			j.hold(now, idlePause, staleWords)
 			return false
 		}
-		pop() // a person released it, or this job before a restart
+		pop()
+		mine := s.releasing != "" // this job's, before a restart; else a person's
 		j.setReleased(s, now)
+		if mine {
+			j.tellReleased(now)
+		}
 		return true
 	}
 	if why := j.keptBack(sw); why != "" {
 		pop()
-		j.deactivate(s)
-		s.phase, s.reason, s.passes, s.failures = givenUp, why, 0, max(s.failures, 1)
-		j.dirty = true
-		j.keep(s)
+		j.leaveOut(s, why)
 		return true
 	}
 	if s.passes >= j.spec.Times {
@@ -230,6 +231,14 @@ func (j *job) beginCheck(ctx context.Context, w *World, now time.Time) bool {
 		j.report(ctx, func() { j.checkedStore(s, err, time.Now()) })
 	})
 	return true
+}
+
+// leaveOut gives up a store that is not the job's to release. Call it with mu held.
+func (j *job) leaveOut(s *storeState, why string) {
+	j.deactivate(s)
+	s.phase, s.reason, s.passes, s.failures, s.releasing = givenUp, why, 0, max(s.failures, 1), ""
+	j.dirty = true
+	j.keep(s)
 }
 
 // hold lets no check begin for a while. Call it with mu held.
@@ -328,6 +337,10 @@ func (j *job) setReleased(s *storeState, now time.Time) {
 	if j.firstAt.IsZero() {
 		j.firstAt = now
 	}
+}
+
+// tellReleased notes that this job released a store. Call it with mu held.
+func (j *job) tellReleased(now time.Time) {
 	j.recent.add(now, 1)
 	j.told++
 	j.all.total.Add(1)
