@@ -19,6 +19,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
@@ -125,9 +126,8 @@ func (a *App) instanceID() string {
 func (a *App) describe() maintenance.Instance {
 	status := a.Guard().Status()
 	host, _ := os.Hostname()
-	version, _ := caddy.Version()
 	i := maintenance.Instance{
-		Host: host, PID: os.Getpid(), Version: version,
+		Host: host, PID: os.Getpid(), Version: version.Firebreak(),
 		Workers: status.Workers, Occupied: status.Occupied, Hung: status.Hung,
 	}
 	for _, zone := range status.Zones {

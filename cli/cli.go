@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,23 +28,20 @@ func init() {
 		Short: "Shows and steers firebreak: zones, stores, maintenance",
 		Long:  "Talks to the admin endpoint of a running server.\n\n" + longCommon,
 		CobraFunc: func(root *cobra.Command) {
-			for _, c := range commands {
+			for _, c := range append(slices.Clip(commands), versionCommand) {
 				root.AddCommand(c.cobra(programName()))
 			}
 		},
 	})
 }
 
-// RegisterTopLevel makes each subcommand a command of its own.
-func RegisterTopLevel() {
+// registerTopLevel makes each subcommand a command of its own.
+func registerTopLevel() {
 	topLevel = true
 	for _, c := range commands {
 		caddycmd.RegisterCommand(caddycmd.Command{
 			Name: strings.Fields(c.use)[0], Usage: strings.TrimSpace(strings.TrimPrefix(c.use, strings.Fields(c.use)[0])), Short: c.short,
-			CobraFunc: func(cmd *cobra.Command) {
-				c.fill(cmd, programName())
-				cmd.SetUsageTemplate(usageTemplate(cmd))
-			},
+			CobraFunc: func(cmd *cobra.Command) { c.fill(cmd, programName()) },
 		})
 	}
 }
@@ -72,16 +70,6 @@ func programName() string {
 		return name
 	}
 	return name + " firebreak"
-}
-
-// usageTemplate is cobra's, with this program's name for that of cobra's root,
-// which is always caddy.
-func usageTemplate(cmd *cobra.Command) string {
-	root := fmt.Sprintf("%q", filepath.Base(os.Args[0]))
-	return strings.NewReplacer(
-		"{{.UseLine}}", "{{"+root+"}}{{slice .UseLine 5}}",
-		"{{.CommandPath}}", "{{"+root+"}}{{slice .CommandPath 5}}",
-	).Replace(cmd.UsageTemplate())
 }
 
 // command is one subcommand.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -23,7 +24,7 @@ var (
 	instance  = regexp.MustCompile(`test-1:\d+`)
 	took      = regexp.MustCompile(`\d+(\.\d+)?m?s ago|after \d+ms`)
 	host      = regexp.MustCompile(`(?m)^test-1( +)\S+`)
-	version   = regexp.MustCompile(`v2\.\d+\.\d+`)
+	version   = regexp.MustCompile(`v0\.0\.0-\S+|\(devel\)`)
 	spaces    = regexp.MustCompile(` {2,}`)
 )
 
@@ -135,6 +136,50 @@ func TestErrors(t *testing.T) {
 	}
 	if out := s.must("maintenance", "list"); !strings.HasPrefix(out, "0 switches") {
 		t.Errorf("after nothing but errors there are switches: %s", out)
+	}
+}
+
+// TestVersion wants the program's own version and Caddy's, as the build says or as
+// it was told to say.
+func TestVersion(t *testing.T) {
+	dir := t.TempDir()
+	named := filepath.Join(dir, "named")
+	set := "-X github.com/firebreak-proxy/firebreak/internal/version.version=v1.2.3"
+	if out, err := exec.Command("go", "build", "-ldflags", set, "-o", named, "../cmd/firebreak").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, tt := range []struct{ program, arg, want string }{
+		{built, "version", `^firebreak \S+, Caddy v2\.\d+\.\d+`},
+		{built, "--version", `^firebreak \S+, Caddy v2\.\d+\.\d+`},
+		{named, "version", `^firebreak v1\.2\.3, Caddy v2\.\d+\.\d+`},
+	} {
+		cmd := program(t, dir, tt.arg)
+		cmd.Path = tt.program
+		out, err := cmd.CombinedOutput()
+		if err != nil || !regexp.MustCompile(tt.want).Match(out) {
+			t.Errorf("%s %s prints %q (%v), want %s", filepath.Base(tt.program), tt.arg, out, err, tt.want)
+		}
+	}
+}
+
+// TestOverview wants the program's help to be about this program.
+func TestOverview(t *testing.T) {
+	for _, args := range []string{"", "help", "--help", "-h"} {
+		r := runProgram(t, t.TempDir(), "", strings.Fields(args)...)
+		if r.code != 0 || !strings.HasPrefix(r.out, "Firebreak is a reverse-proxy sidecar") {
+			t.Errorf("%q: exit code %d: %.200s%s", args, r.code, r.out, r.err)
+		}
+		for _, want := range []string{"\n  isolate  ", "\n  status  ", "\n  run  ", "\n  validate  ", "firebreak help <command>"} {
+			if !strings.Contains(r.out, want) {
+				t.Errorf("%q does not have %q", args, want)
+			}
+		}
+		if strings.Contains(r.out, "upgrade") || strings.Contains(r.out, "caddy run") {
+			t.Errorf("%q recommends what is of no use here: %s", args, r.out)
+		}
+	}
+	if r := runProgram(t, t.TempDir(), "", "stauts"); r.code != 1 || !strings.Contains(r.err, `"stauts" for "firebreak"`) || strings.Contains(r.err, "caddy") {
+		t.Errorf("a typing mistake: exit code %d: %s", r.code, r.err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -13,11 +12,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/incidents"
+	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
@@ -159,8 +157,7 @@ func (m *Metrics) collectSelf(out collection) {
 	out.send(selfWebhooks, m.delivered.value(), "delivered")
 	out.send(selfWebhooks, m.undelivered.value(), "failed")
 	out.send(selfWebhooks, m.dropped.value(), "dropped")
-	build := buildInfo()
-	out.send(selfBuild, 1, build.caddy, runtime.Version(), build.firebreak)
+	out.send(selfBuild, 1, version.Caddy(), runtime.Version(), version.Firebreak())
 }
 
 // collectPool sends what holds for all zones together.
@@ -248,24 +245,5 @@ func oneIf(is bool) float64 {
 	}
 	return 0
 }
-
-// build is which versions this program is made of.
-type build struct{ firebreak, caddy string }
-
-var buildInfo = sync.OnceValue(func() build {
-	b := build{firebreak: "unknown"}
-	b.caddy, _ = caddy.Version()
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	const path = "github.com/firebreak-proxy/firebreak"
-	for _, module := range append([]*debug.Module{&info.Main}, info.Deps...) {
-		if module.Path == path {
-			b.firebreak = module.Version
-		}
-	}
-	return b
-})
 
 var _ prometheus.Collector = (*Metrics)(nil)

@@ -6,7 +6,6 @@ import (
 	// Time zone names work on machines that ship no zone database.
 	_ "time/tzdata"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/firebreak-proxy/firebreak"
@@ -14,6 +13,5 @@ import (
 )
 
 func main() {
-	cli.RegisterTopLevel()
-	caddycmd.Main()
+	cli.Main()
 }
