@@ -35,10 +35,10 @@ type Extractor struct {
 
 // source is a KeySpec made ready.
 type source struct {
-	from  string
-	name  string
-	path  []string
-	index int
+	spec KeySpec
+	from string
+	name string
+	path []string
 }
 
 // fromHost is the placeholder {http.request.host}, without the replacer.
@@ -73,16 +73,38 @@ func NewExtractor(specs []KeySpec, opts ExtractorOptions) (*Extractor, error) {
 }
 
 func compile(spec KeySpec) source {
-	s := source{from: spec.From, name: spec.Name, index: spec.Index}
-	switch {
-	case s.from == FromHeader:
+	s := source{spec: spec, from: spec.From, name: spec.Name}
+	if s.from == FromPlaceholder {
+		s.from, s.name = knownPlaceholder(s.name)
+	}
+	switch s.from {
+	case FromHeader:
 		s.name = textproto.CanonicalMIMEHeaderKey(s.name)
-	case s.from == FromJSON:
+	case FromJSON:
 		s.path = strings.Split(s.name, ".")
-	case s.from == FromPlaceholder && s.name == "{http.request.host}":
-		s.from = fromHost
 	}
 	return s
+}
+
+// knownPlaceholder returns the source that a template of one placeholder stands
+// for. The replacer joins several values to one.
+func knownPlaceholder(template string) (from, name string) {
+	if template == "{http.request.host}" {
+		return fromHost, ""
+	}
+	for _, known := range []struct{ prefix, from string }{
+		{"{http.request.uri.query.", FromQuery},
+		{"{http.request.header.", FromHeader},
+		{"{http.request.cookie.", FromCookie},
+	} {
+		name, ok := strings.CutPrefix(template, known.prefix)
+		name, end := strings.CutSuffix(name, "}")
+		spec := KeySpec{From: known.from, Name: name}
+		if ok && end && !strings.ContainsAny(name, "{}\\") && spec.Validate() == nil {
+			return known.from, name
+		}
+	}
+	return FromPlaceholder, template
 }
 
 // Key returns the first key that the sources find, or "" if they find none. It
@@ -90,96 +112,69 @@ func compile(spec KeySpec) source {
 //
 // Where a body has to be looked at, r.Body is replaced by one that gives the
 // same bytes and the same error; ContentLength and Trailer stay as they are.
-// An error comes only without a key and says why a body could not be looked
-// at: [ErrBodyLate], or what reading it failed with. The request can be passed
-// on all the same.
+// An error comes only without a key and says why there is none: an
+// [*AmbiguousError] if API servers may read different ones; [ErrBodyLate], or
+// what reading the body failed with, if it could not be looked at. The request
+// can be passed on all the same.
 //
 // The ResponseWriter is not used and may be nil.
 func (e *Extractor) Key(_ http.ResponseWriter, r *http.Request) (string, error) {
+	key, _, err := e.Find(r)
+	return key, err
+}
+
+// Find is Key, and returns the index of the source that has found the key.
+func (e *Extractor) Find(r *http.Request) (key string, index int, err error) {
 	var peek bodyPeek
+	var got reading
 	for i := range e.sources {
 		s := &e.sources[i]
-		if key := e.find(s, r, &peek); usableKey(key) {
-			return key, nil
+		if i > 0 {
+			got = reading{}
+		}
+		e.read(&got, s, r, &peek)
+		key := got.first
+		if got.ambiguous() {
+			switch s.spec.Ambiguous {
+			case AmbiguousFirst:
+			case AmbiguousLast:
+				key = got.last
+			default:
+				return "", i, got.err(s.spec)
+			}
+		}
+		if usableKey(key) {
+			return key, i, nil
 		}
 	}
 	if errors.Is(peek.err, errBodyLarge) {
-		return "", nil
+		return "", -1, nil
 	}
-	return "", peek.err
+	return "", -1, peek.err
 }
 
-// find returns what a source finds; it need not be usable.
-func (e *Extractor) find(s *source, r *http.Request, peek *bodyPeek) string {
+// read notes what a source finds; it need not be usable.
+func (e *Extractor) read(f *reading, s *source, r *http.Request, peek *bodyPeek) {
 	switch s.from {
 	case FromQuery:
-		return queryValue(r.URL.RawQuery, s.name)
+		readQuery(f, r.URL.RawQuery, s.name)
 	case FromHeader:
-		return headerValue(r, s.name)
-	case FromJSON:
-		if body := e.body(r, peek, isJSON); body != nil {
-			key, _ := jsonField(body, s.path)
-			return key
-		}
-	case FromForm:
-		if body := e.body(r, peek, isForm); body != nil {
-			return queryValue(string(body), s.name)
-		}
+		readHeader(f, r, s.name)
+	case FromJSON, FromForm:
+		e.readBody(f, s, r, peek)
 	case FromCookie:
-		return cookieValue(r, s.name)
+		readCookie(f, r, s.name)
 	case FromHostLabel:
-		return hostLabel(r.Host, s.index)
+		readHostLabel(f, r.Host, s.spec.Index)
 	case FromPathSegment:
-		return pathSegment(r.URL, s.index)
+		readPathSegment(f, r.URL, s.spec.Index)
 	case FromBearer:
-		return bearerToken(r)
+		readBearer(f, r)
 	case FromBasicUser:
-		return basicUser(r)
+		readBasicUser(f, r)
 	case FromPlaceholder:
-		return e.placeholder(r, s.name)
+		f.add(e.placeholder(r, s.name))
 	case fromHost:
-		return hostName(r.Host)
+		readHost(f, r.Host)
 	}
-	return ""
-}
-
-// bodyPeek is what was learned from the body, at most once per request.
-type bodyPeek struct {
-	done bool
-	body []byte
-	err  error
-}
-
-// body returns the request's body, or nil if it is not of the wanted type,
-// empty, packed, too large or too late.
-func (e *Extractor) body(r *http.Request, peek *bodyPeek, wanted func(contentType string) bool) []byte {
-	if r.Body == nil || r.ContentLength == 0 || !wanted(mediaType(r)) || packed(r) {
-		return nil
-	}
-	if !peek.done {
-		peek.done = true
-		peek.body, peek.err = peekBody(r, e.maxPeek, e.peekTimeout)
-	}
-	return peek.body
-}
-
-// mediaType returns the Content-Type without its parameters.
-func mediaType(r *http.Request) string {
-	t, _, _ := strings.Cut(headerValue(r, "Content-Type"), ";")
-	return strings.TrimSpace(t)
-}
-
-func packed(r *http.Request) bool {
-	coding := headerValue(r, "Content-Encoding")
-	return coding != "" && !strings.EqualFold(coding, "identity")
-}
-
-func isJSON(mediaType string) bool {
-	const suffix = "+json"
-	n := len(mediaType) - len(suffix)
-	return strings.EqualFold(mediaType, "application/json") || n > 0 && strings.EqualFold(mediaType[n:], suffix)
-}
-
-func isForm(mediaType string) bool {
-	return strings.EqualFold(mediaType, "application/x-www-form-urlencoded")
 }

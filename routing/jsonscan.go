@@ -1,31 +1,44 @@
 package routing
 
 import (
+	"bytes"
 	"encoding/json"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
 // maxJSONDepth is the nesting that encoding/json accepts.
 const maxJSONDepth = 10000
 
-// jsonField returns the string or number found in a JSON object by following
-// path through nested objects. It scans the document once and decodes nothing
-// else. It agrees with encoding/json: the whole document must be valid, of
-// equal names in one object the last one counts, numbers come as written.
-// Names must match exactly, upper and lower case included.
-func jsonField(doc []byte, path []string) (string, bool) {
+// readJSON reads the string or number at path, a way through nested objects,
+// in a JSON document. It scans the document once and decodes nothing else.
+// Names must match exactly for every API server to see them; some, as Go's
+// encoding/json, do not tell upper from lower case.
+func readJSON(f *reading, doc []byte, path []string) {
 	s := jsonScan{doc: doc, path: path}
 	s.space()
-	if !s.value(0, 0) {
-		return "", false
+	if s.pos == len(doc) {
+		return
 	}
-	if s.space(); s.pos != len(doc) || s.found == nil {
-		return "", false
+	var found reading
+	if s.value(&found, 0, 0) {
+		if s.space(); s.pos == len(doc) {
+			*f = found
+			return
+		}
 	}
-	if s.found[0] != '"' {
-		return string(s.found), true
+	if mayName(doc, path[len(path)-1]) {
+		f.spoil(doubtJSON)
 	}
-	return unquote(s.found, s.escaped)
+}
+
+// mayName reports whether a lenient parser could find a name in a document that
+// is no JSON: one that takes NaN or comments, stops after the first value, or
+// detects UTF-16.
+func mayName(doc []byte, name string) bool {
+	fold := func(b []byte) []byte { return bytes.ToLower(bytes.ToUpper(b)) }
+	return bytes.Contains(fold(doc), fold([]byte(name))) || bytes.Contains(doc, []byte(`\u`)) || bytes.IndexByte(doc, 0) >= 0
 }
 
 // unquote decodes a string token that is known to be well formed.
@@ -44,17 +57,14 @@ type jsonScan struct {
 	doc  []byte
 	pos  int
 	path []string
-
-	found   []byte // token of the value at path
-	escaped bool   // found is a string with escapes in it
 }
 
 // offPath is the level of values that are not on the way to the wanted one.
 const offPath = -1
 
 // value scans one value. Level is the number of names of path that lead to it,
-// or offPath.
-func (s *jsonScan) value(depth, level int) bool {
+// or offPath; f is where to note what is found.
+func (s *jsonScan) value(f *reading, depth, level int) bool {
 	if s.pos == len(s.doc) {
 		return false
 	}
@@ -65,26 +75,44 @@ func (s *jsonScan) value(depth, level int) bool {
 		if wanted {
 			level = offPath
 		}
-		return s.object(depth+1, level)
+		return s.object(f, depth+1, level)
 	case c == '[':
-		return s.array(depth + 1)
+		ok := s.array(depth + 1)
+		if wanted && ok && len(bytes.Trim(s.doc[from:s.pos], "[] \t\r\n")) > 0 {
+			f.spoil(doubtList)
+		}
+		return ok
 	case c == '"':
 		escaped, ok := s.str()
-		if wanted {
-			s.found, s.escaped = s.doc[from:s.pos], escaped
+		if wanted && ok {
+			text, _ := unquote(s.doc[from:s.pos], escaped)
+			if f.add(text); strings.ContainsRune(text, utf8.RuneError) {
+				f.spoil(doubtEncoding)
+			}
 		}
 		return ok
 	case c == '-' || isDigit(c):
 		ok := s.number()
-		if wanted {
-			s.found = s.doc[from:s.pos]
+		if wanted && ok {
+			text := string(s.doc[from:s.pos])
+			if f.add(text); !plainNumber(text) {
+				f.spoil(doubtNumber)
+			}
 		}
 		return ok
 	}
 	return s.word("true") || s.word("false") || s.word("null")
 }
 
-func (s *jsonScan) object(depth, level int) bool {
+// plainNumber reports whether a number is an integer that a float64 holds, so
+// that it is the same for every API server.
+func plainNumber(text string) bool {
+	const largest = 1<<53 - 1
+	n, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && -largest <= n && n <= largest && text != "-0"
+}
+
+func (s *jsonScan) object(f *reading, depth, level int) bool {
 	s.pos++
 	if depth > maxJSONDepth {
 		return false
@@ -94,14 +122,14 @@ func (s *jsonScan) object(depth, level int) bool {
 	}
 	for {
 		s.space()
-		below, ok := s.name(level)
+		how, ok := s.name(level)
 		if !ok {
 			return false
 		}
 		if s.space(); !s.take(':') {
 			return false
 		}
-		if s.space(); !s.value(depth, below) {
+		if s.space(); !s.member(f, how, depth, level) {
 			return false
 		}
 		if s.space(); s.take(',') {
@@ -111,26 +139,62 @@ func (s *jsonScan) object(depth, level int) bool {
 	}
 }
 
-// name scans the name of an object's member and returns the level of its
-// value.
-func (s *jsonScan) name(level int) (below int, ok bool) {
-	from := s.pos
-	escaped, ok := s.str()
-	if !ok || level == offPath || !sameName(s.doc[from:s.pos], escaped, s.path[level]) {
-		return offPath, ok
+// member scans the value of a member. If its name is on the path, f gets what
+// is in it: of equal names API servers take the first, the last, or all.
+func (s *jsonScan) member(f *reading, how spelling, depth, level int) bool {
+	if how == otherName {
+		return s.value(f, depth, offPath)
 	}
-	// An earlier member of this name, and all within it, is overruled.
-	s.found = nil
-	return level + 1, true
+	var below reading
+	if !s.value(&below, depth, level+1) {
+		return false
+	}
+	f.merge(&below, how)
+	return true
 }
 
-func sameName(token []byte, escaped bool, want string) bool {
-	text := token[1 : len(token)-1]
-	if !escaped && (string(text) == want || utf8.Valid(text)) {
-		return string(text) == want
+// merge notes what is in a member of an object.
+func (f *reading) merge(below *reading, how spelling) {
+	switch {
+	case how == similarName:
+		f.maybe(below.last, doubtName)
+	case f.n == 0:
+		f.first, f.last, f.n, f.values = below.first, below.last, 1, below.values
+	default:
+		f.add(below.last)
+		for _, value := range below.values {
+			f.note(value)
+		}
 	}
-	name, ok := unquote(token, escaped)
-	return ok && name == want
+	if below.ambiguous() && len(below.values) == 0 {
+		f.spoil(below.doubt)
+	}
+	if how == similarName && len(below.values) > 0 {
+		f.spoil(doubtName)
+	}
+}
+
+// name scans the name of an object's member and compares it with the one that
+// the path has at this level.
+func (s *jsonScan) name(level int) (how spelling, ok bool) {
+	from := s.pos
+	escaped, ok := s.str()
+	if !ok || level == offPath {
+		return otherName, ok
+	}
+	return spelledJSON(s.doc[from:s.pos], escaped, s.path[level]), true
+}
+
+func spelledJSON(token []byte, escaped bool, want string) spelling {
+	text := token[1 : len(token)-1]
+	if escaped || !utf8.Valid(text) {
+		name, _ := unquote(token, escaped)
+		text = []byte(name)
+	}
+	if string(text) == want {
+		return sameName
+	}
+	return similarIf(bytes.EqualFold(text, []byte(want)))
 }
 
 func (s *jsonScan) array(depth int) bool {
@@ -142,7 +206,7 @@ func (s *jsonScan) array(depth int) bool {
 		return true
 	}
 	for {
-		if s.space(); !s.value(depth, offPath) {
+		if s.space(); !s.value(nil, depth, offPath) {
 			return false
 		}
 		if s.space(); s.take(',') {

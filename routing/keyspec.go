@@ -25,7 +25,10 @@ const (
 // KeySpec says where in a request a key is looked for. If several are given
 // they are tried in order, and the first that finds a key wins. A value that
 // is empty, longer than 128 bytes, not UTF-8 or has control characters is no
-// key. Of several values of one name the first counts.
+// key.
+//
+// A request may carry two different values of one key, or one in a form that
+// API servers do not all read alike. Such a key is ambiguous.
 type KeySpec struct {
 	// From is one of:
 	//
@@ -33,10 +36,10 @@ type KeySpec struct {
 	//   - header: the request header Name. "Host" is the host without port
 	//   - json: the string or number at Name in the JSON object that is the
 	//     body, where Name is a path of field names with dots: "key",
-	//     "auth.key". Names must match exactly. The body's Content-Type must be
-	//     application/json or end in +json
+	//     "auth.key". If the body's Content-Type is not application/json and
+	//     does not end in +json, its length must be announced
 	//   - form: the field Name of a body of Content-Type
-	//     application/x-www-form-urlencoded
+	//     application/x-www-form-urlencoded, or without one
 	//   - cookie: the cookie Name
 	//   - host_label: label Index of the host name, from the left: of
 	//     shop1.example.com label 1 is shop1. In lower case
@@ -54,6 +57,28 @@ type KeySpec struct {
 
 	// Index of the host label or path segment, from 1.
 	Index int `json:"index,omitempty"`
+
+	// What happens to a request in which this key is ambiguous:
+	//
+	//   - refuse: it is refused with status 400
+	//   - first, last: the first or last of the values counts, as it is
+	//     written. Right if the API server takes the same
+	//   - unknown: the request has no key, and none is looked for elsewhere
+	//
+	// Default: refuse. A placeholder is never ambiguous, unless it is that of a
+	// header, a cookie or a parameter of the query.
+	Ambiguous string `json:"ambiguous,omitempty"`
+}
+
+// String returns the source as it stands in a Caddyfile, without options.
+func (k KeySpec) String() string {
+	switch {
+	case k.From == FromPlaceholder:
+		return k.Name
+	case k.Index > 0:
+		return fmt.Sprintf("%s %d", k.From, k.Index)
+	}
+	return strings.TrimSpace(k.From + " " + k.Name)
 }
 
 // Forms of a key source as written in a Caddyfile, for error messages.
@@ -81,61 +106,88 @@ func allowedSources() string {
 }
 
 // ParseKeySpec reads a key source from the words of a Caddyfile line, such as
-// "query key", "path_segment 2", "bearer" or "{http.request.host}". The result
-// is valid.
+// "query key", "path_segment 2", "bearer" or "{http.request.host}", with or
+// without "ambiguous first" behind it. The result is valid.
 func ParseKeySpec(args []string) (KeySpec, error) {
 	if len(args) == 0 {
 		return KeySpec{}, fmt.Errorf("no key source given; use %s", allowedSources())
 	}
-	word, rest := args[0], args[1:]
-	if strings.Contains(word, "{") {
-		if len(rest) > 0 {
-			return KeySpec{}, fmt.Errorf("unexpected %q after %s; write a text with spaces in quotes", rest[0], word)
-		}
-		spec := KeySpec{From: FromPlaceholder, Name: word}
-		return spec, spec.Validate()
+	spec, rest, err := parseSource(args[0], args[1:])
+	if err != nil {
+		return KeySpec{}, err
 	}
-	for _, form := range sourceForms {
-		if form.from != word {
-			continue
-		}
-		spec, err := parseSource(word, form.arg, form.example, rest)
-		if err != nil {
-			return KeySpec{}, err
-		}
-		return spec, spec.Validate()
+	if err := spec.parseOptions(args, rest); err != nil {
+		return KeySpec{}, err
 	}
-	return KeySpec{}, unknownSource(word)
+	return spec, spec.Validate()
 }
 
-func parseSource(from, arg, example string, rest []string) (KeySpec, error) {
-	spec := KeySpec{From: from}
-	want := 1
-	if arg == "" {
-		want = 0
+// parseSource reads a source and returns the words that are left.
+func parseSource(word string, rest []string) (KeySpec, []string, error) {
+	if strings.Contains(word, "{") {
+		return KeySpec{From: FromPlaceholder, Name: word}, rest, nil
 	}
+	for _, form := range sourceForms {
+		if form.from == word {
+			spec, err := parseArg(word, form.arg, form.example, rest)
+			if form.arg != "" && err == nil {
+				rest = rest[1:]
+			}
+			return spec, rest, err
+		}
+	}
+	return KeySpec{}, nil, unknownSource(word)
+}
+
+// parseOptions reads what stands behind a source.
+func (k *KeySpec) parseOptions(args, rest []string) error {
+	source := strings.Join(args[:len(args)-len(rest)], " ")
 	switch {
-	case len(rest) < want:
-		return spec, fmt.Errorf("%s needs %s, for example: %s", from, arg, example)
-	case len(rest) > want:
-		return spec, fmt.Errorf("unexpected %q; the form is: %s", rest[want], strings.TrimSpace(from+" "+arg))
+	case len(rest) == 0:
+		return nil
+	case rest[0] != "ambiguous" && k.From == FromPlaceholder:
+		return fmt.Errorf("unexpected %q after %s; write a text with spaces in quotes", rest[0], source)
+	case rest[0] != "ambiguous":
+		return fmt.Errorf("unexpected %q after %s; only ambiguous first, last, unknown or refuse can follow", rest[0], source)
+	case len(rest) == 1:
+		return fmt.Errorf("ambiguous needs a word: %s", ambiguousForm)
+	case len(rest) > 2:
+		return fmt.Errorf("unexpected %q after %s ambiguous %s", rest[2], source, rest[1])
+	case rest[1] == "":
+		return errAmbiguous(rest[1])
+	}
+	k.Ambiguous = rest[1]
+	return nil
+}
+
+const ambiguousForm = "first, last, unknown or refuse"
+
+func errAmbiguous(word string) error {
+	if near := Nearest(word, ambiguousWords); near != "" {
+		return fmt.Errorf("ambiguous %q, did you mean %q? (allowed: %s)", word, near, ambiguousForm)
+	}
+	return fmt.Errorf("ambiguous is %q: it must be %s", word, ambiguousForm)
+}
+
+func parseArg(from, arg, example string, rest []string) (KeySpec, error) {
+	spec := KeySpec{From: from}
+	switch {
 	case arg == "":
 		return spec, nil
-	case arg == "N":
-		n, err := strconv.Atoi(rest[0])
-		if err != nil {
-			return spec, fmt.Errorf("%s needs a number from 1, not %q", from, rest[0])
-		}
-		if n == 0 {
-			return spec, errIndex(from, n)
-		}
-		spec.Index = n
-	default:
-		if rest[0] == "" {
-			return spec, fmt.Errorf("%s needs %s, for example: %s", from, arg, example)
-		}
+	case len(rest) == 0 || rest[0] == "":
+		return spec, fmt.Errorf("%s needs %s, for example: %s", from, arg, example)
+	case arg != "N":
 		spec.Name = rest[0]
+		return spec, nil
 	}
+	n, err := strconv.Atoi(rest[0])
+	if err != nil {
+		return spec, fmt.Errorf("%s needs a number from 1, not %q", from, rest[0])
+	}
+	if n == 0 {
+		return spec, errIndex(from, n)
+	}
+	spec.Index = n
 	return spec, nil
 }
 
@@ -159,6 +211,9 @@ func errIndex(from string, n int) error {
 func (k KeySpec) Validate() error {
 	if k.From == "" {
 		return fmt.Errorf("no key source given; use %s", allowedSources())
+	}
+	if k.Ambiguous != "" && !slices.Contains(ambiguousWords, k.Ambiguous) {
+		return errAmbiguous(k.Ambiguous)
 	}
 	switch k.From {
 	case FromQuery, FromHeader, FromJSON, FromForm, FromCookie, FromPlaceholder:

@@ -1,32 +1,25 @@
 package routing
 
 import (
-	"net/http"
 	"net/url"
 	"strings"
 )
 
-// headerValue returns the first value of a header; name is canonical.
-func headerValue(r *http.Request, name string) string {
-	if name == "Host" {
-		// net/http keeps it out of the header map.
-		return hostName(r.Host)
+// readHost reads a host in lower case, without port, brackets and the root's
+// dot.
+func readHost(f *reading, host string) {
+	f.add(hostName(host))
+	if !plainHost(host) {
+		f.spoil(doubtHost)
 	}
-	if values := r.Header[name]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
 }
 
-func cookieValue(r *http.Request, name string) string {
-	if len(r.Header["Cookie"]) == 0 {
-		return ""
+// readHostLabel reads label n of a host name, counted from 1 from the left.
+func readHostLabel(f *reading, host string, n int) {
+	f.add(hostLabel(host, n))
+	if !plainHost(host) {
+		f.spoil(doubtHost)
 	}
-	cookie, err := r.Cookie(name)
-	if err != nil {
-		return ""
-	}
-	return cookie.Value
 }
 
 // hostName returns a host in lower case, without port, brackets and the root's
@@ -42,8 +35,7 @@ func hostName(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// hostLabel returns label n of a host name, counted from 1 from the left. An
-// IP address has no labels.
+// hostLabel returns label n of a host name. An IP address has no labels.
 func hostLabel(host string, n int) string {
 	host = hostName(host)
 	if strings.Contains(host, ":") || isIPv4(host) {
@@ -66,14 +58,44 @@ func isIPv4(host string) bool {
 	return strings.Trim(last, "0123456789") == ""
 }
 
-// pathSegment returns segment n of the path, counted from 1. Empty segments do
-// not count, since API servers take // for /. An escaped slash is no boundary.
+// plainHost reports whether a host is written as names and addresses are, with
+// or without a port.
+func plainHost(host string) bool {
+	if strings.HasPrefix(host, "[") {
+		end := strings.IndexByte(host, ']')
+		if end < 0 || strings.Trim(host[1:end], "0123456789abcdefABCDEF:.") != "" || strings.IndexByte(host[:end], ':') < 0 {
+			return false
+		}
+		return host[end+1:] == "" || host[end+1] == ':' && strings.Trim(host[end+2:], "0123456789") == ""
+	}
+	for i := range len(host) {
+		switch c := host[i]; {
+		case 'a' <= c && c <= 'z' || c == '.' || isDigit(c) || 'A' <= c && c <= 'Z' || c == '-' || c == '_':
+		case c == ':':
+			return strings.Trim(host[i+1:], "0123456789") == ""
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// readPathSegment reads segment n of the path, counted from 1. Empty segments
+// do not count, and an escaped slash is no boundary.
+func readPathSegment(f *reading, u *url.URL, n int) {
+	if value := pathSegment(u, n); value != "" {
+		f.add(value)
+	}
+	if !plainPath(u.Path) && oddSegments(u.Path, n) || u.RawPath != "" && slashEscaped(u.EscapedPath(), n) {
+		f.spoil(doubtPath)
+	}
+}
+
 func pathSegment(u *url.URL, n int) string {
 	if u.RawPath == "" {
 		return segment(u.Path, n)
 	}
-	raw := segment(u.EscapedPath(), n)
-	text, err := url.PathUnescape(raw)
+	text, err := url.PathUnescape(segment(u.EscapedPath(), n))
 	if err != nil {
 		return ""
 	}
@@ -94,16 +116,64 @@ func segment(path string, n int) string {
 	return ""
 }
 
-func bearerToken(r *http.Request) string {
-	const scheme = "bearer "
-	auth := headerValue(r, "Authorization")
-	if len(auth) < len(scheme) || !strings.EqualFold(auth[:len(scheme)], scheme) {
-		return ""
+// plainPath reports whether a path has nothing in it that oddSegments would have
+// to look at.
+func plainPath(path string) bool {
+	before := byte(0)
+	for i := range len(path) {
+		c := path[i]
+		if before == '/' && (c == '/' || c == '.') || c == ';' || c == '\\' {
+			return false
+		}
+		before = c
 	}
-	return strings.Trim(auth[len(scheme):], " ")
+	return strings.HasPrefix(path, "/")
 }
 
-func basicUser(r *http.Request) string {
-	user, _, _ := r.BasicAuth()
-	return user
+// oddSegments reports whether API servers may count the segments of a decoded
+// path in different ways: some resolve dot segments and merge slashes, some cut
+// a segment at a semicolon, some take a backslash for a slash, and WHATWG's URL
+// takes what follows two slashes for a host.
+func oddSegments(path string, n int) bool {
+	path = strings.TrimPrefix(path, "/")
+	for path != "" {
+		if c := path[0]; c == '/' && n > 0 {
+			return true
+		}
+		end := strings.IndexByte(path, '/')
+		s := path
+		if path = ""; end >= 0 {
+			s, path = s[:end], s[end+1:]
+		}
+		if strings.IndexByte(s, '\\') >= 0 {
+			return true
+		}
+		if i := strings.IndexByte(s, ';'); i >= 0 {
+			if n > 0 {
+				return true
+			}
+			s = s[:i]
+		}
+		if s == "." || s == ".." {
+			return true
+		}
+		n--
+	}
+	return false
+}
+
+// slashEscaped reports whether one of the first n segments of an escaped path
+// has a slash in it.
+func slashEscaped(path string, n int) bool {
+	for path != "" && n > 0 {
+		var s string
+		if s, path, _ = strings.Cut(path, "/"); s == "" {
+			continue
+		}
+		if strings.Contains(s, "%2F") || strings.Contains(s, "%2f") {
+			return true
+		}
+		n--
+	}
+	return false
 }
