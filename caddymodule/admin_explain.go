@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
@@ -51,12 +54,10 @@ func adminExplain(a *App, r *http.Request) (any, error) {
 	}
 	answer := explainAnswer{Method: request.Method, URL: request.URL.String()}
 	for _, h := range handlers {
-		answer.Handlers = append(answer.Handlers, a.explain(h, func() *http.Request {
-			// Looking for a key reads the body: each look takes a request of
-			// its own.
-			request, _ := explainRequest(r)
-			return request
-		}))
+		// Looking for a key reads the body: each look takes a request of its
+		// own.
+		request, _ := explainRequest(r)
+		answer.Handlers = append(answer.Handlers, a.explain(h, request))
 	}
 	return answer, nil
 }
@@ -93,69 +94,71 @@ func explainRequest(r *http.Request) (*http.Request, error) {
 }
 
 // explain asks one handler.
-func (a *App) explain(h *Handler, newRequest func() *http.Request) explainHandler {
-	answer := explainHandler{Unknown: unknownPass}
-	if h.Unknown != "" {
-		answer.Unknown = h.Unknown
-	}
+func (a *App) explain(h *Handler, request *http.Request) explainHandler {
+	answer := explainHandler{Unknown: cmp.Or(h.Unknown, unknownPass)}
 	for _, key := range h.Keys {
-		answer.Keys = append(answer.Keys, keyText(key))
+		answer.Keys = append(answer.Keys, key.String())
 	}
-	w, request := prepareExplained(newRequest())
-	key, err := h.findKey(w, request)
-	if err != nil {
-		answer.verdict = verdict{Verdict: "unknown", Why: "reading the key failed: " + err.Error()}
+	request = prepareExplained(request)
+	key, why := a.explainKey(h, request, &answer)
+	if answer.Verdict != "" {
 		return answer
 	}
-	answer.Key, answer.FoundBy = key, foundBy(h.Keys, newRequest)
 	route, ok := locate(request.Context(), a.directory, key)
-	if key == "" || !ok {
-		why := fmt.Sprintf("no store has the key %q", key)
-		if key == "" {
-			why = "no key in the request"
-		}
-		if answer.Unknown == unknownRefuse {
-			answer.verdict = verdict{Verdict: "refused", Reason: "unknown_store", Why: why + ", and unknown requests are refused here"}
-			return answer
-		}
-		route = routing.Route{Store: unknownStore, Zone: config.UnknownZone}
+	if key != "" && ok {
 		a.judge(&answer, route, h, request.Method)
-		answer.Why = why + "; it shares the limits of zone unknown: " + answer.Why
 		return answer
 	}
-	a.judge(&answer, route, h, request.Method)
+	if key != "" {
+		why = fmt.Sprintf("no store has the key %q", key)
+	}
+	if answer.Unknown == unknownRefuse {
+		answer.verdict = verdict{Verdict: "refused", Reason: refusal.ReasonUnknownStore, Why: why + ", and unknown requests are refused here"}
+		return answer
+	}
+	a.judge(&answer, routing.Route{Store: unknownStore, Zone: config.UnknownZone}, h, request.Method)
+	answer.Why = why + "; it shares the limits of zone unknown: " + answer.Why
 	return answer
 }
 
-// foundBy is the first of the keys that finds something.
-func foundBy(keys []routing.KeySpec, newRequest func() *http.Request) string {
-	for i, key := range keys {
-		one, err := routing.NewExtractor(keys[i:i+1], routing.ExtractorOptions{Placeholder: fillPlaceholders})
-		if err != nil {
-			continue
-		}
-		if found, err := one.Key(prepareExplained(newRequest())); err == nil && found != "" {
-			return keyText(key)
-		}
+// explainKey finds the key of a request. If there is none, it says why, or
+// gives the verdict if there is one already.
+func (a *App) explainKey(h *Handler, request *http.Request, answer *explainHandler) (key, why string) {
+	if h.extractor == nil {
+		return "", "no key in the request"
 	}
-	return ""
+	key, source, err := h.extractor.Find(request)
+	var ambiguous *routing.AmbiguousError
+	switch {
+	case errors.As(err, &ambiguous):
+		answer.FoundBy = ambiguous.Key.String()
+		if ambiguous.Refuse && !h.observesUnknown {
+			answer.verdict = a.ambiguousVerdict(ambiguous, request.Method)
+		}
+		return "", ambiguous.Detail()
+	case err != nil:
+		answer.verdict = verdict{Verdict: "unknown", Why: "reading the key failed: " + err.Error()}
+		return "", ""
+	case key == "":
+		return "", "no key in the request"
+	}
+	answer.Key, answer.FoundBy = key, h.Keys[source].String()
+	return key, ""
+}
+
+// ambiguousVerdict is that on a request that is refused for its key, unless it
+// is in maintenance all the same.
+func (a *App) ambiguousVerdict(why *routing.AmbiguousError, method string) verdict {
+	v := a.verdict(routing.Route{Zone: config.UnknownZone}, method)
+	if v.Reason == refusal.ReasonMaintenance {
+		return v
+	}
+	return verdict{Verdict: "refused", Reason: refusal.ReasonAmbiguousKey, Why: why.Detail()}
 }
 
 // prepareExplained gives a request what Caddy's server gives it.
-func prepareExplained(request *http.Request) (http.ResponseWriter, *http.Request) {
-	w := new(discardWriter)
-	return w, caddyhttp.PrepareRequest(request, caddy.NewReplacer(), w, new(caddyhttp.Server))
-}
-
-// keyText writes where a key is looked for as it stands in a Caddyfile.
-func keyText(k routing.KeySpec) string {
-	switch {
-	case k.From == routing.FromPlaceholder:
-		return k.Name
-	case k.Index > 0:
-		return fmt.Sprintf("%s %d", k.From, k.Index)
-	}
-	return strings.TrimSpace(k.From + " " + k.Name)
+func prepareExplained(request *http.Request) *http.Request {
+	return caddyhttp.PrepareRequest(request, caddy.NewReplacer(), new(discardWriter), new(caddyhttp.Server))
 }
 
 func (a *App) judge(answer *explainHandler, route routing.Route, h *Handler, method string) {

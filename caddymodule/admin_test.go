@@ -93,6 +93,29 @@ func TestAdminExplainUnknownRefused(t *testing.T) {
 	}
 }
 
+func TestAdminExplainAmbiguous(t *testing.T) {
+	const target = "/firebreak/explain?url=%2F%3Fkey%3Da%26key%3Db"
+	for option, want := range map[string][]string{
+		"": {
+			`"verdict": "refused"`, `"reason": "ambiguous_key"`, `"found_by": "query key"`,
+			`"why": "the request carries two different values for query key: a, b"`,
+		},
+		"ambiguous unknown": {
+			`"verdict": "admitted"`, `"zone": "unknown"`,
+			`"why": "the request carries two different values for query key: a, b; it shares the limits of zone unknown`,
+		},
+		"ambiguous last": {`"verdict": "admitted"`, `"key": "b"`, `"found_by": "query key"`},
+	} {
+		s := startSidecar(t, smallApp, "firebreak {\n\tkey header X-API-Key\n\tkey query key "+option+"\n}")
+		_, body := s.ask(t, http.MethodGet, target)
+		for _, want := range want {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: no %s in %s", option, want, body)
+			}
+		}
+	}
+}
+
 func TestAdminWithoutFirebreak(t *testing.T) {
 	s := &sidecar{admin: freeAddress(t)}
 	config := fmt.Sprintf(`{"admin":{"listen":%q,"config":{"persist":false}}}`, s.admin)

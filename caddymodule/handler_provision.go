@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
@@ -34,10 +35,13 @@ type handlerParts struct {
 	knocks    *knocks
 	bypasses  bypasses
 	extractor *routing.Extractor // nil: there are no keys
-	crew      *crew
-	meters    *telemetry.Metrics
-	refusals  *refusal.Writer
-	routes    caddyhttp.Handler // answers refusals; nil if there are no routes
+
+	observesUnknown bool // zone unknown is in mode observe
+
+	crew     *crew
+	meters   *telemetry.Metrics
+	refusals *refusal.Writer
+	routes   caddyhttp.Handler // answers refusals; nil if there are no routes
 }
 
 // Provision makes the handler ready to serve; it does not wait for the app to
@@ -52,6 +56,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	app.noteRoutes(ctx)
 	h.guard, h.directory, h.board = app.Guard(), app.Directory(), app.Board()
 	h.knocks = app.recoveries.knocks
+	h.observesUnknown = app.policy.Zone(config.UnknownZone).Observe
 	for i := range h.Bypass {
 		ready, err := h.Bypass[i].ready()
 		if err != nil {

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -107,7 +108,8 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		}
 	}()
 	a = &admission{zone: config.UnknownZone, store: unknownStore}
-	if route, found := h.route(w, r); found {
+	route, found, err := h.route(w, r)
+	if found {
 		a.store, a.zone, a.known = route.Store, route.Zone, true
 	}
 	h.publish(r.Context(), a)
@@ -115,6 +117,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		a.traceStart()
 	}
 	if h.inMaintenance(r, a) {
+		return a, true
+	}
+	if err != nil && h.refusesKey(err, a) {
 		return a, true
 	}
 	if !a.known && h.Unknown == unknownRefuse {
@@ -133,8 +138,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 	return a, true
 }
 
-// route finds the request's key, and the store and zone of that key.
-func (h *Handler) route(w http.ResponseWriter, r *http.Request) (routing.Route, bool) {
+// route finds the request's key, and the store and zone of that key. An error
+// says why there is no key.
+func (h *Handler) route(w http.ResponseWriter, r *http.Request) (route routing.Route, found bool, err error) {
 	key, err := h.findKey(w, r)
 	if err != nil {
 		if c := h.log.Check(zapcore.DebugLevel, "no key found"); c != nil {
@@ -142,9 +148,28 @@ func (h *Handler) route(w http.ResponseWriter, r *http.Request) (routing.Route, 
 		}
 	}
 	if key == "" {
-		return routing.Route{}, false
+		return routing.Route{}, false, err
 	}
-	return locate(r.Context(), h.directory, key)
+	route, found = locate(r.Context(), h.directory, key)
+	return route, found, nil
+}
+
+// refusesKey reports whether a request is refused because its key is ambiguous.
+// While unknown keys are only observed, it has none.
+func (h *Handler) refusesKey(err error, a *admission) bool {
+	var ambiguous *routing.AmbiguousError
+	if !errors.As(err, &ambiguous) || !ambiguous.Refuse || h.observesUnknown {
+		return false
+	}
+	a.reason, a.message = refusal.ReasonAmbiguousKey, keyMessage(ambiguous)
+	h.meters.AmbiguousKeys.Inc()
+	return true
+}
+
+// keyMessage tells a client what is wrong with its key.
+func keyMessage(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // findKey finds the key of a request: "" if there is none.

@@ -363,6 +363,58 @@ func TestUnknownStores(t *testing.T) {
 	}
 }
 
+// TestAmbiguousKey: a request with two different values of a key is refused.
+func TestAmbiguousKey(t *testing.T) {
+	startNext(t, "", "", status(200))
+	s := startGuarded(t, "", "", scrapeSite+"test_next")
+	res, body := s.get(t, "/?key=a&key=b")
+	if res.StatusCode != 400 || res.Header.Get("Firebreak-Refusal") != "ambiguous_key" || res.Header.Get("Retry-After") != "" {
+		t.Errorf("status %d, header %v; want 400, ambiguous_key and no Retry-After", res.StatusCode, res.Header)
+	}
+	if want := `"detail":"The request carries two different values for query key.","refusal":"ambiguous_key"`; !strings.Contains(body, want) {
+		t.Errorf("body = %q, want %s in it", body, want)
+	}
+	if _, body := s.get(t, "/?key=a&key=b", "Accept", "text/plain"); body != "The request carries two different values for query key.\n" {
+		t.Errorf("as text: %q", body)
+	}
+	if text := s.metrics(t); !strings.Contains(text, "\ncaddy_firebreak_ambiguous_key_refusals_total ") ||
+		strings.Contains(text, "\ncaddy_firebreak_ambiguous_key_refusals_total 0\n") {
+		t.Error("the refusals are not counted")
+	}
+	if res, _ := s.get(t, "/?key=a&key=a"); res.StatusCode != 200 {
+		t.Errorf("the same value twice: status = %d, want 200", res.StatusCode)
+	}
+	s.wantOutcome(t, "z1", breaker.OK, 1)
+}
+
+// TestAmbiguousKeyAdmitted: the key says which value counts, or nothing is
+// refused.
+func TestAmbiguousKeyAdmitted(t *testing.T) {
+	for name, c := range map[string]struct{ zone, key, want string }{
+		"unknown": {"", "key query k ambiguous unknown", "unknown"},
+		"first":   {"", "key query k ambiguous first", "z1"},
+		"last":    {"", "key query k ambiguous last", "z2"},
+		"observe": {"mode observe", "key query k", "unknown"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startNext(t, c.zone, c.key, status(200))
+			if res, _ := s.get(t, "/?k=a&k=e"); res.StatusCode != 200 {
+				t.Errorf("status = %d, want 200", res.StatusCode)
+			}
+			s.wantOutcome(t, c.want, breaker.OK, 1)
+		})
+	}
+}
+
+// TestConnectionHidesKey: a proxy removes what Connection names, so it is no key.
+func TestConnectionHidesKey(t *testing.T) {
+	s := startNext(t, "", "key header X-API-Key", status(200))
+	s.get(t, "/", "X-API-Key", "a", "Connection", "keep-alive, x-api-key")
+	s.wantOutcome(t, "unknown", breaker.OK, 1)
+	s.get(t, "/", "X-API-Key", "a", "Connection", "keep-alive")
+	s.wantOutcome(t, "z1", breaker.OK, 1)
+}
+
 // TestPlaceholdersAndLog: the other handlers and the access log learn store,
 // zone, outcome and refusal.
 func TestPlaceholdersAndLog(t *testing.T) {

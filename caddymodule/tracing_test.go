@@ -16,6 +16,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/routing"
 )
 
 // traced sends a request in a span, and returns what the span was told.
@@ -34,6 +35,16 @@ func traced(t *testing.T, h *Handler, next caddyhttp.Handler) tracetest.SpanStub
 		t.Fatalf("%d spans, want 1", len(spans))
 	}
 	return spans[0]
+}
+
+// ambiguousExtractor finds a key in no request of benchRequest, only doubt.
+func ambiguousExtractor(t *testing.T) *routing.Extractor {
+	t.Helper()
+	e, err := routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "KEY"}}, routing.ExtractorOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 func attributes(of []attribute.KeyValue) map[string]any {
@@ -59,6 +70,9 @@ func TestSpans(t *testing.T) {
 		}, spanEventHung},
 		{"unknown store", func(h *Handler) { h.directory, h.Unknown = noDirectory{}, unknownRefuse }, noop, map[string]any{
 			spanStore: unknownStore, spanZone: config.UnknownZone, spanRefusal: "unknown_store",
+		}, spanEventRefused},
+		{"ambiguous key", func(h *Handler) { h.extractor = ambiguousExtractor(t) }, noop, map[string]any{
+			spanStore: unknownStore, spanZone: config.UnknownZone, spanRefusal: "ambiguous_key",
 		}, spanEventRefused},
 		{"maintenance", func(h *Handler) { setMaintenance(t, h) }, noop, map[string]any{
 			spanStore: "s1", spanZone: "z1", spanRefusal: "maintenance",

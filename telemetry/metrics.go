@@ -32,6 +32,7 @@ type Metrics struct {
 	Panics        tally
 	UnknownStores tally
 	SlowRequests  tally
+	AmbiguousKeys tally
 
 	directoryReloads, directoryFailures tally
 	directoryLoaded                     atomic.Int64 // Unix time in nanoseconds; 0: not yet
@@ -151,6 +152,7 @@ func (m *Metrics) collectSelf(out collection) {
 	out.send(selfPanics, m.Panics.value())
 	out.send(allUnknown, m.UnknownStores.value())
 	out.send(allSlowRequests, m.SlowRequests.value())
+	out.send(allAmbiguous, m.AmbiguousKeys.value())
 	if log := m.incidents.Load(); log != nil {
 		out.send(selfIncidents, float64(log.Counts().Failures))
 	}

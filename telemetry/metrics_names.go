@@ -81,6 +81,7 @@ var (
 	allNoUpstream   = newCounter("no_upstream_total", "Requests for which no connection to the API server could be made.")
 	allUnknown      = newCounter("unknown_store_refusals_total", "Requests refused because their key names no store.")
 	allSlowRequests = newCounter("slow_request_refusals_total", "Requests refused because their clients did not send them in full by the deadline.")
+	allAmbiguous    = newCounter("ambiguous_key_refusals_total", "Requests refused because API servers may read different keys in them.")
 	allFirstByte    = newHistogram("request_duration_seconds", "Time from admission to the first byte of the response, of all zones.")
 	allWaits        = newHistogram("queue_wait_seconds", "Time that requests waited for a slot, if they had to; refused ones included.")
 	culpritSeconds  = newGauge("culprit_worker_seconds", "Worker time wasted in hung slots by each of the worst stores of this moment, at most ten.", "store", "zone")
