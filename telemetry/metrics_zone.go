@@ -11,7 +11,7 @@ import (
 
 // detailedZones is how many zones have more than the series that every zone
 // has: the most troubled ones. With up to so many zones all of them have.
-const detailedZones = 20
+const detailedZones = 16
 
 // collectZones sends 20 series for every zone, and up to 5 more for those that
 // people look at. The zones are sorted by trouble.
