@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -230,4 +231,37 @@ func TestPanickingEventHandler(t *testing.T) {
 	eventually(t, "the next transition is told", func() bool {
 		return len(recordedEvents("firebreak.store_quarantined")) > 0
 	})
+}
+
+// TestMomentaryQuarantine: a store that is named and cleared within moments pages
+// nobody, but is in the log; one that stays is told a second later.
+func TestMomentaryQuarantine(t *testing.T) {
+	s := startSidecar(t, smallApp, smallSite)
+	forgetRecorded()
+	log := loadRecorded(t, s, "")
+	guard := s.app(t).Guard()
+	stream := s.listen(t, "/firebreak/events")
+	quarantine(t, guard, "z2", "e")
+	guard.ResetStore("z2", "e", "", "")
+	began := time.Now()
+	quarantine(t, guard, "z1", "a")
+	stream.next(t, "store_quarantined")
+	if waited := time.Since(began); waited > 500*time.Millisecond {
+		t.Errorf("the stream had it after %s", waited)
+	}
+	eventually(t, "the quarantine that stays is told", func() bool { return len(recordedEvents("firebreak.store_quarantined")) > 0 })
+	if waited := time.Since(began); waited < 900*time.Millisecond || waited > 2*time.Second {
+		t.Errorf("it was told after %s, want a second", waited)
+	}
+	for _, name := range []string{"store_quarantined", "store_released"} {
+		for _, e := range recordedEvents("firebreak." + name) {
+			if e.Data["store"] == "e" {
+				t.Errorf("the momentary quarantine was told: %s %v", name, e.Data)
+			}
+		}
+	}
+	if lines := logLines(t, log, "store is in quarantine"); len(lines) != 2 {
+		t.Errorf("the log has %d quarantines, want both", len(lines))
+	}
+	eventually(t, "the release is in the log", func() bool { return len(logLines(t, log, "store is released")) == 1 })
 }

@@ -27,6 +27,7 @@ type Reporter struct {
 	started startedHandler
 
 	// Of run.
+	turn      *Turn
 	listener  Listener
 	incidents *incidents.Log // nil: none are kept
 }
@@ -52,7 +53,10 @@ type Sources struct {
 // It lives as long as the guard.
 type Turn struct {
 	held    chan struct{}
-	dropped uint64 // lost events already told of; of the worker that holds it
+
+	// Of the worker that holds it.
+	dropped uint64    // lost events already told of
+	heldOff []heldOff // the one that is due next first
 }
 
 // NewTurn makes a turn that nobody holds.
@@ -97,7 +101,7 @@ func (w *Reporter) Run(ctx context.Context, from Sources) {
 		return
 	}
 	defer func() { <-from.Turn.held }()
-	w.listener, w.incidents = from.Listener, from.Incidents()
+	w.turn, w.listener, w.incidents = from.Turn, from.Listener, from.Incidents()
 	w.read(ctx, &from)
 }
 
@@ -111,13 +115,16 @@ func (w *Reporter) read(ctx context.Context, from *Sources) {
 			w.tellSwitch(&e)
 		case e := <-from.Jobs.Events():
 			w.tellRecovery(&e)
+		case <-w.nextDue():
 		case <-ctx.Done():
 			for caddy.Exiting() && len(events) > 0 {
 				e := <-events
 				w.tell(&e)
 			}
+			w.emitDue(caddy.Exiting())
 			return
 		}
+		w.emitDue(false)
 		if len(events) > 0 {
 			continue // nothing more can have been dropped than while it is full
 		}
@@ -135,17 +142,23 @@ func (w *Reporter) tell(e *breaker.Event) {
 	if entry := w.log.Check(story.level, story.message); entry != nil {
 		entry.Write(logFields(e, story)...)
 	}
-	w.emit(e.Kind, eventData(e, story))
+	w.emitTransition(e, eventData(e, story))
 }
 
-// emit hands an event to Caddy's handlers, whose bugs must not end the worker.
+// emit tells the listener of an event, and Caddy's handlers.
 func (w *Reporter) emit(kind string, data map[string]any) {
+	w.listener.Tell(kind, data)
+	w.emitToHandlers(kind, data)
+}
+
+// emitToHandlers hands an event to Caddy's handlers, whose bugs must not end the
+// worker.
+func (w *Reporter) emitToHandlers(kind string, data map[string]any) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error(LogEventHandlerPanic, zap.String("event", kind), zap.Any("panic", p), zap.Stack("stack"))
 		}
 	}()
-	w.listener.Tell(kind, data)
 	w.app.Emit(w.ctx, EventPrefix+kind, data)
 }
 
