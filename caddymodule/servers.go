@@ -1,0 +1,220 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+)
+
+// proxied is what one reverse_proxy handler sends requests to: the API servers it
+// has among its upstreams. The guard's pool is the union over all of them.
+//
+// It is made when the handler's transport or selection policy is provisioned, and
+// changes nothing until the app starts.
+type proxied struct {
+	handler *reverseproxy.Handler
+	owner   string // for the guard
+
+	mu        sync.Mutex // guards below
+	guard     *breaker.Guard
+	changed   func() // called after the guard was told of other servers
+	addresses []string
+}
+
+// owners counts the handlers of all configurations.
+var owners atomic.Uint64
+
+// proxiedBy is the app's record of the reverse_proxy handler that a module is part
+// of, or nil if it is part of none. Both a transport and a selection policy of the
+// same handler get the same record.
+func (a *App) proxiedBy(ctx caddy.Context) *proxied {
+	var handler *reverseproxy.Handler
+	for _, module := range slices.Backward(ctx.Modules()) {
+		if h, ok := module.(*reverseproxy.Handler); ok {
+			handler = h
+			break
+		}
+	}
+	if handler == nil {
+		return nil
+	}
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	for _, p := range a.live.proxied {
+		if p.handler == handler {
+			return p
+		}
+	}
+	p := &proxied{handler: handler, owner: fmt.Sprintf("reverse_proxy %d", owners.Add(1))}
+	for _, upstream := range handler.Upstreams {
+		p.addresses = append(p.addresses, upstream.Dial)
+	}
+	p.addresses = serverAddresses(p.addresses)
+	a.live.proxied = append(a.live.proxied, p)
+	return p
+}
+
+// follow tells the guard which servers there are, from now on.
+func (p *proxied) follow(guard *breaker.Guard, changed func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.guard, p.changed = guard, changed
+	if zones, ok := p.handler.DynamicUpstreams.(*ZoneUpstreams); ok {
+		p.addresses = zones.servers()
+	}
+	guard.SetServers(p.owner, p.addresses)
+}
+
+// unfollow takes back what the guard was told.
+func (p *proxied) unfollow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.guard != nil {
+		p.guard.ForgetServers(p.owner)
+		p.guard = nil
+	}
+}
+
+// neverChanges reports whether the handler has the same upstreams for ever.
+func (p *proxied) neverChanges() bool { return p != nil && p.handler.DynamicUpstreams == nil }
+
+// see takes in the addresses of all servers that a dynamic source has given.
+func (p *proxied) see(addresses []string) {
+	if p == nil || p.neverChanges() {
+		return
+	}
+	if _, byZone := p.handler.DynamicUpstreams.(*ZoneUpstreams); byZone {
+		return // these are one zone's; all are known
+	}
+	addresses = slices.Sorted(slices.Values(addresses))
+	addresses = slices.Compact(addresses)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Equal(p.addresses, addresses) {
+		return
+	}
+	p.addresses = addresses
+	if p.guard != nil {
+		p.guard.SetServers(p.owner, addresses)
+		p.changed()
+	}
+}
+
+// serverAddress is an upstream's address as the guard and operators have it:
+// "10.0.0.7:9000" or "unix//run/api.sock". It is "" if the address is known only
+// when a request comes.
+func serverAddress(dial string) string {
+	if strings.Contains(dial, "{") {
+		return ""
+	}
+	if !strings.Contains(dial, "/") {
+		return dial
+	}
+	parsed, err := caddy.ParseNetworkAddress(strings.TrimPrefix(strings.TrimPrefix(dial, "http://"), "https://"))
+	if err != nil {
+		return ""
+	}
+	return parsed.String()
+}
+
+// serverAddresses are the addresses of servers, each once, without those that are
+// known only when a request comes.
+func serverAddresses(dials []string) []string {
+	var list []string
+	for _, dial := range dials {
+		if address := serverAddress(dial); address != "" {
+			list = append(list, address)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// addressOf is the address of the server that a request is about to be sent to.
+func addressOf(d reverseproxy.DialInfo) string {
+	if d.Network == "tcp" || d.Network == "" {
+		return d.Address
+	}
+	return d.Network + "/" + d.Address
+}
+
+// anotherServer is how often a request that could not be sent is tried elsewhere.
+// Policies that choose by chance may hit upon the same server several times.
+const anotherServer = 10
+
+// retryUnsent makes reverse_proxy send a request to another server if no connection
+// to the first could be made, unless retries are configured. What may have been read
+// is never sent again by this.
+func (p *proxied) retryUnsent() {
+	h := p.handler
+	if h.LoadBalancing == nil {
+		h.LoadBalancing = new(reverseproxy.LoadBalancing)
+	}
+	lb := h.LoadBalancing
+	if lb.Retries != 0 || lb.TryDuration != 0 || lb.RetryMatchRaw != nil || lb.RetryMatch != nil {
+		return
+	}
+	if len(h.Upstreams) > 1 || h.DynamicUpstreamsRaw != nil {
+		lb.Retries = anotherServer
+		lb.RetryMatch = caddyhttp.MatcherSets{{neverMatch{}}}
+	}
+}
+
+// neverMatch matches no request. As a matcher of retries it keeps reverse_proxy from
+// repeating a GET that a server has read; it does not hold for failures to connect.
+type neverMatch struct{}
+
+// MatchWithError returns false.
+func (neverMatch) MatchWithError(*http.Request) (bool, error) { return false, nil }
+
+// followServers makes the app's servers the guard's.
+func (a *App) followServers() {
+	for _, p := range a.allProxied() {
+		p.follow(a.Guard(), a.applyDrains)
+	}
+	a.applyDrains()
+}
+
+// unfollowServers takes back what followServers has done.
+func (a *App) unfollowServers() {
+	for _, p := range a.allProxied() {
+		p.unfollow()
+	}
+}
+
+func (a *App) allProxied() []*proxied {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	return slices.Clone(a.live.proxied)
+}
+
+// drains is held while the operators' switches are applied to servers.
+var drains sync.Mutex
+
+// applyDrains tells the guard which servers are drained by a switch. It is called
+// whenever the switches or the servers may have changed.
+func (a *App) applyDrains() {
+	a.live.mu.Lock()
+	started := a.live.mine != nil
+	a.live.mu.Unlock()
+	if !started {
+		return
+	}
+	drains.Lock()
+	defer drains.Unlock()
+	wanted := a.board.Draining()
+	for _, server := range a.Guard().Servers() {
+		if drained := wanted[server.Address] != nil; drained != server.Draining {
+			a.Guard().DrainServer(server.Address, drained)
+		}
+	}
+}
