@@ -52,7 +52,7 @@ type Sources struct {
 // reload two workers live for a moment, and two readers would mix up the order.
 // It lives as long as the guard.
 type Turn struct {
-	held    chan struct{}
+	held chan struct{}
 
 	// Of the worker that holds it.
 	dropped uint64    // lost events already told of
