@@ -132,11 +132,6 @@ func (a *App) putSwitch(w http.ResponseWriter, r *http.Request, target maintenan
 	if err := readJSON(w, r, maxBatch, &q); err != nil {
 		return err
 	}
-	return a.storeSwitch(w, r, target, &q)
-}
-
-// storeSwitch sets a switch and answers with it.
-func (a *App) storeSwitch(w http.ResponseWriter, r *http.Request, target maintenance.Target, q *switchRequest) error {
 	sw, err := q.at(target, a.board.Now())
 	if err != nil {
 		return apiError(http.StatusBadRequest, "%v", err)
@@ -201,7 +196,7 @@ func (a *App) deleteSwitch(w http.ResponseWriter, r *http.Request, target mainte
 			answer.ReleasedFrom = append(answer.ReleasedFrom, sw.Target.String())
 		}
 	}
-	if sw := a.board.Lookup(zone, storeOf(target)); sw != nil && (target.Scope == maintenance.Zone || target.Scope == maintenance.Store) {
+	if sw := a.board.Lookup(zone, storeOf(target)); sw != nil && target.Scope != maintenance.All {
 		answer.Still = sw.Target.String()
 	}
 	writeJSON(w, http.StatusOK, answer)

@@ -140,15 +140,6 @@ func (u *ZoneUpstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream,
 	return upstreams, nil
 }
 
-// servers are the addresses of the servers of all zones.
-func (u *ZoneUpstreams) servers() []string {
-	all := slices.Clone(u.Default)
-	for _, addresses := range u.Zones {
-		all = append(all, addresses...)
-	}
-	return serverAddresses(all)
-}
-
 // zoneOf is the zone that a firebreak handler has found for a request.
 func zoneOf(r *http.Request) (string, bool) {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
