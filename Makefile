@@ -51,7 +51,7 @@ freeze: build ## what a freeze does to other zones, ROUNDS times; strict, 5 minu
 
 .PHONY: bench
 bench: build ## print the figures that docs/budgets.md promises
-	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing/... ./telemetry ./caddymodule
+	$(GO) test -run '^$$' -bench . -benchtime 500ms ./breaker ./routing/... ./admin ./recent ./telemetry ./caddymodule
 	$(GO) run ./examples/budget -firebreak $(BIN)
 	$(GO) test -tags e2e,million -count=1 -run PostgresMillion -v ./e2e
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/firebreak-proxy/firebreak/admin"
 	"github.com/firebreak-proxy/firebreak/caddymodule"
 )
 
@@ -45,7 +46,7 @@ func FuzzAdminJSON(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = caddy.Stop() })
 	mux := http.NewServeMux()
-	for _, route := range (caddymodule.Admin{}).Routes() {
+	for _, route := range (admin.Module{}).Routes() {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := route.Handler.ServeHTTP(w, r); err != nil {
 				panic(err) // every error is answered

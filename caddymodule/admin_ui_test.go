@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/firebreak-proxy/firebreak/caddymodule"
+	"github.com/firebreak-proxy/firebreak/admin"
 )
 
 const uiPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -54,7 +54,7 @@ func TestUIIsSelfContained(t *testing.T) {
 	forbidden := regexp.MustCompile(`(?i)https?://|//[a-z0-9-]+\.[a-z]|innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser|srcdoc|\bstyle=|\bon[a-z]+="|javascript:|@import|(?-i:\burl\()`)
 	allowed := strings.NewReplacer("http://www.w3.org/2000/svg", "") // names a vocabulary; nobody asks it
 	checked := 0
-	for name, data := range caddymodule.UIFiles() {
+	for name, data := range admin.Files() {
 		if strings.HasPrefix(name, "vendor/") {
 			continue
 		}
@@ -68,7 +68,7 @@ func TestUIIsSelfContained(t *testing.T) {
 	if checked < 15 {
 		t.Errorf("only %d files were checked", checked)
 	}
-	if strings.Contains(caddymodule.UIFiles()["index.html"], "<script>") {
+	if strings.Contains(admin.Files()["index.html"], "<script>") {
 		t.Error("index.html has an inline script")
 	}
 }
@@ -79,7 +79,7 @@ func TestUIIsSelfContained(t *testing.T) {
 func TestForeignChanges(t *testing.T) {
 	s := startSidecar(t, smallApp, smallSite)
 	mux := http.NewServeMux()
-	for _, route := range (caddymodule.Admin{}).Routes() {
+	for _, route := range (admin.Module{}).Routes() {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := route.Handler.ServeHTTP(w, r); err != nil {
 				t.Error(err)
@@ -108,7 +108,7 @@ func TestForeignChanges(t *testing.T) {
 		{"a program", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "User-Agent": {"curl/8.0"}}, 0},
 	}
 	routes := 0
-	for pattern, methods := range caddymodule.AdminRoutes() {
+	for pattern, methods := range admin.Endpoints() {
 		for _, method := range methods {
 			if method == http.MethodGet {
 				continue

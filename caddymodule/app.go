@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/firebreak-proxy/firebreak/admin"
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
@@ -62,6 +63,7 @@ type App struct {
 	stateID   string
 	events    *telemetry.Reporter
 	live      *live
+	admin     *admin.API // nil before Start
 
 	recoveries      *sharedRecoveries
 	holdsRecoveries bool // whether a reference to recoveries has to be given back
@@ -162,6 +164,7 @@ func (a *App) Start() error {
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop, a.live.ended = cancel, ctx.Done()
+	a.admin = a.newAdminAPI()
 	boards.Store(a.stateID, a.board)
 	a.holdIncidents()
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/recent"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
@@ -20,7 +21,7 @@ const guardKey = "guard"
 // sharedGuard is the guard and the settings in force on it.
 type sharedGuard struct {
 	*breaker.Guard
-	*watch
+	recent *recent.Activity
 	memory *memoryFile
 	turn   *telemetry.Turn
 
@@ -39,7 +40,7 @@ type settings struct {
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
 		guard := breaker.New(p, breaker.Options{Check: checkZone})
-		return &sharedGuard{Guard: guard, watch: newWatch(guard), memory: &memoryFile{guard: guard}, turn: telemetry.NewTurn()}, nil
+		return &sharedGuard{Guard: guard, recent: recent.Watch(guard), memory: &memoryFile{guard: guard}, turn: telemetry.NewTurn()}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func releaseGuard() error {
 // Destruct ends the guard when nobody refers to it any more.
 func (s *sharedGuard) Destruct() error {
 	s.memory.close()
-	s.watch.close()
+	s.recent.Close()
 	s.Close()
 	return nil
 }

@@ -23,6 +23,6 @@ func (a *App) unfollowMeters() {
 func (a *App) eventSources() telemetry.Sources {
 	return telemetry.Sources{
 		Guard: a.Guard(), Turn: a.shared.turn, Switches: a.board.Events(), Jobs: a.recoveries.Jobs,
-		Listener: a.shared.stream, Incidents: a.watchIncidents,
+		Listener: a.shared.recent.Events, Incidents: a.watchIncidents,
 	}
 }

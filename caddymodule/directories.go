@@ -56,14 +56,6 @@ type DirectoryOpener interface {
 	OpenDirectory() Directory
 }
 
-// locate finds where a key belongs, and asks for it where that is possible.
-func locate(ctx context.Context, d routing.Directory, key string) (routing.Route, bool) {
-	if asker, ok := d.(routing.Asker); ok {
-		return asker.Ask(ctx, key)
-	}
-	return d.Lookup(key)
-}
-
 // directorySources are the names of all registered sources, sorted.
 func directorySources() []string {
 	var names []string

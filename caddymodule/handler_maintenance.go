@@ -23,7 +23,7 @@ func (h *Handler) inMaintenance(r *http.Request, a *admission) bool {
 		store = "" // no switch is for it; those of its zone and of everything hold
 	}
 	sw := h.board.Lookup(a.zone, store)
-	if sw == nil || sw.Mode == maintenance.ReadOnly && readsOnly(r.Method) {
+	if sw == nil || !sw.Refuses(r.Method) {
 		return false
 	}
 	if h.bypasses.allow(r, secrets) {
@@ -36,10 +36,6 @@ func (h *Handler) inMaintenance(r *http.Request, a *admission) bool {
 		h.knocks.note(a.store)
 	}
 	return true
-}
-
-func readsOnly(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // untilOver is when a client may come again.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/placeholder"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
@@ -66,7 +67,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if len(h.Keys) > 0 {
 		h.extractor, err = routing.NewExtractor(h.Keys, routing.ExtractorOptions{
-			MaxBodyPeek: h.MaxBodyPeek, Placeholder: fillPlaceholders,
+			MaxBodyPeek: h.MaxBodyPeek, Placeholder: placeholder.Fill,
 		})
 		if err != nil {
 			return fmt.Errorf("keys: %w", err)
@@ -125,15 +126,6 @@ func (h *Handler) provisionRoutes(ctx caddy.Context) error {
 		})
 	}
 	return nil
-}
-
-// fillPlaceholders replaces the placeholders in a key's template.
-func fillPlaceholders(r *http.Request, template string) string {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return ""
-	}
-	return repl.ReplaceAll(template, "")
 }
 
 // Cleanup ends the goroutines that wait for requests. Those that are still on

@@ -42,7 +42,7 @@ const (
 const deadlineHeader = "Firebreak-Deadline-Ms"
 
 // unknownStore is what all keys that name no store share.
-const unknownStore = "unknown"
+const unknownStore = routing.UnknownStore
 
 // statusClientGone is what Caddy writes into the access log for a client that
 // left before it was answered.
@@ -150,7 +150,7 @@ func (h *Handler) route(w http.ResponseWriter, r *http.Request) (route routing.R
 	if key == "" {
 		return routing.Route{}, false, err
 	}
-	route, found = locate(r.Context(), h.directory, key)
+	route, found = routing.Locate(r.Context(), h.directory, key)
 	return route, found, nil
 }
 

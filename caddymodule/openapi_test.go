@@ -17,7 +17,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/firebreak-proxy/firebreak/caddymodule"
+	"github.com/firebreak-proxy/firebreak/admin"
 )
 
 // openAPI is docs/openapi.yaml.
@@ -133,7 +133,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	for pattern, methods := range caddymodule.AdminRoutes() {
+	for pattern, methods := range admin.Endpoints() {
 		for _, method := range methods {
 			real = append(real, method+" "+pathParameter.ReplaceAllString(pattern, "{}"))
 		}

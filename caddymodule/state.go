@@ -5,11 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -161,15 +159,4 @@ func stateBackends() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// knownZones lists every zone that is known to anybody, sorted.
-func (a *App) knownZones() []string {
-	known := append(a.directory.Zones(), slices.Collect(maps.Keys(a.policy.Zones))...)
-	known = append(known, a.Guard().ZoneNames()...)
-	for i := range known {
-		known[i] = strings.Clone(known[i])
-	}
-	slices.Sort(known)
-	return slices.Compact(known)
 }

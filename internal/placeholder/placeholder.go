@@ -1,10 +1,13 @@
-// Package placeholder fills Caddy's placeholders into texts that have braces of
-// their own, such as JSON and CSS.
+// Package placeholder fills in Caddy's placeholders, also in texts that have braces
+// of their own, such as JSON and CSS.
 package placeholder
 
 import (
 	"encoding/json"
+	"net/http"
 	"regexp"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // Pattern matches {http.firebreak.zone} and the like, but not the braces of JSON
@@ -24,4 +27,14 @@ func QuoteJSON(s string) []byte {
 func EscapeJSON(s string) string {
 	quoted := QuoteJSON(s)
 	return string(quoted[1 : len(quoted)-1])
+}
+
+// Fill replaces the placeholders of a template by what they stand for in a
+// request.
+func Fill(r *http.Request, template string) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	return repl.ReplaceAll(template, "")
 }

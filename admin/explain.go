@@ -1,13 +1,11 @@
-package caddymodule
+package admin
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -43,21 +41,21 @@ type explainZoneInfo struct {
 	Evidence string `json:"evidence,omitempty"`
 }
 
-func adminExplain(a *App, r *http.Request) (any, error) {
+func adminExplain(a *API, r *http.Request) (any, error) {
 	request, err := explainRequest(r)
 	if err != nil {
 		return nil, err
 	}
-	handlers := a.registeredHandlers()
+	handlers := a.Handlers()
 	if len(handlers) == 0 {
 		return nil, apiError(http.StatusNotFound, "no firebreak directive in the running configuration: add one to a site; write for example: firebreak { key header X-API-Key }")
 	}
 	answer := explainAnswer{Method: request.Method, URL: request.URL.String()}
-	for _, h := range handlers {
+	for i := range handlers {
 		// Looking for a key reads the body: each look takes a request of its
 		// own.
 		request, _ := explainRequest(r)
-		answer.Handlers = append(answer.Handlers, a.explain(h, request))
+		answer.Handlers = append(answer.Handlers, a.explain(&handlers[i], request))
 	}
 	return answer, nil
 }
@@ -94,8 +92,11 @@ func explainRequest(r *http.Request) (*http.Request, error) {
 }
 
 // explain asks one handler.
-func (a *App) explain(h *Handler, request *http.Request) explainHandler {
-	answer := explainHandler{Unknown: cmp.Or(h.Unknown, unknownPass)}
+func (a *API) explain(h *Handler, request *http.Request) explainHandler {
+	answer := explainHandler{Unknown: "pass"}
+	if h.RefuseUnknown {
+		answer.Unknown = "refuse"
+	}
 	for _, key := range h.Keys {
 		answer.Keys = append(answer.Keys, key.String())
 	}
@@ -104,7 +105,7 @@ func (a *App) explain(h *Handler, request *http.Request) explainHandler {
 	if answer.Verdict != "" {
 		return answer
 	}
-	route, ok := locate(request.Context(), a.directory, key)
+	route, ok := routing.Locate(request.Context(), a.Directory, key)
 	if key != "" && ok {
 		a.judge(&answer, route, h, request.Method)
 		return answer
@@ -112,27 +113,27 @@ func (a *App) explain(h *Handler, request *http.Request) explainHandler {
 	if key != "" {
 		why = fmt.Sprintf("no store has the key %q", key)
 	}
-	if answer.Unknown == unknownRefuse {
+	if h.RefuseUnknown {
 		answer.verdict = verdict{Verdict: "refused", Reason: refusal.ReasonUnknownStore, Why: why + ", and unknown requests are refused here"}
 		return answer
 	}
-	a.judge(&answer, routing.Route{Store: unknownStore, Zone: config.UnknownZone}, h, request.Method)
+	a.judge(&answer, routing.Route{Store: routing.UnknownStore, Zone: config.UnknownZone}, h, request.Method)
 	answer.Why = why + "; it shares the limits of zone unknown: " + answer.Why
 	return answer
 }
 
 // explainKey finds the key of a request. If there is none, it says why, or
 // gives the verdict if there is one already.
-func (a *App) explainKey(h *Handler, request *http.Request, answer *explainHandler) (key, why string) {
-	if h.extractor == nil {
+func (a *API) explainKey(h *Handler, request *http.Request, answer *explainHandler) (key, why string) {
+	if h.Extractor == nil {
 		return "", "no key in the request"
 	}
-	key, source, err := h.extractor.Find(request)
+	key, source, err := h.Extractor.Find(request)
 	var ambiguous *routing.AmbiguousError
 	switch {
 	case errors.As(err, &ambiguous):
 		answer.FoundBy = ambiguous.Key.String()
-		if ambiguous.Refuse && !h.observesUnknown {
+		if ambiguous.Refuse && !h.ObservesUnknown {
 			answer.verdict = a.ambiguousVerdict(ambiguous, request.Method)
 		}
 		return "", ambiguous.Detail()
@@ -148,7 +149,7 @@ func (a *App) explainKey(h *Handler, request *http.Request, answer *explainHandl
 
 // ambiguousVerdict is that on a request that is refused for its key, unless it
 // is in maintenance all the same.
-func (a *App) ambiguousVerdict(why *routing.AmbiguousError, method string) verdict {
+func (a *API) ambiguousVerdict(why *routing.AmbiguousError, method string) verdict {
 	v := a.verdict(routing.Route{Zone: config.UnknownZone}, method)
 	if v.Reason == refusal.ReasonMaintenance {
 		return v
@@ -161,11 +162,11 @@ func prepareExplained(request *http.Request) *http.Request {
 	return caddyhttp.PrepareRequest(request, caddy.NewReplacer(), new(discardWriter), new(caddyhttp.Server))
 }
 
-func (a *App) judge(answer *explainHandler, route routing.Route, h *Handler, method string) {
-	zone := a.policy.Zone(route.Zone)
+func (a *API) judge(answer *explainHandler, route routing.Route, h *Handler, method string) {
+	zone := a.Policy.Zone(route.Zone)
 	timeout := zone.Timeout
 	if h.Timeout > 0 {
-		timeout = time.Duration(h.Timeout)
+		timeout = h.Timeout
 	}
 	status := a.zoneStatus(route.Zone)
 	answer.Store, answer.Zone, answer.Timeout = route.Store, route.Zone, timeout.String()

@@ -1,7 +1,8 @@
-package caddymodule
+package recent
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -10,22 +11,22 @@ import (
 )
 
 const (
-	// historyStep is the time that one point of a plot stands for.
-	historyStep = 5 * time.Second
+	// Step is the time that one point of a plot stands for.
+	Step = 5 * time.Second
 
-	// historyPoints is how many points are kept: ten minutes.
-	historyPoints = 120
+	// Points is how many points are kept: ten minutes.
+	Points = 120
 )
 
-// point is what became of requests within one step.
-type point struct {
+// Point is what became of requests within one step.
+type Point struct {
 	Requests, OK, Refused, Bad uint32
 }
 
-// history keeps the last minutes of every zone. There is one in the process:
+// History keeps the last minutes of every zone. There is one in the process:
 // it lives as long as the guard whose counters it reads, so that plots go on
 // over reloads.
-type history struct {
+type History struct {
 	guard *breaker.Guard
 
 	mu    sync.Mutex // guards below
@@ -36,7 +37,7 @@ type history struct {
 }
 
 type zoneHistory struct {
-	points [historyPoints]point
+	points [Points]Point
 	last   requestTotals
 	born   int64 // the step before its first point
 	seen   int64 // the latest step at which the guard knew the zone
@@ -45,33 +46,33 @@ type zoneHistory struct {
 // requestTotals are counters since the start.
 type requestTotals struct{ requests, ok, refused, bad uint64 }
 
-func newHistory(guard *breaker.Guard) *history {
-	return &history{guard: guard, zones: make(map[string]*zoneHistory)}
+func newHistory(guard *breaker.Guard) *History {
+	return &History{guard: guard, zones: make(map[string]*zoneHistory)}
 }
 
 // run takes a point at each step until ctx ends.
-func (h *history) run(ctx context.Context) {
-	h.take(time.Now())
-	ticks := time.NewTicker(historyStep)
+func (h *History) run(ctx context.Context) {
+	h.Take(time.Now())
+	ticks := time.NewTicker(Step)
 	defer ticks.Stop()
 	for {
 		select {
 		case now := <-ticks.C:
-			h.take(now)
+			h.Take(now)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// take adds one point to every zone, and forgets zones that are no more.
-func (h *history) take(now time.Time) {
+// Take adds one point to every zone, and forgets zones that are no more.
+func (h *History) Take(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	place := int(h.steps % historyPoints)
+	place := int(h.steps % Points)
 	h.steps++
 	h.at = now
-	var sum point
+	var sum Point
 	h.guard.EachCounts(func(name string, c breaker.Counts) bool {
 		z := h.zones[name]
 		next := totalsOf(name, c)
@@ -105,45 +106,45 @@ func totalsOf(zone string, c breaker.Counts) requestTotals {
 
 // since is what was counted after before. A zone that was forgotten and came
 // again begins at zero.
-func (t *requestTotals) since(before *requestTotals) point {
+func (t *requestTotals) since(before *requestTotals) Point {
 	grown := func(now, then uint64) uint32 {
 		if now < then {
 			return uint32(now)
 		}
 		return uint32(now - then)
 	}
-	return point{
+	return Point{
 		Requests: grown(t.requests, before.requests), OK: grown(t.ok, before.ok),
 		Refused: grown(t.refused, before.refused), Bad: grown(t.bad, before.bad),
 	}
 }
 
-func (p *point) add(q point) {
+func (p *Point) add(q Point) {
 	p.Requests += q.Requests
 	p.OK += q.OK
 	p.Refused += q.Refused
 	p.Bad += q.Bad
 }
 
-// latest is the newest point of a zone.
-func (h *history) latest(zone string) (p point) {
+// Latest is the newest point of a zone.
+func (h *History) Latest(zone string) (p Point) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if z := h.zones[zone]; z != nil && h.steps > 0 {
-		p = z.points[(h.steps-1)%historyPoints]
+		p = z.points[(h.steps-1)%Points]
 	}
 	return p
 }
 
-// everything is the sum over all zones, newest point last.
-func (h *history) everything() (points []point, at time.Time, step int64) {
+// Everything is the sum over all zones, newest point last.
+func (h *History) Everything() (points []Point, at time.Time, step int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.line(&h.all), h.at, h.steps
 }
 
-// of is one zone's history, newest point last; nil if there is none.
-func (h *history) of(zone string) (points []point) {
+// Of is one zone's history, newest point last; nil if there is none.
+func (h *History) Of(zone string) (points []Point) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if z := h.zones[zone]; z != nil {
@@ -154,11 +155,30 @@ func (h *history) of(zone string) (points []point) {
 
 // line puts a ring in order. Points from before a zone was there are left out,
 // and so is the first of all, which had nothing to be compared with.
-func (h *history) line(z *zoneHistory) []point {
-	n := min(h.steps-max(z.born, 1), historyPoints)
-	points := make([]point, 0, max(n, 0))
+func (h *History) line(z *zoneHistory) []Point {
+	n := min(h.steps-max(z.born, 1), Points)
+	points := make([]Point, 0, max(n, 0))
 	for i := h.steps - n; i < h.steps; i++ {
-		points = append(points, z.points[i%historyPoints])
+		points = append(points, z.points[i%Points])
 	}
 	return points
+}
+
+// Parts are the numbers that a plot stacks: ok, refused, bad.
+func (p *Point) Parts() [3]uint32 { return [3]uint32{p.OK, p.Refused, p.Bad} }
+
+// Shares are requests a second, with two digits, and the percentage of them
+// that was ok; nil if nobody asked.
+func (p *Point) Shares() (rate float64, ok *float64) {
+	rate = float64(p.Requests) / Step.Seconds()
+	if rate >= 10 {
+		unit := math.Pow(10, math.Floor(math.Log10(rate))-1)
+		rate = math.Round(rate/unit) * unit
+	}
+	if asked := p.OK + p.Refused + p.Bad; asked > 0 {
+		// Rounded down: 100 % means all.
+		share := math.Floor(1000*float64(p.OK)/float64(asked)) / 10
+		ok = &share
+	}
+	return rate, ok
 }

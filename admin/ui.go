@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"crypto/sha256"
@@ -50,7 +50,7 @@ var theUI = sync.OnceValue(func() map[string]uiFile {
 })
 
 // adminUI serves /firebreak/ui/: the dashboard.
-func adminUI(w http.ResponseWriter, r *http.Request, _ *App) error {
+func adminUI(w http.ResponseWriter, r *http.Request, _ *API) error {
 	name := r.PathValue("file")
 	if name == "" {
 		name = "index.html"

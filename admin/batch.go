@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"fmt"
@@ -24,7 +24,7 @@ type batchRequest struct {
 // listedUnknown is how many unknown names an error lists.
 const listedUnknown = 10
 
-func adminBatch(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminBatch(w http.ResponseWriter, r *http.Request, a *API) error {
 	var q batchRequest
 	if err := readJSON(w, r, maxBatch, &q); err != nil {
 		return err
@@ -54,12 +54,12 @@ func adminBatch(w http.ResponseWriter, r *http.Request, a *App) error {
 	return a.runBatch(w, r, &q, edit, len(targets))
 }
 
-func (a *App) runBatch(w http.ResponseWriter, r *http.Request, q *batchRequest, edit *maintenance.Edit, targets int) error {
+func (a *API) runBatch(w http.ResponseWriter, r *http.Request, q *batchRequest, edit *maintenance.Edit, targets int) error {
 	var state *maintenance.State
 	var change *maintenance.Change
 	var err error
 	if q.DryRun {
-		state, change, err = a.board.Preview(edit)
+		state, change, err = a.Board.Preview(edit)
 	} else {
 		state, change, err = a.change(r, q.By, q.Reason, edit)
 	}
@@ -80,7 +80,7 @@ func (a *App) runBatch(w http.ResponseWriter, r *http.Request, q *batchRequest, 
 }
 
 // batchTargets finds out what is meant; names that nobody knows refuse all.
-func (a *App) batchTargets(q *batchRequest) (targets []maintenance.Target, placed []maintenance.Placed, err error) {
+func (a *API) batchTargets(q *batchRequest) (targets []maintenance.Target, placed []maintenance.Placed, err error) {
 	if q.All {
 		targets = append(targets, maintenance.Target{Scope: maintenance.All})
 	}
@@ -114,7 +114,7 @@ func (a *App) batchTargets(q *batchRequest) (targets []maintenance.Target, place
 }
 
 // edit is what the batch asks for.
-func (q *batchRequest) edit(a *App, targets []maintenance.Target, placed []maintenance.Placed) (*maintenance.Edit, error) {
+func (q *batchRequest) edit(a *API, targets []maintenance.Target, placed []maintenance.Placed) (*maintenance.Edit, error) {
 	if q.Action == "off" {
 		edit := &maintenance.Edit{Release: placed}
 		for _, t := range targets {
@@ -124,7 +124,7 @@ func (q *batchRequest) edit(a *App, targets []maintenance.Target, placed []maint
 		}
 		return edit, nil
 	}
-	edit, now := new(maintenance.Edit), a.board.Now()
+	edit, now := new(maintenance.Edit), a.Board.Now()
 	for _, t := range targets {
 		one := q.switchRequest
 		if t.Scope == maintenance.Store {
@@ -167,13 +167,13 @@ const (
 	maxPage   = 10000
 )
 
-func adminMaintenance(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminMaintenance(w http.ResponseWriter, r *http.Request, a *API) error {
 	query := r.URL.Query()
 	limit, err := pageSize(query.Get("limit"), usualPage)
 	if err != nil {
 		return err
 	}
-	view, now := a.board.View(), a.board.Now()
+	view, now := a.Board.View(), a.Board.Now()
 	answer := listAnswer{
 		Head: view.State.String(), Revision: view.State.Revision, Stale: view.Stale, Now: now.Format(timeFormat),
 		Total: len(view.State.Switches), Corrupt: view.Corrupt, Switches: []switchAnswer{},
@@ -251,12 +251,12 @@ type historyChange struct {
 
 const listedTargets = 20
 
-func adminHistory(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminHistory(w http.ResponseWriter, r *http.Request, a *API) error {
 	limit, err := pageSize(r.URL.Query().Get("limit"), 50)
 	if err != nil {
 		return err
 	}
-	changes, err := a.board.History(r.Context(), limit)
+	changes, err := a.Board.History(r.Context(), limit)
 	if err != nil {
 		return apiError(http.StatusServiceUnavailable, "the state backend cannot be read: %v", err)
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"errors"
@@ -14,10 +14,10 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Admin{})
+	caddy.RegisterModule(Module{})
 }
 
-// Admin is the part of Caddy's admin API that shows what firebreak sees, and
+// Module is the part of Caddy's admin API that shows what firebreak sees, and
 // takes what operators want:
 //
 //	GET /firebreak/status[?fleet=1]        the whole picture
@@ -48,19 +48,19 @@ func init() {
 // It keeps nothing. Caddy replaces its admin endpoint before a new
 // configuration has proven to load, and never puts the old one back, so the
 // app is looked up anew for every request.
-type Admin struct{}
+type Module struct{}
 
 // CaddyModule returns the Caddy module information.
-func (Admin) CaddyModule() caddy.ModuleInfo {
+func (Module) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "admin.api.firebreak",
-		New: func() caddy.Module { return new(Admin) },
+		New: func() caddy.Module { return new(Module) },
 	}
 }
 
 // Routes returns the admin API's routes. Their patterns name no method, so that
 // a wrong one is answered in JSON like every other error.
-func (Admin) Routes() []caddy.AdminRoute {
+func (Module) Routes() []caddy.AdminRoute {
 	routes := make([]caddy.AdminRoute, 0, len(adminRoutes())+1)
 	for _, route := range adminRoutes() {
 		routes = append(routes, caddy.AdminRoute{Pattern: route.pattern, Handler: route.handler()})
@@ -72,7 +72,7 @@ func (Admin) Routes() []caddy.AdminRoute {
 type adminRoute struct {
 	pattern string
 	methods []string
-	serve   func(http.ResponseWriter, *http.Request, *App) error
+	serve   func(http.ResponseWriter, *http.Request, *API) error
 }
 
 var (
@@ -131,16 +131,16 @@ func (route adminRoute) answer(w http.ResponseWriter, r *http.Request) error {
 	if err := refuseForeign(r); err != nil {
 		return err
 	}
-	app, err := activeApp()
+	api, err := activeAPI()
 	if err != nil {
 		return err
 	}
-	return route.serve(w, r, app)
+	return route.serve(w, r, api)
 }
 
 // view answers with what is seen.
-func view(see func(*App, *http.Request) (any, error)) func(http.ResponseWriter, *http.Request, *App) error {
-	return func(w http.ResponseWriter, r *http.Request, a *App) error {
+func view(see func(*API, *http.Request) (any, error)) func(http.ResponseWriter, *http.Request, *API) error {
+	return func(w http.ResponseWriter, r *http.Request, a *API) error {
 		answer, err := see(a, r)
 		if err != nil {
 			return err
@@ -150,8 +150,13 @@ func view(see func(*App, *http.Request) (any, error)) func(http.ResponseWriter, 
 	}
 }
 
-// activeApp is firebreak's app in the configuration that runs now.
-func activeApp() (*App, error) {
+// provider is what firebreak's app is to its admin API.
+type provider interface {
+	AdminAPI() *API // nil: not started
+}
+
+// activeAPI answers for the configuration that runs now.
+func activeAPI() (*API, error) {
 	module, err := caddy.ActiveContext().AppIfConfigured("firebreak")
 	if errors.Is(err, caddy.ErrNotConfigured) {
 		return nil, apiError(http.StatusServiceUnavailable,
@@ -160,7 +165,11 @@ func activeApp() (*App, error) {
 	if err != nil {
 		return nil, apiError(http.StatusServiceUnavailable, "firebreak does not run: %v", err)
 	}
-	return module.(*App), nil
+	api := module.(provider).AdminAPI()
+	if api == nil {
+		return nil, apiError(http.StatusServiceUnavailable, "firebreak does not run yet")
+	}
+	return api, nil
 }
 
 func adminNotFound(w http.ResponseWriter, r *http.Request) error {
@@ -184,4 +193,4 @@ func adminNotFound(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Interface guards.
-var _ caddy.AdminRouter = Admin{}
+var _ caddy.AdminRouter = Module{}

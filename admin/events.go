@@ -1,12 +1,14 @@
-package caddymodule
+package admin
 
 import (
 	"net/http"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/recent"
 )
 
 // adminEvents serves /firebreak/events: every event as it happens.
-func adminEvents(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminEvents(w http.ResponseWriter, r *http.Request, a *API) error {
 	zone := r.URL.Query().Get("zone")
 	if zone != "" {
 		if err := a.checkKnownZone(zone); err != nil {
@@ -17,8 +19,8 @@ func adminEvents(w http.ResponseWriter, r *http.Request, a *App) error {
 	if err != nil {
 		return err
 	}
-	events := a.shared.stream
-	defer events.leave(l)
+	events := a.Recent.Events
+	defer events.Leave(l)
 	if r.Method == http.MethodHead {
 		return nil
 	}
@@ -31,22 +33,22 @@ func adminEvents(w http.ResponseWriter, r *http.Request, a *App) error {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
 	for err == nil {
-		queued, _ := l.taken()
+		queued, _ := l.Taken()
 		for _, e := range queued {
-			if e.number > caughtUp {
-				out.event(e.kind, events.id(e.number), e.data)
+			if e.Number > caughtUp {
+				out.event(e.Kind, events.IDOf(e.Number), e.Data)
 			}
 		}
 		if err = out.flush(); err != nil {
 			break
 		}
 		select {
-		case <-l.wake:
+		case <-l.Wake:
 		case <-ping.C:
 			err = out.ping()
-		case <-l.end:
+		case <-l.End:
 			return nil
-		case <-a.live.ended:
+		case <-a.Ended:
 			return nil
 		case <-r.Context().Done():
 			return nil
@@ -57,26 +59,26 @@ func adminEvents(w http.ResponseWriter, r *http.Request, a *App) error {
 
 // catchUp sends what a client missed, and returns the number of the last event
 // that it has.
-func catchUp(out *sender, events *stream, lastID, zone string) uint64 {
-	missed, complete := events.since(lastID, zone)
+func catchUp(out *sender, events *recent.Stream, lastID, zone string) uint64 {
+	missed, complete := events.Since(lastID, zone)
 	if !complete {
 		out.event("missed", "", []byte(`{"message":"some events are lost: too many have happened since"}`))
 	}
 	last := uint64(0)
 	for _, e := range missed {
-		out.event(e.kind, events.id(e.number), e.data)
-		last = e.number
+		out.event(e.Kind, events.IDOf(e.Number), e.Data)
+		last = e.Number
 	}
 	return last
 }
 
 // listen lets the client of a request listen until the request's server or
 // this app ends.
-func (a *App) listen(r *http.Request, zone string, lossy bool) (*listener, error) {
+func (a *API) listen(r *http.Request, zone string, lossy bool) (*recent.Listener, error) {
 	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
-	l, ok := a.shared.stream.join(zone, lossy, server)
+	l, ok := a.Recent.Events.Join(zone, lossy, server)
 	if !ok {
-		return nil, apiError(http.StatusServiceUnavailable, "%d clients listen already; close some dashboards, or try again later", maxListeners)
+		return nil, apiError(http.StatusServiceUnavailable, "%d clients listen already; close some dashboards, or try again later", recent.MaxListeners)
 	}
 	return l, nil
 }

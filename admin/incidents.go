@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"bytes"
@@ -18,14 +18,14 @@ type incidentsAnswer struct {
 	Problem   string               `json:"problem,omitempty"` // why they cannot be kept or read
 }
 
-func (a *App) needIncidents() (*incidents.Log, error) {
-	if log := a.incidentLog(); log != nil {
+func (a *API) needIncidents() (*incidents.Log, error) {
+	if log := a.Incidents(); log != nil {
 		return log, nil
 	}
 	return nil, apiError(http.StatusNotFound, "no incidents are kept: the configuration says incidents off")
 }
 
-func adminIncidents(a *App, r *http.Request) (any, error) {
+func adminIncidents(a *API, r *http.Request) (any, error) {
 	log, err := a.needIncidents()
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func adminIncidents(a *App, r *http.Request) (any, error) {
 }
 
 // adminIncident answers with one incident, as JSON, markdown or CSV.
-func adminIncident(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminIncident(w http.ResponseWriter, r *http.Request, a *API) error {
 	log, err := a.needIncidents()
 	if err != nil {
 		return err

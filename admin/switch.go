@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/routing"
 )
 
 // switchRequest is what a client wants a switch to be.
@@ -79,8 +80,8 @@ type changeAnswer struct {
 }
 
 // adminSwitch serves /firebreak/maintenance/{all|zones/{zone}|stores/{store}}.
-func adminSwitch(scope maintenance.Scope) func(http.ResponseWriter, *http.Request, *App) error {
-	return func(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminSwitch(scope maintenance.Scope) func(http.ResponseWriter, *http.Request, *API) error {
+	return func(w http.ResponseWriter, r *http.Request, a *API) error {
 		target, zone, err := a.target(scope, r.PathValue("name"), r.Method == http.MethodPut)
 		if err != nil {
 			return err
@@ -91,7 +92,7 @@ func adminSwitch(scope maintenance.Scope) func(http.ResponseWriter, *http.Reques
 		case http.MethodDelete:
 			return a.deleteSwitch(w, r, target, zone)
 		}
-		sw, ok := a.board.View().State.Switches[target]
+		sw, ok := a.Board.View().State.Switches[target]
 		if !ok {
 			return apiError(http.StatusNotFound, "%s is not in maintenance by a switch of its own", target)
 		}
@@ -102,7 +103,7 @@ func adminSwitch(scope maintenance.Scope) func(http.ResponseWriter, *http.Reques
 }
 
 // target finds out which store or zone is meant, and in which zone it lives.
-func (a *App) target(scope maintenance.Scope, name string, mustExist bool) (t maintenance.Target, zone string, err error) {
+func (a *API) target(scope maintenance.Scope, name string, mustExist bool) (t maintenance.Target, zone string, err error) {
 	t = maintenance.Target{Scope: scope, Name: name}
 	if err := t.Check(); err != nil {
 		return t, "", apiError(http.StatusBadRequest, "%v", err)
@@ -114,12 +115,12 @@ func (a *App) target(scope maintenance.Scope, name string, mustExist bool) (t ma
 		}
 		return t, name, err
 	case maintenance.Store:
-		route, ok := locate(context.Background(), a.directory, name)
+		route, ok := routing.Locate(context.Background(), a.Directory, name)
 		if ok {
 			t.Name = strings.Clone(route.Store)
 			return t, strings.Clone(route.Zone), nil
 		}
-		if _, set := a.board.View().State.Switches[t]; mustExist || !set {
+		if _, set := a.Board.View().State.Switches[t]; mustExist || !set {
 			return t, "", apiError(http.StatusNotFound, "no store and no key %q in the directory", name)
 		}
 	case maintenance.All:
@@ -127,12 +128,12 @@ func (a *App) target(scope maintenance.Scope, name string, mustExist bool) (t ma
 	return t, "", nil
 }
 
-func (a *App) putSwitch(w http.ResponseWriter, r *http.Request, target maintenance.Target) error {
+func (a *API) putSwitch(w http.ResponseWriter, r *http.Request, target maintenance.Target) error {
 	var q switchRequest
 	if err := readJSON(w, r, maxBatch, &q); err != nil {
 		return err
 	}
-	sw, err := q.at(target, a.board.Now())
+	sw, err := q.at(target, a.Board.Now())
 	if err != nil {
 		return apiError(http.StatusBadRequest, "%v", err)
 	}
@@ -162,7 +163,7 @@ func (a *App) putSwitch(w http.ResponseWriter, r *http.Request, target maintenan
 // keepEnd makes a PUT that is sent again, because its answer was lost, ask for
 // the same switch: where only the end differs, by less than retries take, the
 // switch is left as it is.
-func (a *App) keepEnd(edit *maintenance.Edit, then func(*maintenance.State) error, length time.Duration) func(*maintenance.State) error {
+func (a *API) keepEnd(edit *maintenance.Edit, then func(*maintenance.State) error, length time.Duration) func(*maintenance.State) error {
 	const retries = 15 * time.Second
 	return func(s *maintenance.State) error {
 		for i := range edit.Set {
@@ -175,7 +176,7 @@ func (a *App) keepEnd(edit *maintenance.Edit, then func(*maintenance.State) erro
 	}
 }
 
-func (a *App) deleteSwitch(w http.ResponseWriter, r *http.Request, target maintenance.Target, zone string) error {
+func (a *API) deleteSwitch(w http.ResponseWriter, r *http.Request, target maintenance.Target, zone string) error {
 	edit := &maintenance.Edit{If: func(s *maintenance.State) error { return checkETags(r, s, target) }}
 	if target.Scope == maintenance.Store {
 		edit.Release = []maintenance.Placed{{Store: target.Name, Zone: zone}}
@@ -196,7 +197,7 @@ func (a *App) deleteSwitch(w http.ResponseWriter, r *http.Request, target mainte
 			answer.ReleasedFrom = append(answer.ReleasedFrom, sw.Target.String())
 		}
 	}
-	if sw := a.board.Lookup(zone, storeOf(target)); sw != nil && target.Scope != maintenance.All {
+	if sw := a.Board.Lookup(zone, storeOf(target)); sw != nil && target.Scope != maintenance.All {
 		answer.Still = sw.Target.String()
 	}
 	writeJSON(w, http.StatusOK, answer)
@@ -211,8 +212,8 @@ func storeOf(t maintenance.Target) string {
 }
 
 // change makes a change in the name of a request.
-func (a *App) change(r *http.Request, by, reason string, edit *maintenance.Edit) (*maintenance.State, *maintenance.Change, error) {
-	state, change, err := a.board.Change(r.Context(), maintenance.Author{By: by, Reason: reason, Remote: r.RemoteAddr}, edit)
+func (a *API) change(r *http.Request, by, reason string, edit *maintenance.Edit) (*maintenance.State, *maintenance.Change, error) {
+	state, change, err := a.Board.Change(r.Context(), maintenance.Author{By: by, Reason: reason, Remote: r.RemoteAddr}, edit)
 	var invalid *maintenance.InvalidError
 	switch {
 	case err == nil:
@@ -226,15 +227,15 @@ func (a *App) change(r *http.Request, by, reason string, edit *maintenance.Edit)
 		"%v; the switches that are known stay in force; to refuse a zone on this sidecar alone meanwhile: POST /firebreak/zones/{zone}/isolate", err)
 }
 
-func (a *App) shown(sw maintenance.Switch) switchAnswer {
-	return switchAnswer{Switch: sw, Phase: sw.Phase(a.board.Now())}
+func (a *API) shown(sw maintenance.Switch) switchAnswer {
+	return switchAnswer{Switch: sw, Phase: sw.Phase(a.Board.Now())}
 }
 
 // etag names a state of one switch.
 func etag(epoch string, revision uint64) string { return fmt.Sprintf(`"%s-%d"`, epoch, revision) }
 
-func (a *App) setETag(w http.ResponseWriter, sw *maintenance.Switch) {
-	w.Header().Set("ETag", etag(a.board.View().State.Epoch, sw.Revision))
+func (a *API) setETag(w http.ResponseWriter, sw *maintenance.Switch) {
+	w.Header().Set("ETag", etag(a.Board.View().State.Epoch, sw.Revision))
 }
 
 // checkETags checks If-Match and If-None-Match against a switch.

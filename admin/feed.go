@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/recent"
 )
 
 const (
@@ -33,7 +35,7 @@ const (
 // it shows, and of the whole in few numbers. So it does not matter how many
 // zones and stores there are.
 type feed struct {
-	app *App
+	api *API
 	out *sender
 
 	from, count int
@@ -47,7 +49,7 @@ type feed struct {
 
 // adminFeed serves /firebreak/ui/feed: ?from=&count=&match= of the overview,
 // ?zone= of a zone's page.
-func adminFeed(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminFeed(w http.ResponseWriter, r *http.Request, a *API) error {
 	f, err := newFeed(a, r)
 	if err != nil {
 		return err
@@ -56,7 +58,7 @@ func adminFeed(w http.ResponseWriter, r *http.Request, a *App) error {
 	if err != nil {
 		return err
 	}
-	defer a.shared.stream.leave(l)
+	defer a.Recent.Events.Leave(l)
 	if r.Method == http.MethodHead {
 		return nil
 	}
@@ -70,9 +72,9 @@ func adminFeed(w http.ResponseWriter, r *http.Request, a *App) error {
 	return nil
 }
 
-func newFeed(a *App, r *http.Request) (*feed, error) {
+func newFeed(a *API, r *http.Request) (*feed, error) {
 	query := r.URL.Query()
-	f := &feed{app: a, count: usualTiles, match: strings.ToLower(query.Get("match")), zone: query.Get("zone"), sent: make(map[string][]byte)}
+	f := &feed{api: a, count: usualTiles, match: strings.ToLower(query.Get("match")), zone: query.Get("zone"), sent: make(map[string][]byte)}
 	for name, value := range map[string]*int{"from": &f.from, "count": &f.count} {
 		text := query.Get(name)
 		if text == "" {
@@ -94,7 +96,7 @@ func newFeed(a *App, r *http.Request) (*feed, error) {
 }
 
 // run tells until the client, the server or the app ends.
-func (f *feed) run(r *http.Request, l *listener) {
+func (f *feed) run(r *http.Request, l *recent.Listener) {
 	ticks := time.NewTicker(feedEvery)
 	defer ticks.Stop()
 	quiet := time.Now()
@@ -102,17 +104,17 @@ func (f *feed) run(r *http.Request, l *listener) {
 		age := feedEvery * 9 / 10
 		select {
 		case <-ticks.C:
-		case <-l.wake:
+		case <-l.Wake:
 			age = feedPause
-		case <-l.end:
+		case <-l.End:
 			return
-		case <-f.app.live.ended:
+		case <-f.api.Ended:
 			return
 		case <-r.Context().Done():
 			return
 		}
-		f.log(l.taken())
-		if err := f.tell(f.app.picture(age)); err != nil {
+		f.log(l.Taken())
+		if err := f.tell(f.api.picture(age)); err != nil {
 			return
 		}
 		switch sent, err := f.flush(); {
@@ -134,11 +136,11 @@ func (f *feed) run(r *http.Request, l *listener) {
 }
 
 // pause keeps a storm of events from becoming a storm of pictures.
-func (f *feed) pause(r *http.Request, l *listener) bool {
+func (f *feed) pause(r *http.Request, l *recent.Listener) bool {
 	select {
 	case <-time.After(feedPause):
 		return true
-	case <-l.end:
+	case <-l.End:
 	case <-r.Context().Done():
 	}
 	return false
@@ -152,26 +154,26 @@ func (f *feed) flush() (sent bool, err error) {
 // begin tells what the clock is, and what happened before.
 func (f *feed) begin() error {
 	if err := f.out.json("hello", map[string]any{
-		"now": time.Now().UnixMilli(), "step": historyStep.Milliseconds(), "points": historyPoints,
+		"now": time.Now().UnixMilli(), "step": recent.Step.Milliseconds(), "points": recent.Points,
 	}); err != nil {
 		return err
 	}
-	events := f.app.shared.stream.latest(f.zone, toldBefore)
+	events := f.api.Recent.Events.Latest(f.zone, toldBefore)
 	f.sendLog(events, 0, true)
-	if err := f.tell(f.app.picture(feedEvery / 2)); err != nil {
+	if err := f.tell(f.api.picture(feedEvery / 2)); err != nil {
 		return err
 	}
 	return f.out.flush()
 }
 
-func (f *feed) log(events []told, missed int) {
+func (f *feed) log(events []recent.Event, missed int) {
 	if len(events) == 0 && missed == 0 {
 		return
 	}
 	if over := len(events) - toldAtOnce; over > 0 {
 		events, missed = events[over:], missed+over
 	}
-	newestFirst := make([]told, 0, len(events))
+	newestFirst := make([]recent.Event, 0, len(events))
 	for i := len(events) - 1; i >= 0; i-- {
 		newestFirst = append(newestFirst, events[i])
 	}
@@ -179,10 +181,10 @@ func (f *feed) log(events []told, missed int) {
 }
 
 // sendLog sends events, newest first. whole says that there are no others.
-func (f *feed) sendLog(events []told, missed int, whole bool) {
+func (f *feed) sendLog(events []recent.Event, missed int, whole bool) {
 	list := make([]json.RawMessage, 0, len(events))
 	for _, e := range events {
-		list = append(list, e.brief)
+		list = append(list, e.Brief)
 	}
 	_ = f.out.json("log", map[string]any{"events": list, "missed": missed, "whole": whole})
 }
@@ -193,7 +195,7 @@ func (f *feed) tell(p *picture) error {
 		return err
 	}
 	if f.zone != "" {
-		if err := f.changed("zone", "zone", f.app.zoneAnswer(f.app.zoneStatus(f.zone))); err != nil {
+		if err := f.changed("zone", "zone", f.api.zoneAnswer(f.api.zoneStatus(f.zone))); err != nil {
 			return err
 		}
 		return f.plots(p, []string{f.zone})
@@ -266,8 +268,8 @@ func (f *feed) forget(order []string) {
 // plots adds the lines of zones that were not shown before, and one point to
 // those that were.
 func (f *feed) plots(p *picture, order []string) error {
-	h := f.app.shared.history
-	all, at, step := h.everything()
+	h := f.api.Recent.History
+	all, at, step := h.Everything()
 	if step < p.step {
 		return nil
 	}
@@ -279,7 +281,7 @@ func (f *feed) plots(p *picture, order []string) error {
 			known = append(known, zone)
 			continue
 		}
-		lines[zone] = lineOf(h.of(zone))
+		lines[zone] = lineOf(h.Of(zone))
 	}
 	if len(lines) > 0 || whole {
 		data := map[string]any{"at": at.UnixMilli(), "zones": lines}
@@ -293,11 +295,11 @@ func (f *feed) plots(p *picture, order []string) error {
 	if step == f.step+1 && f.step > 0 && len(all) > 0 {
 		points := make(map[string][3]uint32)
 		for _, zone := range known {
-			if latest := h.latest(zone); latest != (point{}) {
-				points[zone] = latest.parts()
+			if latest := h.Latest(zone); latest != (recent.Point{}) {
+				points[zone] = latest.Parts()
 			}
 		}
-		if err := f.out.json("points", map[string]any{"at": at.UnixMilli(), "all": all[len(all)-1].parts(), "zones": points}); err != nil {
+		if err := f.out.json("points", map[string]any{"at": at.UnixMilli(), "all": all[len(all)-1].Parts(), "zones": points}); err != nil {
 			return err
 		}
 	}
@@ -305,14 +307,11 @@ func (f *feed) plots(p *picture, order []string) error {
 	return nil
 }
 
-// parts are the numbers that a plot stacks: ok, refused, bad.
-func (p *point) parts() [3]uint32 { return [3]uint32{p.OK, p.Refused, p.Bad} }
-
-func lineOf(points []point) (line [3][]uint32) {
+func lineOf(points []recent.Point) (line [3][]uint32) {
 	for i := range line {
 		line[i] = make([]uint32, 0, len(points))
 		for j := range points {
-			line[i] = append(line[i], points[j].parts()[i])
+			line[i] = append(line[i], points[j].Parts()[i])
 		}
 	}
 	return line

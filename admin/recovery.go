@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"errors"
@@ -45,9 +45,9 @@ type recoveryAnswer struct {
 	Next   string               `json:"next,omitempty"` // pass it as after to get the next page
 }
 
-func adminRecoveries(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminRecoveries(w http.ResponseWriter, r *http.Request, a *API) error {
 	if r.Method != http.MethodPost {
-		writeJSON(w, http.StatusOK, recoveriesAnswer{a.recoveries.List()})
+		writeJSON(w, http.StatusOK, recoveriesAnswer{a.Jobs.List()})
 		return nil
 	}
 	var q recoveryRequest
@@ -59,7 +59,7 @@ func adminRecoveries(w http.ResponseWriter, r *http.Request, a *App) error {
 			return err
 		}
 	}
-	v, err := a.recoveries.Begin(&recovery.Request{
+	v, err := a.Jobs.Begin(&recovery.Request{
 		Zone: q.Zone, Stores: q.Stores, By: q.By, Reason: q.Reason, DryRun: q.DryRun, Parallel: q.Parallel, Times: q.Times,
 		Every: (*time.Duration)(q.Every), Retries: q.Retries, Batch: q.Batch, Watch: (*time.Duration)(q.Watch),
 	})
@@ -71,8 +71,8 @@ func adminRecoveries(w http.ResponseWriter, r *http.Request, a *App) error {
 	return nil
 }
 
-func adminRecovery(a *App, r *http.Request) (any, error) {
-	v, err := a.recoveries.Get(r.PathValue("id"))
+func adminRecovery(a *API, r *http.Request) (any, error) {
+	v, err := a.Jobs.Get(r.PathValue("id"))
 	if err != nil {
 		return nil, recoveryError(err)
 	}
@@ -85,7 +85,7 @@ func adminRecovery(a *App, r *http.Request) (any, error) {
 	if state != "" && !slices.Contains(recovery.StoreStates, state) {
 		return nil, apiError(http.StatusBadRequest, "%s", directive.Unrecognized("state", state, recovery.StoreStates))
 	}
-	stores, next, err := a.recoveries.Stores(v.ID, state, query.Get("after"), limit)
+	stores, next, err := a.Jobs.Stores(v.ID, state, query.Get("after"), limit)
 	if err != nil {
 		return nil, recoveryError(err)
 	}
@@ -100,7 +100,7 @@ type actionRequest struct {
 
 // adminRecoveryAction serves /firebreak/recoveries/{id}/{action}. Sent twice it
 // does the same as once.
-func adminRecoveryAction(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminRecoveryAction(w http.ResponseWriter, r *http.Request, a *API) error {
 	id, action := r.PathValue("id"), r.PathValue("action")
 	switch {
 	case !slices.Contains(recoveryActions, action):
@@ -120,7 +120,7 @@ func adminRecoveryAction(w http.ResponseWriter, r *http.Request, a *App) error {
 		return apiError(http.StatusBadRequest, "by and reason must not be longer than %d bytes", maxHoldText)
 	}
 	act := map[string]func(id, by, reason string) (recovery.View, error){
-		"cancel": a.recoveries.Cancel, "pause": a.recoveries.Pause, "resume": a.recoveries.Resume,
+		"cancel": a.Jobs.Cancel, "pause": a.Jobs.Pause, "resume": a.Jobs.Resume,
 	}[action]
 	v, err := act(id, q.By, q.Reason)
 	if err != nil {

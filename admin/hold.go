@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"net/http"
@@ -9,6 +9,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/routing"
 )
 
 // holdRequest is why a zone or store is isolated or admitted by hand, and for
@@ -28,8 +29,8 @@ type holdAnswer struct {
 
 // adminHold serves /firebreak/zones/{name}/{action} and stores/{name}/{action}.
 // Sent twice it does the same as once.
-func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *App) error {
-	return func(w http.ResponseWriter, r *http.Request, a *App) error {
+func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *API) error {
+	return func(w http.ResponseWriter, r *http.Request, a *API) error {
 		switch action := r.PathValue("action"); {
 		case !slices.Contains(holdActions, action):
 			if r.Method != http.MethodPost {
@@ -42,7 +43,7 @@ func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *App) erro
 		}
 		answer := holdAnswer{Zone: r.PathValue("name")}
 		if ofStore {
-			route, ok := locate(r.Context(), a.directory, answer.Zone)
+			route, ok := routing.Locate(r.Context(), a.Directory, answer.Zone)
 			if !ok {
 				return apiError(http.StatusNotFound, "no store and no key %q in the directory", answer.Zone)
 			}
@@ -70,8 +71,8 @@ const maxHoldText = 2000
 
 var holdActions = []string{"admit", "auto", "isolate"}
 
-func (a *App) hold(answer *holdAnswer, action string, q *holdRequest) {
-	guard, zone, store := a.Guard(), answer.Zone, answer.Store
+func (a *API) hold(answer *holdAnswer, action string, q *holdRequest) {
+	guard, zone, store := a.Guard, answer.Zone, answer.Store
 	as := breaker.Open
 	switch action {
 	case "admit":

@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"net/http"
@@ -26,7 +26,7 @@ type storeRow struct {
 const usualStores = 100
 
 // adminStores serves /firebreak/zones/{zone}/stores?after=&limit=&match=.
-func adminStores(a *App, r *http.Request) (any, error) {
+func adminStores(a *API, r *http.Request) (any, error) {
 	zone, query := r.PathValue("zone"), r.URL.Query()
 	if err := a.checkKnownZone(zone); err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func adminStores(a *App, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	lister, ok := a.directory.(routing.Lister)
+	lister, ok := a.Directory.(routing.Lister)
 	if !ok {
 		return nil, apiError(http.StatusNotFound, "the directory cannot list its stores; ask for one: GET /firebreak/stores/{store}")
 	}
@@ -62,16 +62,16 @@ func adminStores(a *App, r *http.Request) (any, error) {
 	return answer, nil
 }
 
-func (a *App) fillRows(zone string, rows []storeRow) {
+func (a *API) fillRows(zone string, rows []storeRow) {
 	for i := range rows {
 		row := &rows[i]
-		status := a.Guard().Store(zone, row.Store)
+		status := a.Guard.Store(zone, row.Store)
 		row.State, row.Hung = status.State, status.Hung
-		row.Maintenance = a.board.Lookup(zone, row.Store) != nil
+		row.Maintenance = a.Board.Lookup(zone, row.Store) != nil
 	}
 }
 
 // adminFleet serves /firebreak/fleet: all sidecars that share the state.
-func adminFleet(a *App, r *http.Request) (any, error) {
+func adminFleet(a *API, r *http.Request) (any, error) {
 	return a.fleet(r.Context()), nil
 }

@@ -1,8 +1,9 @@
-package caddymodule
+package admin
 
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,8 +40,8 @@ type maintenanceSummary struct {
 	SnapshotProblem string `json:"snapshot_problem,omitempty"` // why a restart could lose the switches while the backend is away
 }
 
-func (a *App) maintenanceSummary() maintenanceSummary {
-	view, now := a.board.View(), a.board.Now()
+func (a *API) maintenanceSummary() maintenanceSummary {
+	view, now := a.Board.View(), a.Board.Now()
 	m := maintenanceSummary{Revision: view.State.Revision, Stale: view.Stale, Corrupt: len(view.Corrupt)}
 	if view.Problem != nil {
 		m.Problem = view.Problem.Error()
@@ -71,8 +72,8 @@ type fleetAnswer struct {
 	Problem string `json:"problem,omitempty"` // why only this sidecar is shown
 }
 
-func (a *App) fleet(ctx context.Context) *fleetAnswer {
-	fleet, err := a.board.Fleet(ctx)
+func (a *API) fleet(ctx context.Context) *fleetAnswer {
+	fleet, err := a.Board.Fleet(ctx)
 	answer := &fleetAnswer{Fleet: fleet, Summary: fleet.Summary()}
 	if err != nil {
 		answer.Problem = fmt.Sprintf("the state backend cannot be read: %v", err)
@@ -80,13 +81,13 @@ func (a *App) fleet(ctx context.Context) *fleetAnswer {
 	return answer
 }
 
-func adminStatus(a *App, r *http.Request) (any, error) {
-	answer := statusAnswer{Status: a.Guard().Status(), Handlers: len(a.registeredHandlers()), Maintenance: a.maintenanceSummary()}
+func adminStatus(a *API, r *http.Request) (any, error) {
+	answer := statusAnswer{Status: a.Guard.Status(), Handlers: len(a.Handlers()), Maintenance: a.maintenanceSummary()}
 	if wanted := r.URL.Query().Get("fleet"); wanted != "" && wanted != "0" {
 		answer.Fleet = a.fleet(r.Context())
 	}
 	answer.Zones = orEmpty(answer.Zones)
-	if lister, ok := a.directory.(routing.Lister); ok {
+	if lister, ok := a.Directory.(routing.Lister); ok {
 		answer.Stores = lister.Len()
 	}
 	return answer, nil
@@ -98,14 +99,14 @@ type zoneAnswer struct {
 	Maintenance *switchAnswer `json:"maintenance,omitempty"` // the switch that holds for it
 }
 
-func (a *App) zoneAnswer(status breaker.ZoneStatus) zoneAnswer {
+func (a *API) zoneAnswer(status breaker.ZoneStatus) zoneAnswer {
 	status.Quarantined, status.Culprits = orEmpty(status.Quarantined), orEmpty(status.Culprits)
 	return zoneAnswer{status, a.maintenanceOf(status.Zone, "")}
 }
 
 // maintenanceOf is the switch that holds for a store or ("") a whole zone.
-func (a *App) maintenanceOf(zone, store string) *switchAnswer {
-	sw := a.board.Lookup(zone, store)
+func (a *API) maintenanceOf(zone, store string) *switchAnswer {
+	sw := a.Board.Lookup(zone, store)
 	if sw == nil {
 		return nil
 	}
@@ -114,15 +115,15 @@ func (a *App) maintenanceOf(zone, store string) *switchAnswer {
 	return &shown
 }
 
-func adminZones(a *App, _ *http.Request) (any, error) {
+func adminZones(a *API, _ *http.Request) (any, error) {
 	answers := []zoneAnswer{}
-	for _, status := range a.Guard().Zones() {
+	for _, status := range a.Guard.Zones() {
 		answers = append(answers, a.zoneAnswer(status))
 	}
 	return answers, nil
 }
 
-func adminZone(a *App, r *http.Request) (any, error) {
+func adminZone(a *API, r *http.Request) (any, error) {
 	name := r.PathValue("zone")
 	if err := a.checkKnownZone(name); err != nil {
 		return nil, err
@@ -130,14 +131,14 @@ func adminZone(a *App, r *http.Request) (any, error) {
 	return a.zoneAnswer(a.zoneStatus(name)), nil
 }
 
-func adminCulprits(a *App, r *http.Request) (any, error) {
+func adminCulprits(a *API, r *http.Request) (any, error) {
 	name := r.URL.Query().Get("zone")
 	if name != "" {
 		if err := a.checkKnownZone(name); err != nil {
 			return nil, err
 		}
 	}
-	return orEmpty(a.Guard().Culprits(name)), nil
+	return orEmpty(a.Guard.Culprits(name)), nil
 }
 
 // storeAnswer is one store: where it lives, and how it is.
@@ -150,15 +151,15 @@ type storeAnswer struct {
 	verdict
 }
 
-func adminStore(a *App, r *http.Request) (any, error) {
+func adminStore(a *API, r *http.Request) (any, error) {
 	name := r.PathValue("store")
-	route, ok := locate(r.Context(), a.directory, name)
+	route, ok := routing.Locate(r.Context(), a.Directory, name)
 	if !ok {
 		return nil, apiError(http.StatusNotFound, "no store and no key %q in the directory; requests with it go to zone %s, unless the handler says unknown refuse", name, config.UnknownZone)
 	}
 	route = routing.Route{Store: strings.Clone(route.Store), Zone: strings.Clone(route.Zone)}
 	answer := storeAnswer{
-		StoreStatus: a.Guard().Store(route.Zone, route.Store),
+		StoreStatus: a.Guard.Store(route.Zone, route.Store),
 		Found:       "store",
 		ZoneState:   a.zoneStatus(route.Zone).State,
 		Maintenance: a.maintenanceOf(route.Zone, route.Store),
@@ -180,19 +181,19 @@ type verdict struct {
 	Why          string         `json:"why"`
 }
 
-func (a *App) verdict(route routing.Route, method string) verdict {
-	if sw := a.board.Lookup(route.Zone, route.Store); sw != nil && (sw.Mode == maintenance.Full || !readsOnly(method)) {
+func (a *API) verdict(route routing.Route, method string) verdict {
+	if sw := a.Board.Lookup(route.Zone, route.Store); sw != nil && sw.Refuses(method) {
 		v := verdict{Verdict: "refused", Reason: refusal.ReasonMaintenance, Why: switchInWords(sw)}
 		if !sw.Until.IsZero() {
-			v.RefusedForMS = max(0, sw.Until.Sub(a.board.Now()).Milliseconds())
+			v.RefusedForMS = max(0, sw.Until.Sub(a.Board.Now()).Milliseconds())
 		}
 		return v
 	}
-	refusal := a.Guard().Explain(route.Zone, route.Store)
+	refusal := a.Guard.Explain(route.Zone, route.Store)
 	if refusal == nil {
 		return verdict{Verdict: "admitted", Why: "nothing stands against it"}
 	}
-	zone := a.policy.Zone(route.Zone)
+	zone := a.Policy.Zone(route.Zone)
 	v := verdict{Verdict: "refused", Reason: refusal.Reason, RefusedForMS: refusal.RetryAfter.Milliseconds(), Why: refusal.Detail}
 	if zone.Observe {
 		v.Verdict = "admitted"
@@ -217,10 +218,10 @@ func switchInWords(sw *maintenance.Switch) string {
 }
 
 // zoneStatus is how a zone is. A zone nobody has asked for yet is calm.
-func (a *App) zoneStatus(name string) breaker.ZoneStatus {
-	status, ok := a.Guard().Zone(name)
+func (a *API) zoneStatus(name string) breaker.ZoneStatus {
+	status, ok := a.Guard.Zone(name)
 	if !ok {
-		p := a.policy.Zone(name)
+		p := a.Policy.Zone(name)
 		status = breaker.ZoneStatus{
 			Zone: name, Observe: p.Observe,
 			MaxInflight: p.MaxInflight, MaxHung: p.MaxHung, ProbeSlots: p.ProbeSlots,
@@ -233,8 +234,8 @@ func (a *App) zoneStatus(name string) breaker.ZoneStatus {
 }
 
 // checkKnownZone says what there is if a zone is not known to anybody.
-func (a *App) checkKnownZone(name string) error {
-	if _, ok := a.Guard().Zone(name); ok || name == config.UnknownZone {
+func (a *API) checkKnownZone(name string) error {
+	if _, ok := a.Guard.Zone(name); ok || name == config.UnknownZone {
 		return nil
 	}
 	known := a.knownZones()
@@ -246,6 +247,17 @@ func (a *App) checkKnownZone(name string) error {
 		hint = "did you mean " + near + "? " + hint
 	}
 	return apiError(http.StatusNotFound, "no zone %q; %s", name, hint)
+}
+
+// knownZones lists every zone that is known to anybody, sorted.
+func (a *API) knownZones() []string {
+	known := append(a.Directory.Zones(), slices.Collect(maps.Keys(a.Policy.Zones))...)
+	known = append(known, a.Guard.ZoneNames()...)
+	for i := range known {
+		known[i] = strings.Clone(known[i])
+	}
+	slices.Sort(known)
+	return slices.Compact(known)
 }
 
 // orEmpty turns nil into an empty list, which JSON writes as [].

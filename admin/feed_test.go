@@ -1,7 +1,6 @@
-package caddymodule
+package admin
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,9 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/recent"
+	"github.com/firebreak-proxy/firebreak/routing"
 )
 
 func thousandZones() []string {
@@ -23,33 +24,35 @@ func thousandZones() []string {
 	return zones
 }
 
-// manyZones starts Caddy with a thousand zones, without an admin endpoint.
-func manyZones(t testing.TB) *App {
+// manyZones is the API of a guard with a thousand zones.
+func manyZones(t testing.TB) *API {
 	t.Helper()
-	t.Setenv("XDG_DATA_HOME", TempHome(t))
-	t.Setenv("XDG_CONFIG_HOME", TempHome(t))
-	zones, _ := json.Marshal(thousandZones())
-	text := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "logging": {"logs": {"default": {"level": "FATAL"}}},
-		"storage": {"module": "file_system", "root": %q},
-		"apps": {"firebreak": {"workers": 3200, "directory": {"source": "hash", "zones": %s}}}}`, TempHome(t), zones)
-	if err := caddy.Load([]byte(text), true); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = caddy.Stop() })
-	app, err := activeApp()
+	zones := thousandZones()
+	policy, err := (&config.App{Workers: 3200}).Policy()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return app
+	directory, err := routing.NewHash(zones)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard := breaker.New(policy, breaker.Options{})
+	t.Cleanup(guard.Close)
+	guard.Apply(policy, zones)
+	seen := recent.Watch(guard)
+	t.Cleanup(seen.Close)
+	return New(Parts{
+		Guard: guard, Policy: policy, Directory: directory, Board: maintenance.New(maintenance.Options{}), Recent: seen,
+	})
 }
 
 // traffic is requests to every zone, a different number to each and at each
 // call, some of which fail.
-func traffic(t testing.TB, a *App, round int) {
+func traffic(t testing.TB, a *API, round int) {
 	t.Helper()
 	for i, zone := range thousandZones() {
 		for n := range 1 + (i+round)%7 {
-			slot, refusal := a.Guard().Admit(t.Context(), breaker.Request{Zone: zone, Store: fmt.Sprintf("s%d", n)})
+			slot, refusal := a.Guard.Admit(t.Context(), breaker.Request{Zone: zone, Store: fmt.Sprintf("s%d", n)})
 			if refusal != nil {
 				continue
 			}
@@ -71,7 +74,7 @@ type testFeed struct {
 	total, most int // bytes since, and at most at once
 }
 
-func newTestFeed(t *testing.T, a *App, query string) *testFeed {
+func newTestFeed(t *testing.T, a *API, query string) *testFeed {
 	t.Helper()
 	f, err := newFeed(a, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/firebreak/ui/feed?"+query, nil))
 	if err != nil {
@@ -106,8 +109,8 @@ func (f *testFeed) sent(t *testing.T, p *picture) string {
 func TestFeedSize(t *testing.T) {
 	a := manyZones(t)
 	traffic(t, a, 0)
-	for range historyPoints {
-		a.shared.history.take(time.Now())
+	for range recent.Points {
+		a.Recent.History.Take(time.Now())
 	}
 	feeds := make(map[string]*testFeed)
 	for name, query := range map[string]string{"usual": "", "most": "count=60", "last page": "from=976", "filtered": "match=1", "zone": "zone=shard-0006"} {
@@ -117,7 +120,7 @@ func TestFeedSize(t *testing.T) {
 	for second := range seconds {
 		traffic(t, a, second)
 		if second%5 == 0 {
-			a.shared.history.take(time.Now())
+			a.Recent.History.Take(time.Now())
 		}
 		p := a.newPicture()
 		for _, f := range feeds {
@@ -143,7 +146,7 @@ func TestFeedSendsOnlyWhatChanged(t *testing.T) {
 	if again := tell(); again != "" {
 		t.Errorf("nothing has changed, and %d bytes were sent: %.200s", len(again), again)
 	}
-	a.Guard().HoldZone("shard-0900", breaker.Open, 0, "ada", "disk")
+	a.Guard.HoldZone("shard-0900", breaker.Open, 0, "ada", "disk")
 	changed := tell()
 	for _, want := range []string{"event: pool", "event: tiles", "event: order", "event: plots", `"state":"open"`, `"by":"ada"`} {
 		if !strings.Contains(changed, want) {
@@ -172,14 +175,6 @@ func TestCompareNames(t *testing.T) {
 	slices.SortFunc(names, compareNames)
 	if want := []string{"9", "10", "a", "y3", "z", "z01", "z1", "z2", "z10"}; !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)
-	}
-}
-
-func TestCut(t *testing.T) {
-	for text, want := range map[string]string{"short": "short", "äöüß": "äö…", "12345678": "12345…", "\xff\xff\xff\xff\xff\xff": "\xff\xff\xff\xff\xff…"} {
-		if got := cut(text, 5); got != want {
-			t.Errorf("cut(%q) is %q, want %q", text, got, want)
-		}
 	}
 }
 

@@ -1,21 +1,20 @@
-package caddymodule
+package admin
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/internal/shorten"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
 // picture is what dashboards are shown at one moment. All of them share it.
 type picture struct {
-	app   *App
+	app   *API
 	at    time.Time
 	step  int64 // of the history
 	pool  poolView
@@ -99,20 +98,19 @@ const (
 )
 
 // picture is the latest picture, or a new one if that is older than age.
-func (a *App) picture(age time.Duration) *picture {
-	w := a.shared.watch
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if p := w.latest; p != nil && p.app == a && time.Since(p.at) < age {
+func (a *API) picture(age time.Duration) *picture {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p := a.latest; p != nil && time.Since(p.at) < age {
 		return p
 	}
-	w.latest = a.newPicture()
-	return w.latest
+	a.latest = a.newPicture()
+	return a.latest
 }
 
-func (a *App) newPicture() *picture {
-	status := a.Guard().Status()
-	p := &picture{app: a, at: time.Now(), tiles: make([]tile, 0, len(status.Zones))}
+func (a *API) newPicture() *picture {
+	status := a.Guard.Status()
+	p := &picture{at: time.Now(), tiles: make([]tile, 0, len(status.Zones))}
 	p.pool = poolView{
 		Instance: a.Instance, Workers: status.Workers, Live: status.Live, Hung: status.Hung, Waiting: status.Waiting,
 		Suspect: status.PoolSuspectText, Bugs: status.InternalErrors,
@@ -130,19 +128,19 @@ func (a *App) newPicture() *picture {
 	slices.SortFunc(p.tiles, func(a, b tile) int {
 		return cmp.Or(-cmp.Compare(a.rank, b.rank), cmp.Compare(a.Episode, b.Episode), compareNames(a.Zone, b.Zone))
 	})
-	points, _, step := a.shared.history.everything()
+	points, _, step := a.Recent.History.Everything()
 	p.step = step
 	if n := len(points); n > 0 {
-		p.pool.Rate, p.pool.OK = points[n-1].shares()
+		p.pool.Rate, p.pool.OK = points[n-1].Shares()
 	}
 	p.addSwitches(a)
-	if lister, ok := a.directory.(routing.Lister); ok {
+	if lister, ok := a.Directory.(routing.Lister); ok {
 		p.pool.Stores = lister.Len()
 	}
 	return p
 }
 
-func (p *picture) addSwitches(a *App) {
+func (p *picture) addSwitches(a *API) {
 	summary := a.maintenanceSummary()
 	p.pool.Revision, p.pool.SwitchesOn, p.pool.SwitchesTo = summary.Revision, summary.InForce, summary.Ahead
 	switch {
@@ -151,20 +149,20 @@ func (p *picture) addSwitches(a *App) {
 	case summary.Corrupt > 0:
 		p.pool.StateProblem = "the state backend holds records that cannot be read"
 	}
-	if sw := a.board.Lookup("", ""); sw != nil {
+	if sw := a.Board.Lookup("", ""); sw != nil {
 		p.pool.Everything = newTileSwitch(sw)
 	}
 }
 
 // tile makes the tile of a zone. Its numbers are coarse, so that what hardly
 // changes is not sent again.
-func (a *App) tile(z *breaker.ZoneStatus) tile {
+func (a *API) tile(z *breaker.ZoneStatus) tile {
 	t := tile{
 		Zone: z.Zone, State: z.State, Observe: z.Observe,
 		Since: milliseconds(z.Since), Episode: milliseconds(z.EpisodeSince), RetryAt: milliseconds(z.OpenUntil), Turn: z.Turn,
 		Live: z.Live, Hung: z.Hung, Limit: z.MaxInflight, Probes: z.ProbeSlots, Waiting: z.Waiting, Window: z.Window,
 		Quarantined: z.QuarantinedCount, Stores: z.Quarantined[:min(len(z.Quarantined), tileStores)],
-		Evidence: cut(z.Evidence, tileText),
+		Evidence: shorten.To(z.Evidence, tileText),
 	}
 	if z.State != breaker.Calm {
 		t.Bad, t.Seen = z.StoresBad, z.StoresSeen
@@ -173,13 +171,13 @@ func (a *App) tile(z *breaker.ZoneStatus) tile {
 		t.Culprit = z.Culprits[0].Store
 	}
 	if h := z.Hold; h != nil {
-		t.Hold = &tileHold{As: h.Word(), By: cut(h.By, tileText), Reason: cut(h.Reason, tileText), Until: milliseconds(h.Until)}
+		t.Hold = &tileHold{As: h.Word(), By: shorten.To(h.By, tileText), Reason: shorten.To(h.Reason, tileText), Until: milliseconds(h.Until)}
 	}
-	if sw := a.board.Lookup(z.Zone, ""); sw != nil {
+	if sw := a.Board.Lookup(z.Zone, ""); sw != nil {
 		t.Switch = newTileSwitch(sw)
 	}
-	latest := a.shared.history.latest(z.Zone)
-	t.Rate, t.OK = latest.shares()
+	latest := a.Recent.History.Latest(z.Zone)
+	t.Rate, t.OK = latest.Shares()
 	t.rank = t.trouble()
 	return t
 }
@@ -215,7 +213,7 @@ const digits = "0123456789"
 
 func newTileSwitch(sw *maintenance.Switch) *tileSwitch {
 	return &tileSwitch{
-		Scope: sw.Scope, Mode: sw.Mode, By: cut(sw.By, tileText), Reason: cut(sw.Reason, tileText),
+		Scope: sw.Scope, Mode: sw.Mode, By: shorten.To(sw.By, tileText), Reason: shorten.To(sw.Reason, tileText),
 		Since: milliseconds(sw.Since), Until: milliseconds(sw.Until),
 	}
 }
@@ -225,31 +223,4 @@ func milliseconds(t time.Time) int64 {
 		return 0
 	}
 	return t.UnixMilli()
-}
-
-// shares are requests a second, with two digits, and the percentage of them
-// that was ok; nil if nobody asked.
-func (p *point) shares() (rate float64, ok *float64) {
-	rate = float64(p.Requests) / historyStep.Seconds()
-	if rate >= 10 {
-		unit := math.Pow(10, math.Floor(math.Log10(rate))-1)
-		rate = math.Round(rate/unit) * unit
-	}
-	if asked := p.OK + p.Refused + p.Bad; asked > 0 {
-		// Rounded down: 100 % means all.
-		share := math.Floor(1000*float64(p.OK)/float64(asked)) / 10
-		ok = &share
-	}
-	return rate, ok
-}
-
-// cut makes a text at most n bytes long, without breaking a character.
-func cut(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + "…"
 }

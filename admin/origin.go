@@ -1,4 +1,4 @@
-package caddymodule
+package admin
 
 import (
 	"mime"
@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/firebreak-proxy/firebreak/internal/shorten"
 )
 
 // refuseForeign refuses changes that a page of somebody else made a browser
@@ -32,7 +34,7 @@ func refuseForeign(r *http.Request) error {
 			continue
 		}
 		if from, err := url.Parse(text); err != nil || !strings.EqualFold(from.Host, r.Host) {
-			return foreign(header + " is " + cut(text, maxShown) + ", Host is " + cut(r.Host, maxShown))
+			return foreign(header + " is " + shorten.To(text, maxShown) + ", Host is " + shorten.To(r.Host, maxShown))
 		}
 		return nil
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package recent
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firebreak-proxy/firebreak/internal/shorten"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
@@ -17,8 +18,8 @@ const (
 	// keptEvents is how many events a client that was away can catch up on.
 	keptEvents = 512
 
-	// maxListeners is how many clients may listen at once.
-	maxListeners = 128
+	// MaxListeners is how many clients may listen at once.
+	MaxListeners = 128
 
 	// maxBrief is how long a text in a dashboard's list of events may be, in bytes.
 	maxBrief = 400
@@ -27,39 +28,39 @@ const (
 	maxQueue = 256
 )
 
-// stream hands events to the clients that listen at the admin endpoint. Like
+// Stream hands events to the clients that listen at the admin endpoint. Like
 // the guard there is one in the process, so that numbers of events go on over
 // reloads. Nobody who tells ever waits for a client.
-type stream struct {
+type Stream struct {
 	epoch string // tells this process' numbers from those of one before
 
 	mu        sync.Mutex // guards below
 	last      uint64     // number of the latest event
-	kept      []told     // the latest events, oldest first
-	listeners map[*listener]struct{}
+	kept      []Event    // the latest events, oldest first
+	listeners map[*Listener]struct{}
 	servers   map[*http.Server]struct{} // whose end is watched
 	closed    bool
 }
 
-// told is an event as clients get it.
-type told struct {
-	number uint64
-	kind   string
+// Event is an event as clients get it.
+type Event struct {
+	Number uint64
+	Kind   string
 	zone   string
-	data   []byte // JSON
-	brief  []byte // what dashboards show of it, as JSON
+	Data   []byte // JSON
+	Brief  []byte // what dashboards show of it, as JSON
 }
 
-func newStream() *stream {
-	return &stream{
+func newStream() *Stream {
+	return &Stream{
 		epoch:     strconv.FormatInt(time.Now().UnixNano(), 36),
-		listeners: make(map[*listener]struct{}),
+		listeners: make(map[*Listener]struct{}),
 		servers:   make(map[*http.Server]struct{}),
 	}
 }
 
 // Tell hands an event to everybody who listens.
-func (s *stream) Tell(kind string, data map[string]any) {
+func (s *Stream) Tell(kind string, data map[string]any) {
 	text, err := json.Marshal(data)
 	if err != nil {
 		return // flat data of strings and numbers can always be written
@@ -69,7 +70,7 @@ func (s *stream) Tell(kind string, data map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last++
-	event := told{number: s.last, kind: kind, zone: zone, data: text, brief: brief}
+	event := Event{Number: s.last, Kind: kind, zone: zone, Data: text, Brief: brief}
 	if len(s.kept) == keptEvents {
 		s.kept = append(s.kept[:0:0], s.kept[keptEvents/4:]...)
 	}
@@ -85,7 +86,7 @@ func (s *stream) Tell(kind string, data map[string]any) {
 func briefOf(kind string, data map[string]any) []byte {
 	text := func(field string) string {
 		s, _ := data[field].(string)
-		return cut(s, maxBrief)
+		return shorten.To(s, maxBrief)
 	}
 	brief, _ := json.Marshal(struct {
 		Kind    string `json:"kind"`
@@ -104,13 +105,13 @@ func briefOf(kind string, data map[string]any) []byte {
 	return brief
 }
 
-// join lets a client listen to a zone, or ("") to everything. It returns false
+// Join lets a client listen to a zone, or ("") to everything. It returns false
 // if there are too many.
-func (s *stream) join(zone string, lossy bool, server *http.Server) (*listener, bool) {
-	l := &listener{zone: zone, lossy: lossy, server: server, wake: make(chan struct{}, 1), end: make(chan struct{})}
+func (s *Stream) Join(zone string, lossy bool, server *http.Server) (*Listener, bool) {
+	l := &Listener{zone: zone, lossy: lossy, server: server, Wake: make(chan struct{}, 1), End: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.listeners) >= maxListeners {
+	if s.closed || len(s.listeners) >= MaxListeners {
 		return nil, false
 	}
 	s.listeners[l] = struct{}{}
@@ -123,23 +124,23 @@ func (s *stream) join(zone string, lossy bool, server *http.Server) (*listener, 
 	return l, true
 }
 
-// leave ends a client's listening.
-func (s *stream) leave(l *listener) {
+// Leave ends a client's listening.
+func (s *Stream) Leave(l *Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(l)
 }
 
 // remove is leave for those who hold mu.
-func (s *stream) remove(l *listener) {
+func (s *Stream) remove(l *Listener) {
 	if _, ok := s.listeners[l]; ok {
 		delete(s.listeners, l)
-		close(l.end)
+		close(l.End)
 	}
 }
 
 // endOf ends the streams of a server that shuts down.
-func (s *stream) endOf(server *http.Server) {
+func (s *Stream) endOf(server *http.Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.servers, server)
@@ -151,7 +152,7 @@ func (s *stream) endOf(server *http.Server) {
 }
 
 // close ends all streams.
-func (s *stream) close() {
+func (s *Stream) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -160,29 +161,29 @@ func (s *stream) close() {
 	}
 }
 
-// since returns the kept events after the one of an id, and false if events
+// Since returns the kept events after the one of an id, and false if events
 // between them are lost. An id of another process, or none, is as none lost.
-func (s *stream) since(id, zone string) (events []told, complete bool) {
+func (s *Stream) Since(id, zone string) (events []Event, complete bool) {
 	after, ok := s.number(id)
 	if !ok {
 		return nil, true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	complete = after >= s.last || len(s.kept) > 0 && s.kept[0].number <= after+1
+	complete = after >= s.last || len(s.kept) > 0 && s.kept[0].Number <= after+1
 	for _, e := range s.kept {
-		if e.number > after && (zone == "" || e.zone == zone) {
+		if e.Number > after && (zone == "" || e.zone == zone) {
 			events = append(events, e)
 		}
 	}
 	return events, complete
 }
 
-// latest returns the latest n kept events of a zone, or ("") of all.
-func (s *stream) latest(zone string, n int) []told {
+// Latest returns the latest n kept events of a zone, or ("") of all.
+func (s *Stream) Latest(zone string, n int) []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var events []told
+	var events []Event
 	for i := len(s.kept) - 1; i >= 0 && len(events) < n; i-- {
 		if zone == "" || s.kept[i].zone == zone {
 			events = append(events, s.kept[i])
@@ -191,7 +192,7 @@ func (s *stream) latest(zone string, n int) []told {
 	return events
 }
 
-func (s *stream) number(id string) (uint64, bool) {
+func (s *Stream) number(id string) (uint64, bool) {
 	epoch, text, _ := strings.Cut(id, "-")
 	if epoch != s.epoch {
 		return 0, false
@@ -200,25 +201,25 @@ func (s *stream) number(id string) (uint64, bool) {
 	return n, err == nil
 }
 
-func (s *stream) id(number uint64) string { return fmt.Sprintf("%s-%d", s.epoch, number) }
+func (s *Stream) IDOf(number uint64) string { return fmt.Sprintf("%s-%d", s.epoch, number) }
 
-// listener is a client that listens.
-type listener struct {
+// Listener is a client that listens.
+type Listener struct {
 	zone   string // "": everything
 	lossy  bool   // it would rather miss events than be dropped
 	server *http.Server
-	wake   chan struct{} // an event waits
-	end    chan struct{} // closed when it must end
+	Wake   chan struct{} // an event waits
+	End    chan struct{} // closed when it must end
 
 	mu     sync.Mutex // guards below
-	queue  []told
+	queue  []Event
 	missed int
 }
 
-func (l *listener) wants(e *told) bool { return l.zone == "" || l.zone == e.zone }
+func (l *Listener) wants(e *Event) bool { return l.zone == "" || l.zone == e.zone }
 
 // take queues an event. It returns false if the client is too slow.
-func (l *listener) take(e told) bool {
+func (l *Listener) take(e Event) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.queue) >= maxQueue {
@@ -227,14 +228,14 @@ func (l *listener) take(e told) bool {
 	}
 	l.queue = append(l.queue, e)
 	select {
-	case l.wake <- struct{}{}:
+	case l.Wake <- struct{}{}:
 	default: // it is awake
 	}
 	return true
 }
 
-// taken empties the queue, and says how many events did not fit into it.
-func (l *listener) taken() (events []told, missed int) {
+// Taken empties the queue, and says how many events did not fit into it.
+func (l *Listener) Taken() (events []Event, missed int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	events, missed = l.queue, l.missed

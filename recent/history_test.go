@@ -1,7 +1,8 @@
-package caddymodule
+package recent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -54,36 +55,36 @@ func TestHistory(t *testing.T) {
 		if _, refusal := guard.Admit(t.Context(), breaker.Request{Zone: "z2", Store: "s"}); refusal == nil {
 			t.Fatal("a zone held open let a request in")
 		}
-		time.Sleep(historyStep + time.Millisecond)
+		time.Sleep(Step + time.Millisecond)
 		ask(t, guard, "late", breaker.OK, 5)
-		time.Sleep(historyStep)
+		time.Sleep(Step)
 
 		for _, test := range []struct {
 			zone string
-			want []point
+			want []Point
 		}{
-			{"z1", []point{{Requests: 6, OK: 3, Bad: 1}, {}}},
-			{"z2", []point{{Requests: 1, Refused: 1}, {}}},
-			{"late", []point{{Requests: 5, OK: 5}}},
+			{"z1", []Point{{Requests: 6, OK: 3, Bad: 1}, {}}},
+			{"z2", []Point{{Requests: 1, Refused: 1}, {}}},
+			{"late", []Point{{Requests: 5, OK: 5}}},
 			{"nobody", nil},
 		} {
-			if got := h.of(test.zone); !slices.Equal(got, test.want) {
+			if got := h.Of(test.zone); !slices.Equal(got, test.want) {
 				t.Errorf("zone %s: %+v, want %+v", test.zone, got, test.want)
 			}
 		}
-		all, _, steps := h.everything()
-		if want := []point{{Requests: 7, OK: 3, Refused: 1, Bad: 1}, {Requests: 5, OK: 5}}; !slices.Equal(all, want) || steps != 3 {
+		all, _, steps := h.Everything()
+		if want := []Point{{Requests: 7, OK: 3, Refused: 1, Bad: 1}, {Requests: 5, OK: 5}}; !slices.Equal(all, want) || steps != 3 {
 			t.Errorf("all zones: %+v after %d steps, want %+v", all, steps, want)
 		}
 
-		time.Sleep(2 * historyPoints * historyStep)
-		if got := len(h.of("z1")); got != historyPoints {
-			t.Errorf("%d points are kept, want %d", got, historyPoints)
+		time.Sleep(2 * Points * Step)
+		if got := len(h.Of("z1")); got != Points {
+			t.Errorf("%d points are kept, want %d", got, Points)
 		}
 		guard.ResetZone("z2", "", "")
 		guard.Apply(guard.Policy(), []string{"z1", "late"})
-		time.Sleep(historyStep)
-		if h.of("z2") != nil {
+		time.Sleep(Step)
+		if h.Of("z2") != nil {
 			t.Error("a zone that is no more is kept")
 		}
 		cancel()
@@ -103,6 +104,14 @@ func BenchmarkHistory(b *testing.B) {
 	h := newHistory(guard)
 	b.ReportAllocs()
 	for b.Loop() {
-		h.take(time.Now())
+		h.Take(time.Now())
 	}
+}
+
+func thousandZones() []string {
+	zones := make([]string, 1000)
+	for i := range zones {
+		zones[i] = fmt.Sprintf("shard-%04d", i)
+	}
+	return zones
 }

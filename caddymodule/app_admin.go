@@ -1,0 +1,31 @@
+package caddymodule
+
+import (
+	"github.com/firebreak-proxy/firebreak/admin"
+)
+
+import "time"
+
+// AdminAPI implements what the admin API wants of the app.
+func (a *App) AdminAPI() *admin.API { return a.admin }
+
+func (a *App) newAdminAPI() *admin.API {
+	return admin.New(admin.Parts{
+		Guard: a.Guard(), Policy: a.policy, Directory: a.directory, Board: a.board, Jobs: a.recoveries.Jobs,
+		Recent: a.shared.recent, Incidents: a.incidentLog, Handlers: a.guardHandlers,
+		Instance: a.Instance, Ended: a.live.ended,
+	})
+}
+
+// guardHandlers are the handlers as the admin API sees them.
+func (a *App) guardHandlers() []admin.Handler {
+	handlers := a.registeredHandlers()
+	seen := make([]admin.Handler, len(handlers))
+	for i, h := range handlers {
+		seen[i] = admin.Handler{
+			Keys: h.Keys, Extractor: h.extractor, RefuseUnknown: h.Unknown == unknownRefuse,
+			Timeout: time.Duration(h.Timeout), ObservesUnknown: h.observesUnknown,
+		}
+	}
+	return seen
+}
