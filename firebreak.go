@@ -5,9 +5,13 @@
 package firebreak
 
 import (
-	// Registers the app, the handler, the transport, the directories, the state
-	// backends and the admin API.
+	// Registers the app, the handler, the transport, the admin API, and the
+	// directories and state backends that need nothing more.
 	_ "github.com/firebreak-proxy/firebreak/caddymodule"
 	// Registers the command "caddy firebreak".
 	_ "github.com/firebreak-proxy/firebreak/cli"
+	// Registers "directory postgres" and "check postgres".
+	_ "github.com/firebreak-proxy/firebreak/postgres"
+	// Registers "state redis".
+	_ "github.com/firebreak-proxy/firebreak/redis"
 )

@@ -18,6 +18,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/admin"
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/directories"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
@@ -55,7 +56,7 @@ type App struct {
 	ctx       caddy.Context
 	log       *zap.Logger
 	policy    *config.Policy
-	directory Directory
+	directory directories.Directory
 	shared    *sharedGuard
 	holds     bool // whether a reference to shared has to be given back
 	board     *maintenance.Board
@@ -109,6 +110,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.policy, err = a.App.Policy(); err != nil {
 		return err
 	}
+	if err = knownChecks(a.policy); err != nil {
+		return err
+	}
 	fillCheckHeaders(a.policy)
 	if err = a.Incidents.check(); err != nil {
 		return err
@@ -142,10 +146,10 @@ func (a *App) loadDirectory() error {
 	if err != nil {
 		return err
 	}
-	if opener, ok := module.(DirectoryOpener); ok {
+	if opener, ok := module.(directories.Opener); ok {
 		module = opener.OpenDirectory()
 	}
-	directory, ok := module.(Directory)
+	directory, ok := module.(directories.Directory)
 	if !ok {
 		return fmt.Errorf("directory %T is no firebreak directory", module)
 	}
@@ -170,7 +174,7 @@ func (a *App) Start() error {
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
 	a.lendWorld()
-	if watcher, ok := a.directory.(DirectoryWatcher); ok {
+	if watcher, ok := a.directory.(directories.Watcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/recent"
 	"github.com/firebreak-proxy/firebreak/telemetry"
+	"github.com/firebreak-proxy/firebreak/zonecheck"
 )
 
 // guards holds the one guard of the process. The configurations that use it
@@ -39,7 +40,7 @@ type settings struct {
 // no guard yet.
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
-		guard := breaker.New(p, breaker.Options{Check: checkZone})
+		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check})
 		return &sharedGuard{Guard: guard, recent: recent.Watch(guard), memory: &memoryFile{guard: guard}, turn: telemetry.NewTurn()}, nil
 	})
 	if err != nil {

@@ -18,6 +18,8 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/caddymodule"
 	"github.com/firebreak-proxy/firebreak/internal/loopback"
+	_ "github.com/firebreak-proxy/firebreak/postgres"
+	_ "github.com/firebreak-proxy/firebreak/redis"
 )
 
 // sidecar is Caddy with firebreak, in this process. There can be one at a time.

@@ -13,7 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/directories"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/state"
 )
 
 func init() {
@@ -136,14 +138,14 @@ func parseStore(d *caddyfile.Dispenser, b *appBlock) error {
 
 func parseDirectory(d *caddyfile.Dispenser, b *appBlock) (err error) {
 	b.app.DirectoryRaw, err = guestModule{
-		option: "directory", what: "source", namespace: directoryNamespace, example: "directory file stores.csv", names: directorySources(),
+		option: "directory", what: "source", namespace: directories.Namespace, example: "directory file stores.csv", names: directories.Names(),
 	}.parse(d)
 	return err
 }
 
 func parseState(d *caddyfile.Dispenser, b *appBlock) (err error) {
 	b.app.StateRaw, err = guestModule{
-		option: "state", what: "backend", namespace: stateNamespace, example: "state redis localhost:6379", names: stateBackends(),
+		option: "state", what: "backend", namespace: state.Namespace, example: "state redis localhost:6379", names: state.Names(),
 	}.parse(d)
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,36 +18,9 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/state"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
-
-const stateNamespace = "firebreak.state"
-
-// StateBackend is what a module of the namespace firebreak.state must be: it
-// keeps the operators' switches.
-//
-// Provision must not write anything and must not need the backend to be there:
-// "caddy validate" may run anywhere, and a sidecar must start while its backend
-// is away. To be usable in a Caddyfile it implements caddyfile.Unmarshaler; the
-// dispenser stands before the name of the backend ("state NAME ...").
-type StateBackend interface {
-	// OpenState returns the backend. It is called once for each configuration,
-	// which also closes it. Connections are made when they are first needed.
-	OpenState() (*State, error)
-}
-
-// State is a backend and how to use it.
-type State struct {
-	Backend maintenance.Backend
-
-	// Which state this is, as far as a name can say: two configurations that
-	// give the same identity share what is known while the backend is away.
-	Identity string
-
-	// How often it is asked for changes; how long a call may take. Defaults:
-	// 1s, 2s.
-	Sync, Timeout time.Duration
-}
 
 // boards are the boards that run, by the identity of their state. A
 // configuration that is loaded while the backend is away learns from its
@@ -85,18 +57,18 @@ func (a *App) openBoard() error {
 // loadPatience bounds how long a start waits for the state backend.
 const loadPatience = 3 * time.Second
 
-func (a *App) openState() (*State, error) {
-	var module any = &StorageState{}
+func (a *App) openState() (*state.State, error) {
+	var module any = &state.Storage{}
 	var err error
 	if a.StateRaw != nil {
 		module, err = a.ctx.LoadModule(a, "StateRaw")
 	} else {
-		err = module.(*StorageState).Provision(a.ctx)
+		err = module.(*state.Storage).Provision(a.ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	backend, ok := module.(StateBackend)
+	backend, ok := module.(state.Module)
 	if !ok {
 		return nil, fmt.Errorf("state: %T is no firebreak state backend", module)
 	}
@@ -149,14 +121,4 @@ func (a *App) closeBoard() {
 		_ = a.backend.Close()
 		a.backend = nil
 	}
-}
-
-// stateBackends are the names of all registered backends, sorted.
-func stateBackends() []string {
-	var names []string
-	for _, module := range caddy.GetModules(stateNamespace) {
-		names = append(names, module.ID.Name())
-	}
-	slices.Sort(names)
-	return names
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package postgres
 
 import (
 	"fmt"
@@ -11,17 +11,22 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/directories"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/routing/pgtable"
 )
 
-// PostgresDirectory reads where stores live from a table of PostgreSQL, or with
+func init() {
+	caddy.RegisterModule(Directory{})
+}
+
+// Directory reads where stores live from a table of PostgreSQL, or with
 // a query: as a whole at the start, on an interval, and when the database says
 // that it changed. A new table replaces the old one in one step; a broken one
 // is refused whole and the old one stays. While the database is away, the last
 // good table stays in force, after a restart too. No request waits for it.
-type PostgresDirectory struct {
+type Directory struct {
 	// The database, as a URL or as settings of libpq. Placeholders such as
 	// {env.STORES_DSN} are filled in.
 	DSN string `json:"dsn"`
@@ -48,16 +53,16 @@ type PostgresDirectory struct {
 
 	log    *zap.Logger
 	held   string // settings of the shared source
-	source *sharedSource
+	source *directories.SharedSource
 }
 
 // CaddyModule returns the Caddy module information.
-func (PostgresDirectory) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: directoryNamespace + ".postgres", New: func() caddy.Module { return new(PostgresDirectory) }}
+func (Directory) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: directories.Namespace + ".postgres", New: func() caddy.Module { return new(Directory) }}
 }
 
 // Provision takes hold of what is known. It connects to nobody.
-func (p *PostgresDirectory) Provision(ctx caddy.Context) error {
+func (p *Directory) Provision(ctx caddy.Context) error {
 	p.log = ctx.Logger()
 	options, err := p.options()
 	if err != nil {
@@ -66,7 +71,7 @@ func (p *PostgresDirectory) Provision(ctx caddy.Context) error {
 	held := fmt.Sprintf("postgres %q", []any{
 		options.DSN, options.Table, options.Query, options.Notify, options.Refresh.String(), options.Timeout.String(), options.Snapshot,
 	})
-	p.source, err = holdSource(held, func(log func(routing.SourceEvent)) (routing.Source, error) {
+	p.source, err = directories.HoldSource(held, func(log func(routing.SourceEvent)) (routing.Source, error) {
 		options.Log = log
 		return pgtable.Open(options)
 	})
@@ -78,20 +83,20 @@ func (p *PostgresDirectory) Provision(ctx caddy.Context) error {
 }
 
 // Cleanup gives the source back.
-func (p *PostgresDirectory) Cleanup() error {
+func (p *Directory) Cleanup() error {
 	if p.held == "" {
 		return nil
 	}
 	held := p.held
 	p.held = ""
-	return releaseSource(held)
+	return directories.ReleaseSource(held)
 }
 
 // OpenDirectory implements [DirectoryOpener].
-func (p *PostgresDirectory) OpenDirectory() Directory { return p.source.asDirectory(p.log) }
+func (p *Directory) OpenDirectory() directories.Directory { return p.source.AsDirectory(p.log) }
 
 // form are the options as they are written, placeholders included.
-func (p *PostgresDirectory) form() pgtable.Options {
+func (p *Directory) form() pgtable.Options {
 	return pgtable.Options{
 		DSN: p.DSN, Table: p.Table, Query: p.Query, Notify: p.Notify,
 		Refresh: time.Duration(p.Refresh), Timeout: time.Duration(p.Timeout),
@@ -99,7 +104,7 @@ func (p *PostgresDirectory) form() pgtable.Options {
 }
 
 // options are the options with placeholders filled in.
-func (p *PostgresDirectory) options() (o pgtable.Options, err error) {
+func (p *Directory) options() (o pgtable.Options, err error) {
 	o = p.form()
 	if o.DSN, err = caddy.NewReplacer().ReplaceOrErr(p.DSN, true, true); err != nil {
 		return o, err
@@ -111,19 +116,19 @@ func (p *PostgresDirectory) options() (o pgtable.Options, err error) {
 	if err != nil {
 		return o, err
 	}
-	o.Snapshot = sourceSnapshot(p.Snapshot, fmt.Sprintf("postgres %q", []string{
+	o.Snapshot = directories.SourceSnapshot(p.Snapshot, fmt.Sprintf("postgres %q", []string{
 		database.Host, fmt.Sprint(database.Port), database.Database, database.User, o.Table, o.Query,
 	}))
 	return o, nil
 }
 
-var postgresDirectoryOptions = directive.Options[PostgresDirectory]{Block: "firebreak directory postgres", Known: map[string]directive.Option[PostgresDirectory]{
-	"table":    {Usage: "table stores", Min: 1, Max: 1, Set: func(p *PostgresDirectory, args []string) error { p.Table = args[0]; return nil }},
-	"query":    {Usage: `query "SELECT id AS store, zone, keys FROM stores"`, Min: 1, Max: 1, Set: func(p *PostgresDirectory, args []string) error { p.Query = args[0]; return nil }},
-	"notify":   {Usage: "notify stores_changed", Min: 1, Max: 1, Set: func(p *PostgresDirectory, args []string) error { p.Notify = args[0]; return nil }},
-	"refresh":  directive.Duration("refresh 1m", func(p *PostgresDirectory) *config.Duration { return &p.Refresh }),
-	"timeout":  directive.Duration("timeout 30s", func(p *PostgresDirectory) *config.Duration { return &p.Timeout }),
-	"snapshot": {Usage: "snapshot off", Min: 1, Max: 1, Set: func(p *PostgresDirectory, args []string) error { p.Snapshot = args[0]; return nil }},
+var postgresDirectoryOptions = directive.Options[Directory]{Block: "firebreak directory postgres", Known: map[string]directive.Option[Directory]{
+	"table":    {Usage: "table stores", Min: 1, Max: 1, Set: func(p *Directory, args []string) error { p.Table = args[0]; return nil }},
+	"query":    {Usage: `query "SELECT id AS store, zone, keys FROM stores"`, Min: 1, Max: 1, Set: func(p *Directory, args []string) error { p.Query = args[0]; return nil }},
+	"notify":   {Usage: "notify stores_changed", Min: 1, Max: 1, Set: func(p *Directory, args []string) error { p.Notify = args[0]; return nil }},
+	"refresh":  directive.Duration("refresh 1m", func(p *Directory) *config.Duration { return &p.Refresh }),
+	"timeout":  directive.Duration("timeout 30s", func(p *Directory) *config.Duration { return &p.Timeout }),
+	"snapshot": {Usage: "snapshot off", Min: 1, Max: 1, Set: func(p *Directory, args []string) error { p.Snapshot = args[0]; return nil }},
 }}
 
 // UnmarshalCaddyfile reads
@@ -136,7 +141,7 @@ var postgresDirectoryOptions = directive.Options[PostgresDirectory]{Block: "fire
 //	    timeout  <duration>
 //	    snapshot off|<path>
 //	}
-func (p *PostgresDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *Directory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // postgres
 	at := directive.Here(d)
 	addresses := d.RemainingArgs()
@@ -161,8 +166,8 @@ func (p *PostgresDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards.
 var (
-	_ caddy.Provisioner     = (*PostgresDirectory)(nil)
-	_ caddy.CleanerUpper    = (*PostgresDirectory)(nil)
-	_ caddyfile.Unmarshaler = (*PostgresDirectory)(nil)
-	_ DirectoryOpener       = (*PostgresDirectory)(nil)
+	_ caddy.Provisioner     = (*Directory)(nil)
+	_ caddy.CleanerUpper    = (*Directory)(nil)
+	_ caddyfile.Unmarshaler = (*Directory)(nil)
+	_ directories.Opener    = (*Directory)(nil)
 )

@@ -1,4 +1,4 @@
-package caddymodule
+package directories
 
 import (
 	"context"
@@ -21,9 +21,12 @@ import (
 // nothing about a source keeps what it knows.
 var sources = caddy.NewUsagePool()
 
-// sharedSource is a source and the configurations that use it. It runs from the
+// sourcePatience is how long the end of a source is waited for.
+const sourcePatience = 2 * time.Second
+
+// SharedSource is a source and the configurations that use it. It runs from the
 // first time one of them is started until none is left.
-type sharedSource struct {
+type SharedSource struct {
 	routing.Source
 
 	mu       sync.Mutex // guards below
@@ -42,10 +45,10 @@ type sourceWatcher struct {
 // openSource makes a source that tells log what happens.
 type openSource func(log func(routing.SourceEvent)) (routing.Source, error)
 
-// holdSource takes a reference to the source with these settings.
-func holdSource(settings string, open openSource) (*sharedSource, error) {
+// HoldSource takes a reference to the source with these settings.
+func HoldSource(settings string, open openSource) (*SharedSource, error) {
 	value, _, err := sources.LoadOrNew(settings, func() (caddy.Destructor, error) {
-		s := &sharedSource{done: make(chan struct{})}
+		s := &SharedSource{done: make(chan struct{})}
 		var err error
 		s.Source, err = open(s.tell)
 		return s, err
@@ -53,17 +56,17 @@ func holdSource(settings string, open openSource) (*sharedSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	return value.(*sharedSource), nil
+	return value.(*SharedSource), nil
 }
 
-// releaseSource gives a reference back.
-func releaseSource(settings string) error {
+// ReleaseSource gives a reference back.
+func ReleaseSource(settings string) error {
 	_, err := sources.Delete(settings)
 	return err
 }
 
 // Destruct ends the source when nobody uses it any more.
-func (s *sharedSource) Destruct() error {
+func (s *SharedSource) Destruct() error {
 	s.mu.Lock()
 	stop := s.stop
 	s.mu.Unlock()
@@ -73,13 +76,13 @@ func (s *sharedSource) Destruct() error {
 	stop()
 	select {
 	case <-s.done:
-	case <-time.After(stopPatience):
+	case <-time.After(sourcePatience):
 	}
 	return nil
 }
 
 // watch runs the source, and tells a configuration what happens until ctx ends.
-func (s *sharedSource) watch(ctx context.Context, w *sourceWatcher) {
+func (s *SharedSource) watch(ctx context.Context, w *sourceWatcher) {
 	s.mu.Lock()
 	s.watchers = append(s.watchers, w)
 	early := s.early
@@ -109,7 +112,7 @@ const maxEarly = 16
 
 // tell passes an event on: to the log of the configuration that was started
 // last, and to all of them if there may be other zones now.
-func (s *sharedSource) tell(event routing.SourceEvent) {
+func (s *SharedSource) tell(event routing.SourceEvent) {
 	s.mu.Lock()
 	watchers := slices.Clone(s.watchers)
 	if len(watchers) == 0 && len(s.early) < maxEarly {
@@ -161,7 +164,7 @@ func logSource(log *zap.Logger, e *routing.SourceEvent) {
 
 // sourceDirectory is a source as a configuration sees it.
 type sourceDirectory struct {
-	*sharedSource
+	*SharedSource
 	log *zap.Logger
 }
 
@@ -184,9 +187,9 @@ func (d listedSource) EachStore(zone string, yield func(store string) bool) {
 // Len implements [routing.Lister].
 func (d listedSource) Len() int { return d.lister.Len() }
 
-// asDirectory is a source as a directory, which can list its stores if the
+// AsDirectory is a source as a directory, which can list its stores if the
 // source can.
-func (s *sharedSource) asDirectory(log *zap.Logger) Directory {
+func (s *SharedSource) AsDirectory(log *zap.Logger) Directory {
 	d := sourceDirectory{s, log}
 	if lister, ok := s.Source.(routing.Lister); ok {
 		return listedSource{d, lister}
@@ -194,9 +197,9 @@ func (s *sharedSource) asDirectory(log *zap.Logger) Directory {
 	return d
 }
 
-// sourceSnapshot is where a source keeps what it knows: a path, "off", or by
+// SourceSnapshot is where a source keeps what it knows: a path, "off", or by
 // default a file in Caddy's data directory.
-func sourceSnapshot(setting, identity string) string {
+func SourceSnapshot(setting, identity string) string {
 	switch setting {
 	case snapshotOff:
 		return ""
@@ -211,7 +214,7 @@ const snapshotOff = "off"
 
 // Interface guards.
 var (
-	_ DirectoryWatcher = sourceDirectory{}
-	_ routing.Asker    = sourceDirectory{}
-	_ routing.Lister   = listedSource{}
+	_ Watcher        = sourceDirectory{}
+	_ routing.Asker  = sourceDirectory{}
+	_ routing.Lister = listedSource{}
 )

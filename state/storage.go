@@ -1,4 +1,4 @@
-package caddymodule
+package state
 
 import (
 	"encoding/json"
@@ -16,12 +16,12 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(StorageState{})
+	caddy.RegisterModule(Storage{})
 }
 
-// StorageState keeps the switches in Caddy's storage: files on this machine by
+// Storage keeps the switches in Caddy's storage: files on this machine by
 // default; with one of Caddy's storage plugins, a place that a fleet shares.
-type StorageState struct {
+type Storage struct {
 	// The folder within the storage. Default: firebreak.
 	Prefix string `json:"prefix,omitempty"`
 
@@ -39,15 +39,15 @@ type StorageState struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (StorageState) CaddyModule() caddy.ModuleInfo {
+func (Storage) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
-		ID:  stateNamespace + ".storage",
-		New: func() caddy.Module { return new(StorageState) },
+		ID:  Namespace + ".storage",
+		New: func() caddy.Module { return new(Storage) },
 	}
 }
 
 // Provision finds the storage.
-func (s *StorageState) Provision(ctx caddy.Context) error {
+func (s *Storage) Provision(ctx caddy.Context) error {
 	s.storage = ctx.Storage()
 	if s.StorageRaw == nil {
 		return nil
@@ -65,9 +65,9 @@ func (s *StorageState) Provision(ctx caddy.Context) error {
 }
 
 // Validate checks the times.
-func (s *StorageState) Validate() error { return checkStateTimes(s.Sync, s.Timeout) }
+func (s *Storage) Validate() error { return CheckTimes(s.Sync, s.Timeout) }
 
-func checkStateTimes(sync, timeout config.Duration) error {
+func CheckTimes(sync, timeout config.Duration) error {
 	if sync < 0 || timeout < 0 {
 		return fmt.Errorf("sync and timeout must not be negative")
 	}
@@ -78,7 +78,7 @@ func checkStateTimes(sync, timeout config.Duration) error {
 }
 
 // OpenState returns the backend.
-func (s *StorageState) OpenState() (*State, error) {
+func (s *Storage) OpenState() (*State, error) {
 	prefix := s.Prefix
 	if prefix == "" {
 		prefix = "firebreak"
@@ -90,10 +90,10 @@ func (s *StorageState) OpenState() (*State, error) {
 	}, nil
 }
 
-var storageStateOptions = directive.Options[StorageState]{Block: "firebreak state storage", Known: map[string]directive.Option[StorageState]{
-	"prefix":  {Usage: "prefix firebreak", Min: 1, Max: 1, Set: func(s *StorageState, args []string) error { s.Prefix = args[0]; return nil }},
-	"sync":    directive.Duration("sync 1s", func(s *StorageState) *config.Duration { return &s.Sync }),
-	"timeout": directive.Duration("timeout 2s", func(s *StorageState) *config.Duration { return &s.Timeout }),
+var storageStateOptions = directive.Options[Storage]{Block: "firebreak state storage", Known: map[string]directive.Option[Storage]{
+	"prefix":  {Usage: "prefix firebreak", Min: 1, Max: 1, Set: func(s *Storage, args []string) error { s.Prefix = args[0]; return nil }},
+	"sync":    directive.Duration("sync 1s", func(s *Storage) *config.Duration { return &s.Sync }),
+	"timeout": directive.Duration("timeout 2s", func(s *Storage) *config.Duration { return &s.Timeout }),
 }}
 
 // UnmarshalCaddyfile reads
@@ -103,7 +103,7 @@ var storageStateOptions = directive.Options[StorageState]{Block: "firebreak stat
 //	    sync    <duration>
 //	    timeout <duration>
 //	}
-func (s *StorageState) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (s *Storage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the backend's name
 	if d.NextArg() {
 		return d.Errf("firebreak state 'storage' takes no value, but has '%s': it is Caddy's own storage, see the global option storage", d.Val())
@@ -113,8 +113,8 @@ func (s *StorageState) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards.
 var (
-	_ caddy.Provisioner     = (*StorageState)(nil)
-	_ caddy.Validator       = (*StorageState)(nil)
-	_ caddyfile.Unmarshaler = (*StorageState)(nil)
-	_ StateBackend          = (*StorageState)(nil)
+	_ caddy.Provisioner     = (*Storage)(nil)
+	_ caddy.Validator       = (*Storage)(nil)
+	_ caddyfile.Unmarshaler = (*Storage)(nil)
+	_ Module                = (*Storage)(nil)
 )

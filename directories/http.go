@@ -1,4 +1,4 @@
-package caddymodule
+package directories
 
 import (
 	"encoding/json"
@@ -21,7 +21,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/routing/lookup"
 )
 
-// HTTPDirectory asks a lookup service where a store lives:
+// HTTP asks a lookup service where a store lives:
 //
 //	GET http://lookup.internal/stores/{key}
 //	200 {"store":"s1","zone":"z1","keys":["k1","k2"]}
@@ -30,7 +30,7 @@ import (
 // Answers are kept, and asked for again in the background before they are too
 // old. While the service is down, what is known stays in force and new keys are
 // unknown; no request waits for it then.
-type HTTPDirectory struct {
+type HTTP struct {
 	// The URL of the question; {key} stands for the key. Placeholders such as
 	// {env.LOOKUP_HOST} are filled in once.
 	URL string `json:"url"`
@@ -78,16 +78,16 @@ type HTTPDirectory struct {
 
 	log    *zap.Logger
 	held   string // settings of the shared source
-	source *sharedSource
+	source *SharedSource
 }
 
 // CaddyModule returns the Caddy module information.
-func (HTTPDirectory) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: directoryNamespace + ".http", New: func() caddy.Module { return new(HTTPDirectory) }}
+func (HTTP) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".http", New: func() caddy.Module { return new(HTTP) }}
 }
 
 // Provision takes hold of what is known. It asks nobody.
-func (h *HTTPDirectory) Provision(ctx caddy.Context) error {
+func (h *HTTP) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	options, err := h.options()
 	if err != nil {
@@ -98,7 +98,7 @@ func (h *HTTPDirectory) Provision(ctx caddy.Context) error {
 		return err
 	}
 	held := "http " + string(settings)
-	h.source, err = holdSource(held, func(log func(routing.SourceEvent)) (routing.Source, error) {
+	h.source, err = HoldSource(held, func(log func(routing.SourceEvent)) (routing.Source, error) {
 		options.Log = log
 		d, err := lookup.Open(options.Options)
 		if err == nil && options.List != "" {
@@ -114,17 +114,17 @@ func (h *HTTPDirectory) Provision(ctx caddy.Context) error {
 }
 
 // Cleanup gives the source back.
-func (h *HTTPDirectory) Cleanup() error {
+func (h *HTTP) Cleanup() error {
 	if h.held == "" {
 		return nil
 	}
 	held := h.held
 	h.held = ""
-	return releaseSource(held)
+	return ReleaseSource(held)
 }
 
 // OpenDirectory implements [DirectoryOpener].
-func (h *HTTPDirectory) OpenDirectory() Directory { return h.source.asDirectory(h.log) }
+func (h *HTTP) OpenDirectory() Directory { return h.source.AsDirectory(h.log) }
 
 // httpOptions are the options of the source.
 type httpOptions struct{ lookup.Options }
@@ -139,7 +139,7 @@ func (o httpOptions) settings() any {
 }
 
 // form are the options as they are written, placeholders included.
-func (h *HTTPDirectory) form() lookup.Options {
+func (h *HTTP) form() lookup.Options {
 	return lookup.Options{
 		URL: h.URL, List: h.List, Header: h.Headers,
 		TTL: time.Duration(h.TTL), NegativeTTL: time.Duration(h.NegativeTTL), Stale: time.Duration(h.Stale),
@@ -149,7 +149,7 @@ func (h *HTTPDirectory) form() lookup.Options {
 }
 
 // options are the options with placeholders filled in.
-func (h *HTTPDirectory) options() (o httpOptions, err error) {
+func (h *HTTP) options() (o httpOptions, err error) {
 	o.Options = h.form()
 	repl := caddy.NewReplacer()
 	o.URL, o.List = repl.ReplaceKnown(h.URL, ""), repl.ReplaceKnown(h.List, "")
@@ -166,7 +166,7 @@ func (h *HTTPDirectory) options() (o httpOptions, err error) {
 			o.Header.Add(name, filled)
 		}
 	}
-	o.Snapshot = sourceSnapshot(h.Snapshot, "http "+withoutUser(o.URL)+" "+withoutUser(o.List))
+	o.Snapshot = SourceSnapshot(h.Snapshot, "http "+withoutUser(o.URL)+" "+withoutUser(o.List))
 	return o, o.Check()
 }
 
@@ -191,22 +191,22 @@ func withoutUser(address string) string {
 	return u.String()
 }
 
-var httpDirectoryOptions = directive.Options[HTTPDirectory]{Block: "firebreak directory http", Known: map[string]directive.Option[HTTPDirectory]{
-	"list":           {Usage: "list http://lookup.internal/stores?after={after}", Min: 1, Max: 1, Set: func(h *HTTPDirectory, args []string) error { h.List = args[0]; return nil }},
-	"list_every":     directive.Duration("list_every 5m", func(h *HTTPDirectory) *config.Duration { return &h.ListEvery }),
-	"list_timeout":   directive.Duration("list_timeout 10s", func(h *HTTPDirectory) *config.Duration { return &h.ListTimeout }),
+var httpDirectoryOptions = directive.Options[HTTP]{Block: "firebreak directory http", Known: map[string]directive.Option[HTTP]{
+	"list":           {Usage: "list http://lookup.internal/stores?after={after}", Min: 1, Max: 1, Set: func(h *HTTP, args []string) error { h.List = args[0]; return nil }},
+	"list_every":     directive.Duration("list_every 5m", func(h *HTTP) *config.Duration { return &h.ListEvery }),
+	"list_timeout":   directive.Duration("list_timeout 10s", func(h *HTTP) *config.Duration { return &h.ListTimeout }),
 	"header":         {Usage: "header Authorization \"Bearer {env.LOOKUP_TOKEN}\"", Min: 2, Max: 2, Repeats: true, Set: addDirectoryHeader},
-	"ttl":            directive.Duration("ttl 5m", func(h *HTTPDirectory) *config.Duration { return &h.TTL }),
-	"negative_ttl":   directive.Duration("negative_ttl 30s", func(h *HTTPDirectory) *config.Duration { return &h.NegativeTTL }),
-	"stale":          directive.Duration("stale 7d", func(h *HTTPDirectory) *config.Duration { return &h.Stale }),
-	"timeout":        directive.Duration("timeout 500ms", func(h *HTTPDirectory) *config.Duration { return &h.Timeout }),
-	"max_concurrent": directive.Count("max_concurrent 8", 1, func(h *HTTPDirectory) *int { return &h.MaxConcurrent }),
-	"cache":          directive.Count("cache 100000", 1, func(h *HTTPDirectory) *int { return &h.Cache }),
-	"zones":          {Usage: "zones z1 z2 z3", Min: 1, Max: -1, Set: func(h *HTTPDirectory, args []string) error { h.ZoneList = args; return nil }},
-	"snapshot":       {Usage: "snapshot off", Min: 1, Max: 1, Set: func(h *HTTPDirectory, args []string) error { h.Snapshot = args[0]; return nil }},
+	"ttl":            directive.Duration("ttl 5m", func(h *HTTP) *config.Duration { return &h.TTL }),
+	"negative_ttl":   directive.Duration("negative_ttl 30s", func(h *HTTP) *config.Duration { return &h.NegativeTTL }),
+	"stale":          directive.Duration("stale 7d", func(h *HTTP) *config.Duration { return &h.Stale }),
+	"timeout":        directive.Duration("timeout 500ms", func(h *HTTP) *config.Duration { return &h.Timeout }),
+	"max_concurrent": directive.Count("max_concurrent 8", 1, func(h *HTTP) *int { return &h.MaxConcurrent }),
+	"cache":          directive.Count("cache 100000", 1, func(h *HTTP) *int { return &h.Cache }),
+	"zones":          {Usage: "zones z1 z2 z3", Min: 1, Max: -1, Set: func(h *HTTP, args []string) error { h.ZoneList = args; return nil }},
+	"snapshot":       {Usage: "snapshot off", Min: 1, Max: 1, Set: func(h *HTTP, args []string) error { h.Snapshot = args[0]; return nil }},
 }}
 
-func addDirectoryHeader(h *HTTPDirectory, args []string) error {
+func addDirectoryHeader(h *HTTP, args []string) error {
 	if err := checkHeader(args[0], args[1]); err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func addDirectoryHeader(h *HTTPDirectory, args []string) error {
 //	    zones    <zone...>
 //	    snapshot off|<path>
 //	}
-func (h *HTTPDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (h *HTTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // http
 	at := directive.Here(d)
 	urls := d.RemainingArgs()
@@ -262,8 +262,8 @@ func checkForm(o *lookup.Options) error {
 
 // Interface guards.
 var (
-	_ caddy.Provisioner     = (*HTTPDirectory)(nil)
-	_ caddy.CleanerUpper    = (*HTTPDirectory)(nil)
-	_ caddyfile.Unmarshaler = (*HTTPDirectory)(nil)
-	_ DirectoryOpener       = (*HTTPDirectory)(nil)
+	_ caddy.Provisioner     = (*HTTP)(nil)
+	_ caddy.CleanerUpper    = (*HTTP)(nil)
+	_ caddyfile.Unmarshaler = (*HTTP)(nil)
+	_ Opener                = (*HTTP)(nil)
 )

@@ -1,4 +1,4 @@
-package caddymodule
+package redis
 
 import (
 	"crypto/tls"
@@ -18,17 +18,18 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/state"
 )
 
 func init() {
-	caddy.RegisterModule(RedisState{})
+	caddy.RegisterModule(State{})
 }
 
-// RedisState keeps the switches in Redis, for a fleet: every sidecar learns of
+// State keeps the switches in Redis, for a fleet: every sidecar learns of
 // a change at once. While Redis is away the last known switches stay in force.
 // Use a Redis that keeps its data on disk (appendonly yes) and evicts nothing
 // (maxmemory-policy noeviction).
-type RedisState struct {
+type State struct {
 	// Addresses, as host:port. One for a single Redis, the sentinels' with
 	// sentinel, some of the nodes' with cluster.
 	Addresses []string `json:"addresses"`
@@ -56,7 +57,7 @@ type RedisState struct {
 	Cluster bool `json:"cluster,omitempty"`
 
 	// Encrypt connections.
-	TLS *RedisTLS `json:"tls,omitempty"`
+	TLS *TLS `json:"tls,omitempty"`
 
 	// How often Redis is asked for changes, beside being told by it. Default: 1s.
 	Sync config.Duration `json:"sync,omitempty"`
@@ -65,8 +66,8 @@ type RedisState struct {
 	Timeout config.Duration `json:"timeout,omitempty"`
 }
 
-// RedisTLS is how connections are encrypted.
-type RedisTLS struct {
+// TLS is how connections are encrypted.
+type TLS struct {
 	// A file with certificates to trust, instead of the system's.
 	CA string `json:"ca,omitempty"`
 
@@ -79,15 +80,15 @@ type RedisTLS struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (RedisState) CaddyModule() caddy.ModuleInfo {
+func (State) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
-		ID:  stateNamespace + ".redis",
-		New: func() caddy.Module { return new(RedisState) },
+		ID:  state.Namespace + ".redis",
+		New: func() caddy.Module { return new(State) },
 	}
 }
 
 // Validate checks what can be known without Redis.
-func (s *RedisState) Validate() error {
+func (s *State) Validate() error {
 	if len(s.Addresses) == 0 {
 		return errors.New("state redis needs an address; write for example: state redis localhost:6379")
 	}
@@ -110,11 +111,11 @@ func (s *RedisState) Validate() error {
 	case s.TLS != nil && (s.TLS.Cert == "") != (s.TLS.Key == ""):
 		return errors.New("a certificate needs its key")
 	}
-	return checkStateTimes(s.Sync, s.Timeout)
+	return state.CheckTimes(s.Sync, s.Timeout)
 }
 
 // OpenState returns the backend.
-func (s *RedisState) OpenState() (*State, error) {
+func (s *State) OpenState() (*state.State, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func (s *RedisState) OpenState() (*State, error) {
 		return nil, err
 	}
 	addresses := slices.Sorted(slices.Values(s.Addresses))
-	return &State{
+	return &state.State{
 		Backend:  backend,
 		Identity: fmt.Sprintf("redis %s %s %d %s", strings.Join(addresses, ","), s.Sentinel, s.DB, s.Prefix),
 		Sync:     time.Duration(s.Sync), Timeout: time.Duration(s.Timeout),
@@ -154,7 +155,7 @@ func (s *RedisState) OpenState() (*State, error) {
 }
 
 // config reads the files.
-func (t *RedisTLS) config() (*tls.Config, error) {
+func (t *TLS) config() (*tls.Config, error) {
 	if t == nil {
 		return nil, nil
 	}
@@ -179,33 +180,33 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 	return c, nil
 }
 
-func textOption(usage string, field func(*RedisState) *string) directive.Option[RedisState] {
-	return directive.Option[RedisState]{Usage: usage, Min: 1, Max: 1, Set: func(s *RedisState, args []string) error {
+func textOption(usage string, field func(*State) *string) directive.Option[State] {
+	return directive.Option[State]{Usage: usage, Min: 1, Max: 1, Set: func(s *State, args []string) error {
 		*field(s) = args[0]
 		return nil
 	}}
 }
 
-var redisStateOptions = directive.Options[RedisState]{Block: "firebreak state redis", Known: map[string]directive.Option[RedisState]{
-	"username": textOption("username firebreak", func(s *RedisState) *string { return &s.Username }),
-	"password": textOption("password {env.REDIS_PASSWORD}", func(s *RedisState) *string { return &s.Password }),
-	"prefix":   textOption("prefix firebreak", func(s *RedisState) *string { return &s.Prefix }),
+var redisStateOptions = directive.Options[State]{Block: "firebreak state redis", Known: map[string]directive.Option[State]{
+	"username": textOption("username firebreak", func(s *State) *string { return &s.Username }),
+	"password": textOption("password {env.REDIS_PASSWORD}", func(s *State) *string { return &s.Password }),
+	"prefix":   textOption("prefix firebreak", func(s *State) *string { return &s.Prefix }),
 	"db":       {Usage: "db 1", Min: 1, Max: 1, Set: setRedisDB},
 	"sentinel": {Usage: "sentinel mymaster", Min: 1, Max: 3, Set: setSentinel},
-	"cluster":  {Usage: "cluster", Set: func(s *RedisState, _ []string) error { s.Cluster = true; return nil }},
+	"cluster":  {Usage: "cluster", Set: func(s *State, _ []string) error { s.Cluster = true; return nil }},
 	"tls":      {Block: parseRedisTLS},
-	"sync":     directive.Duration("sync 1s", func(s *RedisState) *config.Duration { return &s.Sync }),
-	"timeout":  directive.Duration("timeout 2s", func(s *RedisState) *config.Duration { return &s.Timeout }),
+	"sync":     directive.Duration("sync 1s", func(s *State) *config.Duration { return &s.Sync }),
+	"timeout":  directive.Duration("timeout 2s", func(s *State) *config.Duration { return &s.Timeout }),
 }}
 
-func setRedisDB(s *RedisState, args []string) (err error) {
+func setRedisDB(s *State, args []string) (err error) {
 	if s.DB, err = strconv.Atoi(args[0]); err != nil || s.DB < 0 {
 		return fmt.Errorf("invalid number %q", args[0])
 	}
 	return nil
 }
 
-func setSentinel(s *RedisState, args []string) error {
+func setSentinel(s *State, args []string) error {
 	s.Sentinel = args[0]
 	switch len(args) {
 	case 2:
@@ -216,17 +217,17 @@ func setSentinel(s *RedisState, args []string) error {
 	return nil
 }
 
-var redisTLSOptions = directive.Options[RedisTLS]{Block: "firebreak state redis tls", Known: map[string]directive.Option[RedisTLS]{
-	"ca":          {Usage: "ca /etc/redis/ca.pem", Min: 1, Max: 1, Set: func(t *RedisTLS, args []string) error { t.CA = args[0]; return nil }},
-	"cert":        {Usage: "cert client.pem client.key", Min: 2, Max: 2, Set: func(t *RedisTLS, args []string) error { t.Cert, t.Key = args[0], args[1]; return nil }},
-	"server_name": {Usage: "server_name redis.example.com", Min: 1, Max: 1, Set: func(t *RedisTLS, args []string) error { t.ServerName = args[0]; return nil }},
+var redisTLSOptions = directive.Options[TLS]{Block: "firebreak state redis tls", Known: map[string]directive.Option[TLS]{
+	"ca":          {Usage: "ca /etc/redis/ca.pem", Min: 1, Max: 1, Set: func(t *TLS, args []string) error { t.CA = args[0]; return nil }},
+	"cert":        {Usage: "cert client.pem client.key", Min: 2, Max: 2, Set: func(t *TLS, args []string) error { t.Cert, t.Key = args[0], args[1]; return nil }},
+	"server_name": {Usage: "server_name redis.example.com", Min: 1, Max: 1, Set: func(t *TLS, args []string) error { t.ServerName = args[0]; return nil }},
 }}
 
-func parseRedisTLS(d *caddyfile.Dispenser, s *RedisState) error {
+func parseRedisTLS(d *caddyfile.Dispenser, s *State) error {
 	if d.NextArg() {
 		return d.Errf("firebreak state redis option 'tls' takes a block or nothing, but has '%s'", d.Val())
 	}
-	s.TLS = new(RedisTLS)
+	s.TLS = new(TLS)
 	return redisTLSOptions.Parse(d, s.TLS)
 }
 
@@ -247,7 +248,7 @@ func parseRedisTLS(d *caddyfile.Dispenser, s *RedisState) error {
 //	    sync     <duration>
 //	    timeout  <duration>
 //	}
-func (s *RedisState) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (s *State) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the backend's name
 	at := directive.Here(d)
 	s.Addresses = d.RemainingArgs()
@@ -262,7 +263,7 @@ func (s *RedisState) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards.
 var (
-	_ caddy.Validator       = (*RedisState)(nil)
-	_ caddyfile.Unmarshaler = (*RedisState)(nil)
-	_ StateBackend          = (*RedisState)(nil)
+	_ caddy.Validator       = (*State)(nil)
+	_ caddyfile.Unmarshaler = (*State)(nil)
+	_ state.Module          = (*State)(nil)
 )

@@ -1,4 +1,4 @@
-package caddymodule
+package directories
 
 import (
 	"context"
@@ -15,11 +15,11 @@ import (
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
-// FileDirectory reads where stores live from a CSV or NDJSON file, and again
+// File reads where stores live from a CSV or NDJSON file, and again
 // whenever the file changes. A new version replaces the old one in one step; a
 // broken one is refused whole, logged with the lines that are wrong, and the
 // old table stays.
-type FileDirectory struct {
+type File struct {
 	// Path of the file, relative to the working directory. CSV starts with the
 	// header row "store,zone", which may go on with key columns; NDJSON has an
 	// object {"store":"s1","zone":"z1","keys":["k1"]} per line. A store is
@@ -33,12 +33,12 @@ type FileDirectory struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (FileDirectory) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: directoryNamespace + ".file", New: func() caddy.Module { return new(FileDirectory) }}
+func (File) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".file", New: func() caddy.Module { return new(File) }}
 }
 
 // Provision loads the file.
-func (f *FileDirectory) Provision(ctx caddy.Context) error {
+func (f *File) Provision(ctx caddy.Context) error {
 	f.log = ctx.Logger()
 	if f.Path == "" {
 		return errors.New("directory file: no path; write for example: directory file stores.csv")
@@ -52,12 +52,12 @@ func (f *FileDirectory) Provision(ctx caddy.Context) error {
 }
 
 // Watch reloads the file when it changes.
-func (f *FileDirectory) Watch(ctx context.Context, changed func()) {
+func (f *File) Watch(ctx context.Context, changed func()) {
 	f.changed = changed
 	f.File.Watch(ctx)
 }
 
-func (f *FileDirectory) report(e routing.FileEvent) {
+func (f *File) report(e routing.FileEvent) {
 	fields := []zap.Field{
 		zap.String("path", e.Path), zap.Int("stores", e.Stores), zap.Int("keys", e.Keys),
 		zap.Int("zones", e.Zones), zap.Duration("took", e.Duration),
@@ -76,7 +76,7 @@ func (f *FileDirectory) report(e routing.FileEvent) {
 // UnmarshalCaddyfile reads
 //
 //	directory file <path>
-func (f *FileDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (f *File) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // file
 	at := directive.Here(d)
 	paths := d.RemainingArgs()
@@ -89,11 +89,7 @@ func (f *FileDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards.
 var (
-	_ caddy.Provisioner     = (*InlineDirectory)(nil)
-	_ caddy.Provisioner     = (*FileDirectory)(nil)
-	_ caddy.Provisioner     = (*HashDirectory)(nil)
-	_ caddyfile.Unmarshaler = (*InlineDirectory)(nil)
-	_ caddyfile.Unmarshaler = (*FileDirectory)(nil)
-	_ caddyfile.Unmarshaler = (*HashDirectory)(nil)
-	_ DirectoryWatcher      = (*FileDirectory)(nil)
+	_ caddy.Provisioner     = (*File)(nil)
+	_ caddyfile.Unmarshaler = (*File)(nil)
+	_ Watcher               = (*File)(nil)
 )

@@ -1,4 +1,4 @@
-package caddymodule
+package zonecheck
 
 import (
 	"bytes"
@@ -11,29 +11,33 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/firebreak-proxy/firebreak/config"
-	"github.com/firebreak-proxy/firebreak/routing/pgtable"
 )
 
 // maxCheckAnswer is how much of an answer is searched for what is expected.
 const maxCheckAnswer = 64 << 10
 
-// checkZone asks a zone's database how it is. It costs no worker of the pool
+// Func asks a database how it is, until ctx ends.
+type Func func(ctx context.Context, c *config.Check) error
+
+// protocols are the ways to ask. Packages add to them while the program starts.
+var protocols = map[string]Func{"tcp": checkTCP, "http": checkHTTP}
+
+// Register adds a way to ask. Call it from init.
+func Register(name string, ask Func) { protocols[name] = ask }
+
+// Knows reports whether a way to ask is part of this build.
+func Knows(name string) bool { return protocols[name] != nil }
+
+// Check asks a zone's database how it is. It costs no worker of the pool
 // and takes no longer than the check's timeout. Each call opens a connection
 // of its own: one that was opened before the trouble proves nothing.
-func checkZone(ctx context.Context, zone string, c *config.Check) error {
+func Check(ctx context.Context, zone string, c *config.Check) error {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(time.Duration(c.Timeout), time.Second))
 	defer cancel()
 	err := fmt.Errorf("unknown protocol %q", c.Protocol)
-	switch c.Protocol {
-	case "tcp":
-		err = checkTCP(ctx, c)
-	case "http":
-		err = checkHTTP(ctx, c)
-	case "postgres":
-		err = checkPostgres(ctx, c)
+	if ask := protocols[c.Protocol]; ask != nil {
+		err = ask(ctx, c)
 	}
 	if err != nil {
 		return fmt.Errorf("check %s of zone %s: %w", c.Protocol, zone, err)
@@ -58,9 +62,9 @@ func checkTCP(ctx context.Context, c *config.Check) error {
 	// Closing is what ends a read or write when ctx ends early.
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if _, err := conn.Write(send); err != nil {
-		return answerError(ctx, err)
+		return AnswerError(ctx, err)
 	}
-	return answerError(ctx, readUntil(conn, expect))
+	return AnswerError(ctx, readUntil(conn, expect))
 }
 
 // readUntil reads until the answer holds what is expected, or anything at all
@@ -102,7 +106,7 @@ func checkHTTP(ctx context.Context, c *config.Check) error {
 	}
 	resp, err := checkClient.Do(req)
 	if err != nil {
-		return answerError(ctx, err)
+		return AnswerError(ctx, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 400 {
@@ -111,25 +115,11 @@ func checkHTTP(ctx context.Context, c *config.Check) error {
 	if len(expect) == 0 {
 		return nil
 	}
-	return answerError(ctx, readUntil(resp.Body, expect))
+	return AnswerError(ctx, readUntil(resp.Body, expect))
 }
 
-func checkPostgres(ctx context.Context, c *config.Check) error {
-	config, err := pgtable.Config(c.Address)
-	if err != nil {
-		return err
-	}
-	conn, err := pgconn.ConnectConfig(ctx, config)
-	if err != nil {
-		return answerError(ctx, err)
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, "SELECT 1").ReadAll()
-	return answerError(ctx, err)
-}
-
-// answerError says "no answer in time" for whatever a deadline looks like.
-func answerError(ctx context.Context, err error) error {
+// AnswerError says "no answer in time" for whatever a deadline looks like.
+func AnswerError(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return errors.New("no answer in time")
 	}

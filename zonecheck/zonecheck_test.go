@@ -1,4 +1,4 @@
-package caddymodule
+package zonecheck_test
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	_ "github.com/firebreak-proxy/firebreak/postgres" // checks by the protocol of PostgreSQL
+	"github.com/firebreak-proxy/firebreak/zonecheck"
 )
 
 // database listens on a port and lets serve talk to each connection.
@@ -118,7 +120,7 @@ func TestCheckZone(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.check.Timeout = config.Duration(300 * time.Millisecond)
 			began := time.Now()
-			err := checkZone(t.Context(), "z7", &test.check)
+			err := zonecheck.Check(t.Context(), "z7", &test.check)
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("took %s, want little more than the timeout of 300ms", took)
 			}
@@ -140,7 +142,7 @@ func TestCheckZoneEndsEarly(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, cancel)
 	began := time.Now()
 	c := &config.Check{Protocol: "tcp", Address: database(t, frozen), Send: "x", Timeout: config.Duration(5 * time.Second)}
-	if err := checkZone(ctx, "z7", c); err == nil || time.Since(began) > 2*time.Second {
+	if err := zonecheck.Check(ctx, "z7", c); err == nil || time.Since(began) > 2*time.Second {
 		t.Errorf("got %v after %s, want an error at once", err, time.Since(began))
 	}
 }

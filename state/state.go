@@ -1,0 +1,48 @@
+package state
+
+import (
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/firebreak-proxy/firebreak/maintenance"
+)
+
+const Namespace = "firebreak.state"
+
+// Module is what a module of the namespace firebreak.state must be: it
+// keeps the operators' switches.
+//
+// Provision must not write anything and must not need the backend to be there:
+// "caddy validate" may run anywhere, and a sidecar must start while its backend
+// is away. To be usable in a Caddyfile it implements caddyfile.Unmarshaler; the
+// dispenser stands before the name of the backend ("state NAME ...").
+type Module interface {
+	// OpenState returns the backend. It is called once for each configuration,
+	// which also closes it. Connections are made when they are first needed.
+	OpenState() (*State, error)
+}
+
+// State is a backend and how to use it.
+type State struct {
+	Backend maintenance.Backend
+
+	// Which state this is, as far as a name can say: two configurations that
+	// give the same identity share what is known while the backend is away.
+	Identity string
+
+	// How often it is asked for changes; how long a call may take. Defaults:
+	// 1s, 2s.
+	Sync, Timeout time.Duration
+}
+
+// Names are the names of all registered backends, sorted.
+func Names() []string {
+	var names []string
+	for _, module := range caddy.GetModules(Namespace) {
+		names = append(names, module.ID.Name())
+	}
+	slices.Sort(names)
+	return names
+}
