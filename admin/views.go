@@ -20,6 +20,7 @@ import (
 // statusAnswer is the whole picture.
 type statusAnswer struct {
 	breaker.Status
+	Zones       []zoneAnswer       `json:"zones"`            // instead of Status's: with the switches that hold for them
 	Stores      int                `json:"stores,omitempty"` // the directory lists, 0 if it cannot
 	Handlers    int                `json:"handlers"`         // firebreak directives in the configuration
 	Maintenance maintenanceSummary `json:"maintenance"`
@@ -86,7 +87,10 @@ func adminStatus(a *API, r *http.Request) (any, error) {
 	if wanted := r.URL.Query().Get("fleet"); wanted != "" && wanted != "0" {
 		answer.Fleet = a.fleet(r.Context())
 	}
-	answer.Zones = orEmpty(answer.Zones)
+	answer.Zones = make([]zoneAnswer, len(answer.Status.Zones))
+	for i := range answer.Zones {
+		answer.Zones[i] = a.zoneAnswer(answer.Status.Zones[i])
+	}
 	if lister, ok := a.Directory.(routing.Lister); ok {
 		answer.Stores = lister.Len()
 	}

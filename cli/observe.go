@@ -23,14 +23,15 @@ type switchView struct {
 // zoneView is a zone as the API shows it.
 type zoneView struct {
 	breaker.ZoneStatus
+	Cause       string      `json:"cause"` // why the episode began
 	Maintenance *switchView `json:"maintenance"`
 }
 
 // statusView is the whole picture as the API shows it.
 type statusView struct {
 	breaker.Status
+	Zones       []zoneView `json:"zones"`
 	Stores      int        `json:"stores"`
-	ZoneViews   []zoneView `json:"-"`
 	Maintenance struct {
 		Revision uint64    `json:"revision"`
 		Stale    bool      `json:"stale"`
@@ -45,111 +46,6 @@ type statusView struct {
 		Summary string `json:"summary"`
 		Problem string `json:"problem"`
 	} `json:"fleet"`
-}
-
-func exitCodeFlag(f *pflag.FlagSet) {
-	f.Bool("exit-code", false, "Exit with 4 if a zone is not calm, a store in quarantine, something in maintenance, or the state stale")
-}
-
-var statusCommand = &command{
-	use: "status", short: "Shows the whole picture: the pool, zones in trouble, maintenance", args: cobra.NoArgs,
-	examples: []string{"status", "status --fleet", "status --exit-code >/dev/null || page-somebody"},
-	flags: func(f *pflag.FlagSet) {
-		exitCodeFlag(f)
-		f.Bool("fleet", false, "Show all sidecars that share the switches")
-	},
-	run: runStatus,
-}
-
-func runStatus(s *session) error {
-	path := "/firebreak/status"
-	if s.is("fleet") {
-		path += "?fleet=1"
-	}
-	var view statusView
-	if goOn, err := s.get(path, &view); !goOn {
-		return err
-	}
-	s.showStatus(&view)
-	if s.is("exit-code") && !view.calm() {
-		return errTrouble
-	}
-	return nil
-}
-
-func (v *statusView) calm() bool {
-	for _, zone := range v.Zones {
-		if zone.State != breaker.Calm || zone.QuarantinedCount > 0 || zone.Hold != nil {
-			return false
-		}
-	}
-	return !v.PoolSuspect && !v.Maintenance.Stale && v.Maintenance.InForce == 0
-}
-
-func (s *session) showStatus(v *statusView) {
-	counts := make(map[breaker.State]int)
-	quarantined := 0
-	for _, zone := range v.Zones {
-		counts[zone.State]++
-		quarantined += zone.QuarantinedCount
-	}
-	headline := s.paint(green, fmt.Sprintf("all %s calm", plural(len(v.Zones), "zone")))
-	if open := counts[breaker.Open] + counts[breaker.HalfOpen]; open > 0 {
-		headline = s.paint(red, fmt.Sprintf("%d of %s cut off", open, plural(len(v.Zones), "zone")))
-	} else if counts[breaker.Troubled] > 0 {
-		headline = s.paint(yellow, fmt.Sprintf("%d of %s in trouble, none cut off", counts[breaker.Troubled], plural(len(v.Zones), "zone")))
-	}
-	s.printf("%s, %s in quarantine, %s in maintenance\n", headline, plural(quarantined, "store"), plural(v.Maintenance.InForce, "switch"))
-	s.printf("workers: %d of %d occupied, %d of them hung; %s waiting\n", v.Occupied, v.Workers, v.Hung, plural(v.Waiting, "request"))
-	s.showWarnings(v)
-	rows := [][]string{{"ZONE", "STATE", "SINCE", "LIVE", "HUNG", "LIMIT", "QUARANTINED", "WHY"}}
-	for i := range v.Zones {
-		if zone := &v.Zones[i]; zone.State != breaker.Calm || zone.QuarantinedCount > 0 || zone.Hold != nil {
-			rows = append(rows, s.zoneRow(zone))
-		}
-	}
-	if len(rows) > 1 {
-		s.printf("\n")
-		s.table(rows)
-		s.printf("\nmore: %s zone NAME, %s culprits\n", programName(), programName())
-	}
-	if v.Fleet != nil {
-		s.showFleet(v)
-	}
-}
-
-func (s *session) showWarnings(v *statusView) {
-	if v.PoolSuspect {
-		s.printf("%s %s\n", s.paint(red, "the pool itself is suspect:"), clean(v.PoolSuspectText))
-	}
-	if m := &v.Maintenance; m.Stale {
-		s.printf("%s since %s: %s; the last known switches (revision %d) are in force\n",
-			s.paint(red, "the state backend cannot be read"), s.clock(m.Synced), clean(m.Problem), m.Revision)
-	}
-	if n := v.Maintenance.Corrupt; n > 0 {
-		s.printf("%s: %s maintenance list names them\n", s.paint(red, plural(n, "record")+" of the state backend cannot be read"), programName())
-	}
-	if v.InternalErrors > 0 {
-		s.printf("%s: look for \"firebreak has a bug\" in the log\n", s.paint(red, plural(int(v.InternalErrors), "internal error")))
-	}
-}
-
-func (s *session) zoneRow(z *breaker.ZoneStatus) []string {
-	since := ""
-	if z.State != breaker.Calm {
-		since = s.since(z.Since)
-	}
-	return []string{
-		z.Zone, zoneWord(z), since, strconv.Itoa(z.Live), strconv.Itoa(z.Hung), strconv.Itoa(z.MaxInflight),
-		strconv.Itoa(z.QuarantinedCount), cut(z.Evidence, 70),
-	}
-}
-
-func cut(text string, n int) string {
-	if runes := []rune(text); len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return text
 }
 
 func (s *session) showFleet(v *statusView) {
@@ -189,11 +85,11 @@ var zonesCommand = &command{
 		rows, calm := [][]string{{"ZONE", "STATE", "SINCE", "LIVE", "HUNG", "LIMIT", "QUARANTINED", "MAINTENANCE", "WHY"}}, true
 		for i := range zones {
 			zone := &zones[i]
-			row, switched := s.zoneRow(&zone.ZoneStatus), ""
+			row, switched := s.zoneRow(zone), ""
 			if zone.Maintenance != nil {
 				switched = string(zone.Maintenance.Mode)
 			}
-			calm = calm && zone.State == breaker.Calm && zone.QuarantinedCount == 0 && zone.Hold == nil && zone.Maintenance == nil
+			calm = calm && zone.calm()
 			rows = append(rows, append(row[:7:7], switched, row[7]))
 		}
 		s.table(rows)
@@ -225,7 +121,7 @@ var culpritsCommand = &command{
 		for _, c := range culprits {
 			rows = append(rows, []string{
 				c.Store, c.Zone, storeWord(c.State), brief(time.Duration(c.WorkerSeconds * float64(time.Second))), strconv.Itoa(c.Hung), strconv.Itoa(c.Failures),
-				s.clock(c.FirstSeen), s.clock(c.LastSeen), cut(c.Evidence, 70),
+				s.clock(c.FirstSeen), s.clock(c.LastSeen), c.Evidence,
 			})
 		}
 		s.table(rows)

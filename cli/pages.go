@@ -32,37 +32,106 @@ var zoneCommand = &command{
 }
 
 func (s *session) showZone(z *zoneView) {
-	color := map[breaker.State]string{breaker.Calm: green, breaker.Troubled: yellow, breaker.Open: red, breaker.HalfOpen: red}[z.State]
-	s.printf("zone %s is %s", clean(z.Zone), s.paint(color, zoneWord(&z.ZoneStatus)))
-	if z.State != breaker.Calm {
-		s.printf(" since %s", s.since(z.Since))
+	since, why := z.cause()
+	is := "is "
+	if z.condition() == isObserved {
+		is = "" // it would be
+	}
+	s.printf("zone %s %s%s", clean(z.Zone), is, s.paint(conditionColors[z.condition()], z.word()))
+	if !since.IsZero() {
+		s.printf(" since %s", s.since(since))
 	}
 	s.printf("\n")
-	if z.Evidence != "" {
-		s.printf("why:          %s\n", clean(z.Evidence))
+	if why != "" && z.Hold == nil && z.State != breaker.Calm {
+		s.printf("why:          %s\n", clean(why))
 	}
-	if z.State == breaker.Open && z.Hold == nil {
-		s.printf("next try:     in %s, by itself\n", brief(time.Duration(z.RetryAfterMS)*time.Millisecond))
-	}
-	if z.State == breaker.HalfOpen {
-		s.printf("triage:       %s let in at once\n", plural(z.Window, "request"))
-	}
+	s.showProgress(z, why)
 	s.showHold(z.Hold, "zone "+z.Zone)
 	s.showMaintenance(z.Maintenance)
-	s.printf("workers:      %d live, %d hung (%d explained), limit %d and %d to probe; worst of this episode %d\n", z.Live, z.Hung, z.Explained, z.MaxInflight, z.ProbeSlots, z.WorstOccupied)
+	s.showWorkers(z)
+	s.showStores(z)
+	s.printf("outcomes:     %s\n", counts(z.Outcomes))
+	s.printf("refused:      %s\n", counts(z.Refusals))
+	if z.Observe {
+		s.printf("observed:     would have refused %s\n", counts(z.WouldRefuse))
+	}
+	if z.condition() == isCutOff {
+		s.printf("\nnothing to do for other zones. To tell clients of this one why: %s maintenance on zone %s --message ...\n", programName(), clean(z.Zone))
+	}
+}
+
+// showProgress tells what has come of a zone since it was cut off.
+func (s *session) showProgress(z *zoneView, why string) {
+	if z.Hold != nil || z.State != breaker.Open && z.State != breaker.HalfOpen {
+		return
+	}
+	if z.Evidence != "" && z.Evidence != why {
+		s.printf("latest:       %s\n", clean(z.Evidence))
+	}
+	if z.State == breaker.Open {
+		s.printf("next try:     in %s, by itself", brief(time.Duration(z.RetryAfterMS)*time.Millisecond))
+		if z.Turn > 1 {
+			s.printf("; cut off %d times in this episode", z.Turn)
+		}
+		s.printf("\n")
+		return
+	}
+	s.printf("being tried:  %s at once\n", plural(z.Window, "request"))
+}
+
+func (s *session) showWorkers(z *zoneView) {
+	limit := fmt.Sprintf("at most %d", z.MaxInflight)
+	if z.Observe {
+		limit = "no limit in mode observe"
+	}
+	worst := ""
+	if z.WorstOccupied > 0 && z.State != breaker.Calm {
+		worst = fmt.Sprintf("; %d at worst in this episode", z.WorstOccupied)
+	}
+	s.printf("workers:      %d live, %d hung; %s%s\n", z.Live, z.Hung, limit, worst)
 	if z.Remembered > 0 {
 		s.printf("              %d of the hung since before firebreak was restarted: counted until the zone answers, for hung_hold at most\n", z.Remembered)
 	}
 	s.printf("waiting:      %s; %s open\n", plural(z.Waiting, "request"), plural(z.Streams, "stream"))
-	s.printf("stores:       %d seen in the window, %d bad, %d in quarantine, %d isolated or admitted by hand\n", z.StoresSeen, z.StoresBad, z.QuarantinedCount, z.HeldStores)
-	if len(z.Quarantined) > 0 {
-		s.printf("quarantined:  %s\n", clean(cut(strings.Join(z.Quarantined, ", "), 400)))
+}
+
+// showStores names the stores that are, and those that were, the cause. Counts of
+// the window are left out when it holds none: requests that hang on have left it.
+func (s *session) showStores(z *zoneView) {
+	if z.StoresSeen > 0 {
+		bad := ""
+		if z.StoresBad > 0 {
+			bad = fmt.Sprintf(", %d of them bad", z.StoresBad)
+		}
+		s.printf("stores:       %d seen lately%s\n", z.StoresSeen, bad)
 	}
-	s.printf("outcomes:     %s\n", counts(z.Outcomes))
-	s.printf("refused:      %s\n", counts(z.Refusals))
-	if z.State == breaker.Open && z.Hold == nil {
-		s.printf("\nnothing to do for other zones. To tell clients of this one why: %s maintenance on zone %s --message ...\n", programName(), clean(z.Zone))
+	if z.QuarantinedCount > 0 {
+		s.printf("quarantined:  %s\n", clean(someOf(z.Quarantined, z.QuarantinedCount, 20)))
 	}
+	if z.HeldStores > 0 {
+		s.printf("by hand:      %s isolated or admitted\n", plural(z.HeldStores, "store"))
+	}
+	now, before := z.culprits()
+	if len(now) > 0 {
+		s.printf("culprits:     %s\n", clean(someOf(now, len(now), 10)))
+	}
+	if len(before) > 0 {
+		s.printf("before:       %s; now well (%s culprits --zone %s)\n", clean(someOf(before, len(before), 5)), programName(), clean(z.Zone))
+	}
+}
+
+// culprits are the stores that are named as a cause now, and those that were in an
+// earlier episode.
+func (z *zoneView) culprits() (now, before []string) {
+	for i := range z.Culprits {
+		c := &z.Culprits[i]
+		if c.State != breaker.Calm || c.Hung > 0 || z.State != breaker.Calm && !c.LastSeen.Before(z.EpisodeSince) {
+			now = append(now, c.Store)
+		} else {
+			before = append(before, c.Store)
+		}
+	}
+	return now, before
 }
 
 // counts writes what is not zero, in the order of the outcomes.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -38,8 +39,20 @@ func (s *session) paint(color, text string) string {
 	return color + text + plain
 }
 
-// table writes rows in columns. Cells are cleaned; the first row is the head.
-func (s *session) table(rows [][]string) { writeTable(s.out, rows) }
+// table writes rows in columns. Cells are cleaned; the first row is the head. Lines
+// that are too long are cut on a terminal, and nowhere else.
+func (s *session) table(rows [][]string) {
+	if !isTerminal(s.out) {
+		writeTable(s.out, rows)
+		return
+	}
+	var whole bytes.Buffer
+	writeTable(&whole, rows)
+	columns := terminalColumns()
+	for line := range strings.Lines(whole.String()) {
+		fmt.Fprintln(s.out, cut(strings.TrimSuffix(line, "\n"), columns))
+	}
+}
 
 func writeTable(out io.Writer, rows [][]string) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

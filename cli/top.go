@@ -14,8 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
-
-	"github.com/firebreak-proxy/firebreak/breaker"
 )
 
 var topCommand = &command{
@@ -75,6 +73,13 @@ func (s *session) refresh(ctx context.Context, every time.Duration) {
 	}
 }
 
+func terminalColumns() int {
+	if columns, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && columns > 40 {
+		return columns
+	}
+	return 80
+}
+
 func terminalRows() int {
 	if _, rows, err := term.GetSize(int(os.Stdout.Fd())); err == nil && rows > 10 {
 		return rows
@@ -90,7 +95,7 @@ func (s *session) picture(v, before *statusView, passed time.Duration, rows int)
 	inner := *s
 	inner.out = &screen
 	inner.showWarnings(v)
-	last := make(map[string]*breaker.ZoneStatus)
+	last := make(map[string]*zoneView)
 	if before != nil {
 		for i := range before.Zones {
 			last[before.Zones[i].Zone] = &before.Zones[i]
@@ -107,15 +112,15 @@ func (s *session) picture(v, before *statusView, passed time.Duration, rows int)
 	return screen.Bytes()
 }
 
-func (s *session) topRow(z, before *breaker.ZoneStatus, passed time.Duration) []string {
+func (s *session) topRow(z, before *zoneView, passed time.Duration) []string {
 	length, culprit := "", ""
-	if z.State != breaker.Calm && !z.Since.IsZero() {
-		length = brief(s.now().Sub(z.Since))
+	if since, _ := z.cause(); !since.IsZero() {
+		length = brief(s.now().Sub(since))
 	}
-	if len(z.Culprits) > 0 && z.State != breaker.Calm {
-		culprit = cut(z.Culprits[0].Store, 24)
+	if now, _ := z.culprits(); len(now) > 0 {
+		culprit = cut(now[0], 24)
 	}
-	row := []string{z.Zone, zoneWord(z), length, strconv.Itoa(z.Live), strconv.Itoa(z.Hung), strconv.Itoa(z.MaxInflight)}
+	row := []string{z.Zone, z.word(), length, strconv.Itoa(z.Live), strconv.Itoa(z.Hung), z.limit()}
 	good, bad, refused := sums(z)
 	if before == nil || passed <= 0 {
 		row = append(row, "", "", "")
@@ -128,7 +133,7 @@ func (s *session) topRow(z, before *breaker.ZoneStatus, passed time.Duration) []
 	return append(row, strconv.Itoa(z.QuarantinedCount), culprit)
 }
 
-func sums(z *breaker.ZoneStatus) (good, bad, refused uint64) {
+func sums(z *zoneView) (good, bad, refused uint64) {
 	good = z.Outcomes["ok"] + z.Outcomes["slow"]
 	for _, name := range []string{"failure", "broken", "hung", "gone_late", "no_upstream"} {
 		bad += z.Outcomes[name]

@@ -179,10 +179,25 @@ func storyOf(e *breaker.Event) story {
 		s.next = told.next(e)
 	}
 	if e.Observe {
+		if would, ok := observed[e.Kind]; ok {
+			s.message = would
+		}
 		s.message += " (mode observe: nothing is refused)"
 		s.next = "nothing is refused in mode observe; set mode enforce to let firebreak act"
 	}
 	return s
+}
+
+// observed are the messages about zones in mode observe where the usual ones would
+// say that requests are refused.
+var observed = map[string]string{
+	breaker.EventZoneOpened:       LogZoneWouldOpen,
+	breaker.EventZoneHalfOpen:     LogZoneWouldTry,
+	breaker.EventZoneClosed:       LogZoneWouldClose,
+	breaker.EventStoreQuarantined: LogStoreWouldQuarantine,
+	breaker.EventStoreHalfOpen:    LogStoreWouldTry,
+	breaker.EventZoneIsolated:     LogZoneWouldIsolate,
+	breaker.EventStoreIsolated:    LogStoreWouldIsolate,
 }
 
 func logFields(e *breaker.Event, s story) []zap.Field {

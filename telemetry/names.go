@@ -28,7 +28,15 @@ const (
 	LogWebhookFailed      = "an event could not be posted to its webhook"
 	LogWebhookFull        = "an event was not posted to its webhook: the queue is full"
 
-	LogZoneTroubled     = "zone is in trouble"
+	LogZoneTroubled         = "zone is in trouble"
+	LogZoneWouldOpen        = "zone would be cut off"
+	LogZoneWouldTry         = "zone would be tried again with a growing number of its requests"
+	LogZoneWouldClose       = "zone would no longer be cut off"
+	LogStoreWouldQuarantine = "store would be in quarantine"
+	LogStoreWouldTry        = "store would be tried again with one request"
+	LogZoneWouldIsolate     = "zone is isolated by hand"
+	LogStoreWouldIsolate    = "store is isolated by hand"
+
 	LogZoneOpened       = "zone is cut off: its requests are refused, other zones are not affected"
 	LogZoneHalfOpen     = "zone is tried again: a growing number of its requests is let in"
 	LogZoneClosed       = "zone is no longer cut off: its requests are let in again"
