@@ -25,6 +25,8 @@ type holdAnswer struct {
 	Zone  string        `json:"zone"`
 	Store string        `json:"store,omitempty"`
 	Hold  *breaker.Hold `json:"hold"`
+
+	Observe bool `json:"observe,omitempty"` // the zone is in mode observe: nothing is refused, whatever holds
 }
 
 // adminHold serves /firebreak/zones/{name}/{action} and stores/{name}/{action}.
@@ -62,6 +64,7 @@ func adminHold(ofStore bool) func(http.ResponseWriter, *http.Request, *API) erro
 			return apiError(http.StatusBadRequest, `reason is missing: %s needs one, for the log and other operators; send for example {"reason": "restarting its database", "for": "10m"}`, r.PathValue("action"))
 		}
 		a.hold(&answer, r.PathValue("action"), &q)
+		answer.Observe = a.Policy.Zone(answer.Zone).Observe
 		writeJSON(w, http.StatusOK, answer)
 		return nil
 	}

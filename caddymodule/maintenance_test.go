@@ -347,3 +347,14 @@ func TestStatusShowsMaintenanceAndFleet(t *testing.T) {
 		t.Errorf("zone is %v", zone)
 	}
 }
+
+// TestIsolateInModeObserve: nothing is refused there, and the answer says so.
+func TestIsolateInModeObserve(t *testing.T) {
+	s := startSidecar(t, smallApp+"\nzone z1 {\nmode observe\n}", smallSite)
+	if _, answer := s.mustSend(t, 200, "POST", "/firebreak/zones/z1/isolate", `{"reason":"disk"}`); answer["observe"] != true {
+		t.Errorf("the answer is %v", answer)
+	}
+	if res, _ := s.get(t, "/?key=a"); res.StatusCode != http.StatusOK {
+		t.Errorf("in mode observe a request got %s", res.Status)
+	}
+}

@@ -80,6 +80,7 @@ func (b *byHand) run(s *session) error {
 	var v struct {
 		Zone, Store string
 		Hold        *breaker.Hold
+		Observe     bool
 	}
 	ctx, cancel := s.context()
 	defer cancel()
@@ -96,6 +97,9 @@ func (b *byHand) run(s *session) error {
 	}
 	s.printf("%s\n", clean(what))
 	s.showHold(v.Hold, kind+" "+name)
+	if v.Observe {
+		s.printf("%s\n", s.paint(yellow, "zone "+clean(v.Zone)+" is in mode observe: nothing is refused, by hand or otherwise"))
+	}
 	return nil
 }
 
