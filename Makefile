@@ -42,7 +42,7 @@ test: ## unit, property and in-process tests, with the race detector
 
 .PHONY: e2e
 e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Debian packages; see CONTRIBUTING.md)
-	$(GO) test -tags e2e -count=1 -p 1 -timeout 40m -v ./maintenance/ ./e2e/
+	$(GO) test -tags e2e -count=1 -p 1 -timeout 40m -v ./redis/ ./e2e/
 
 .PHONY: freeze
 ROUNDS ?= 5
@@ -58,7 +58,7 @@ bench: build ## print the figures that docs/budgets.md promises
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in breaker internal/http1 routing routing/lookup maintenance caddymodule replay; do \
+	@for pkg in breaker internal/http1 routing routing/lookup maintenance redis caddymodule replay; do \
 	  for f in $$($(GO) test -list '^Fuzz' ./$$pkg | grep ^Fuzz); do \
 	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$pkg || exit 1; \
 	  done; \
@@ -68,7 +68,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 lint: ## gofumpt, go vet, staticcheck, golangci-lint, tidy go.mod
 	@files=$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go')); \
 	  if [ -n "$$files" ]; then echo "not formatted (make fmt):"; echo "$$files"; exit 1; fi
-	$(GO) vet ./... && $(GO) vet -tags e2e,million ./e2e/ ./maintenance/
+	$(GO) vet ./... && $(GO) vet -tags e2e,million ./e2e/ ./redis/
 	$(GO) run $(STATICCHECK) -tags e2e,million ./...
 	$(GO) run $(GOLANGCI) run --build-tags e2e,million ./...
 	$(GO) mod tidy -diff

@@ -8,10 +8,3 @@ func (b *Board) SetWall(wall func() time.Time) {
 	b.wall = wall
 	b.began = wall()
 }
-
-// DecodeSwitch and DecodeChange read stored records.
-var (
-	DecodeSwitch = decodeSwitch
-	DecodeChange = decodeChange
-	ParseUpdate  = parseUpdate
-)

@@ -72,8 +72,9 @@ type Change struct {
 // loggedTargets is how many switches of a change the audit log keeps.
 const loggedTargets = 100
 
-// cut is the change as the audit log keeps it.
-func (c *Change) cut() *Change {
+// Cut is the change as the audit log keeps it: of a large one, the first targets
+// and how many there were.
+func (c *Change) Cut() *Change {
 	short := *c
 	if len(c.Set) > loggedTargets {
 		short.Set, short.SetTotal = c.Set[:loggedTargets], len(c.Set)
@@ -202,7 +203,7 @@ func decodeState(data []byte) (*State, time.Duration, []Corrupt, error) {
 		if text = bytes.TrimSpace(text); len(text) == 0 {
 			continue
 		}
-		sw, err := decodeSwitch(text)
+		sw, err := DecodeSwitch(text)
 		if err != nil {
 			corrupt = append(corrupt, Corrupt{Record: fmt.Sprintf("line %d", line), Error: err.Error()})
 			continue

@@ -207,7 +207,7 @@ func (s *Storage) change(ctx context.Context, revision uint64) (c *Change, corru
 	if err != nil || data == nil {
 		return nil, nil, err
 	}
-	c, bad, err := decodeChange(data)
+	c, bad, err := DecodeChange(data)
 	if err != nil || c.Revision != revision {
 		return nil, []Corrupt{{Record: key, Error: fmt.Sprintf("it is not the change of revision %d: %v", revision, err)}}, nil
 	}

@@ -175,9 +175,9 @@ func sortedRevisions(list []uint64) []uint64 {
 	return list
 }
 
-// decodeChange reads a stored change. Switches and targets in it that cannot
+// DecodeChange reads a stored change. Switches and targets in it that cannot
 // be read are left out and named.
-func decodeChange(data []byte) (*Change, []Corrupt, error) {
+func DecodeChange(data []byte) (*Change, []Corrupt, error) {
 	var raw struct {
 		Change
 		Set   []json.RawMessage `json:"set"`
@@ -193,7 +193,7 @@ func decodeChange(data []byte) (*Change, []Corrupt, error) {
 	c.Set, c.Clear = nil, nil
 	var corrupt []Corrupt
 	for i, text := range raw.Set {
-		sw, err := decodeSwitch(text)
+		sw, err := DecodeSwitch(text)
 		if err != nil {
 			corrupt = append(corrupt, Corrupt{Record: fmt.Sprintf("set %d", i), Error: err.Error()})
 			continue

@@ -138,7 +138,7 @@ func (s *Storage) shorten(ctx context.Context, revision uint64) error {
 	if err != nil || c == nil {
 		return err
 	}
-	if short := c.cut(); short.isCut() && !c.isCut() {
+	if short := c.Cut(); short.isCut() && !c.isCut() {
 		return s.store(ctx, s.changeKey(revision), short)
 	}
 	return nil

@@ -247,8 +247,8 @@ func (s *Switch) Excepts(store string) bool {
 	return found
 }
 
-// decodeSwitch reads a stored switch and checks it.
-func decodeSwitch(data []byte) (Switch, error) {
+// DecodeSwitch reads a stored switch and checks it.
+func DecodeSwitch(data []byte) (Switch, error) {
 	var s Switch
 	if err := json.Unmarshal(data, &s); err != nil {
 		return s, err

@@ -1,4 +1,4 @@
-package maintenance
+package redis
 
 import (
 	"context"
@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
 // Commit implements Backend.
-func (r *Redis) Commit(ctx context.Context, at Head, c *Change) error {
-	line, err := json.Marshal(c.cut())
+func (r *Backend) Commit(ctx context.Context, at maintenance.Head, c *maintenance.Change) error {
+	line, err := json.Marshal(c.Cut())
 	if err != nil {
 		return err
 	}
@@ -32,7 +34,7 @@ func (r *Redis) Commit(ctx context.Context, at Head, c *Change) error {
 }
 
 // Restore implements Backend.
-func (r *Redis) Restore(ctx context.Context, s *State) error {
+func (r *Backend) Restore(ctx context.Context, s *maintenance.State) error {
 	args, err := appendSwitches([]any{
 		s.Epoch, strconv.FormatUint(s.Revision, 10), s.Head.Change, strings.Join(s.Absorbed, " "), r.channel(),
 	}, s.Sorted())
@@ -42,7 +44,7 @@ func (r *Redis) Restore(ctx context.Context, s *State) error {
 	return r.write(ctx, restoreScript, r.keys("head", "switches", "changed", "gone", "ids"), args)
 }
 
-func appendSwitches(args []any, switches []Switch) ([]any, error) {
+func appendSwitches(args []any, switches []maintenance.Switch) ([]any, error) {
 	for i := range switches {
 		value, err := json.Marshal(&switches[i])
 		if err != nil {
@@ -53,29 +55,29 @@ func appendSwitches(args []any, switches []Switch) ([]any, error) {
 	return args, nil
 }
 
-func (r *Redis) write(ctx context.Context, script *redis.Script, keys []string, args []any) error {
+func (r *Backend) write(ctx context.Context, script *redis.Script, keys []string, args []any) error {
 	made, err := script.Run(ctx, r.client, keys, args...).Int()
 	if err != nil {
-		return redisError(err)
+		return withAdvice(err)
 	}
 	if made == 0 {
-		return ErrConflict
+		return maintenance.ErrConflict
 	}
 	return nil
 }
 
 // History implements Backend.
-func (r *Redis) History(ctx context.Context, limit int) ([]Change, error) {
+func (r *Backend) History(ctx context.Context, limit int) ([]maintenance.Change, error) {
 	if limit <= 0 {
 		return nil, nil
 	}
 	lines, err := r.client.LRange(ctx, r.prefix+"log", 0, int64(limit)-1).Result()
 	if err != nil {
-		return nil, redisError(err)
+		return nil, withAdvice(err)
 	}
-	list := make([]Change, 0, len(lines))
+	list := make([]maintenance.Change, 0, len(lines))
 	for _, line := range lines {
-		if c, _, err := decodeChange([]byte(line)); err == nil {
+		if c, _, err := maintenance.DecodeChange([]byte(line)); err == nil {
 			list = append(list, *c)
 		}
 	}
@@ -83,7 +85,7 @@ func (r *Redis) History(ctx context.Context, limit int) ([]Change, error) {
 }
 
 // Watch implements Backend.
-func (r *Redis) Watch(ctx context.Context, changed func()) {
+func (r *Backend) Watch(ctx context.Context, changed func()) {
 	subscription := r.client.Subscribe(ctx, r.channel())
 	defer func() { _ = subscription.Close() }()
 	// Also after each new connection: a change may have come in between.
@@ -103,32 +105,32 @@ func (r *Redis) Watch(ctx context.Context, changed func()) {
 }
 
 // Publish implements Backend.
-func (r *Redis) Publish(ctx context.Context, id string, record []byte, ttl time.Duration) (time.Time, error) {
+func (r *Backend) Publish(ctx context.Context, id string, record []byte, ttl time.Duration) (time.Time, error) {
 	now, err := publishScript.Run(ctx, r.client, r.keys("instances", "instance:"+id), id, record, ttl.Milliseconds()).StringSlice()
 	if err != nil {
-		return time.Time{}, redisError(err)
+		return time.Time{}, withAdvice(err)
 	}
 	if len(now) != 2 {
-		return time.Time{}, errRedisAnswer
+		return time.Time{}, errAnswer
 	}
-	return redisTime(now[0], now[1]), nil
+	return timeOf(now[0], now[1]), nil
 }
 
 // Withdraw implements Backend.
-func (r *Redis) Withdraw(ctx context.Context, id string) error {
+func (r *Backend) Withdraw(ctx context.Context, id string) error {
 	_, err := r.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, r.prefix+"instance:"+id)
 		p.ZRem(ctx, r.prefix+"instances", id)
 		return nil
 	})
-	return redisError(err)
+	return withAdvice(err)
 }
 
 // Instances implements Backend.
-func (r *Redis) Instances(ctx context.Context) (map[string][]byte, error) {
+func (r *Backend) Instances(ctx context.Context) (map[string][]byte, error) {
 	ids, err := r.client.ZRange(ctx, r.prefix+"instances", 0, -1).Result()
 	if err != nil {
-		return nil, redisError(err)
+		return nil, withAdvice(err)
 	}
 	alive := make(map[string][]byte, len(ids))
 	if len(ids) == 0 {
@@ -140,7 +142,7 @@ func (r *Redis) Instances(ctx context.Context) (map[string][]byte, error) {
 	}
 	records, err := r.client.MGet(ctx, keys...).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, redisError(err)
+		return nil, withAdvice(err)
 	}
 	for i, record := range records {
 		if text, ok := record.(string); ok { // nil: it has expired

@@ -1,4 +1,4 @@
-package maintenance
+package redis
 
 import (
 	"context"
@@ -13,10 +13,12 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
-// RedisOptions say where Redis is.
-type RedisOptions struct {
+// Options say where Redis is.
+type Options struct {
 	// host:port of Redis, of the sentinels, or of nodes of a cluster.
 	Addresses []string
 
@@ -32,7 +34,7 @@ type RedisOptions struct {
 	Prefix string
 }
 
-// Redis is a backend in Redis 5 or later. Its keys, all in one slot of a
+// Backend keeps switches in Redis 5 or later. Its keys, all in one slot of a
 // cluster:
 //
 //	{prefix}:head           hash: epoch, revision, change (the latest one's id), absorbed
@@ -46,7 +48,7 @@ type RedisOptions struct {
 //
 // Every change is one script, so that it is made wholly or not at all, and is
 // published on the channel {prefix}:changes.
-type Redis struct {
+type Backend struct {
 	client redis.UniversalClient
 	prefix string
 }
@@ -71,20 +73,20 @@ var (
 	publishScript = redis.NewScript(publishLua)
 )
 
-// quietRedis keeps the client from writing to standard error: what goes wrong
+// quiet keeps the client from writing to standard error: what goes wrong
 // is returned, and noted by the board.
-var quietRedis = sync.OnceFunc(func() { redis.SetLogger(noLog{}) })
+var quiet = sync.OnceFunc(func() { redis.SetLogger(noLog{}) })
 
 type noLog struct{}
 
 func (noLog) Printf(context.Context, string, ...any) {}
 
-// NewRedis makes a backend in Redis. It connects when it is first used.
-func NewRedis(o RedisOptions) (*Redis, error) {
+// New makes a backend. It connects when it is first used.
+func New(o Options) (*Backend, error) {
 	if len(o.Addresses) == 0 {
 		return nil, errors.New("no address of Redis")
 	}
-	quietRedis()
+	quiet()
 	prefix := o.Prefix
 	if prefix == "" {
 		prefix = "firebreak"
@@ -100,13 +102,13 @@ func NewRedis(o RedisOptions) (*Redis, error) {
 		PoolSize: 4, MaxIdleConns: 2,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	return &Redis{client: client, prefix: "{" + prefix + "}:"}, nil
+	return &Backend{client: client, prefix: "{" + prefix + "}:"}, nil
 }
 
 // Close implements Backend.
-func (r *Redis) Close() error { return r.client.Close() }
+func (r *Backend) Close() error { return r.client.Close() }
 
-func (r *Redis) keys(names ...string) []string {
+func (r *Backend) keys(names ...string) []string {
 	keys := make([]string, len(names))
 	for i, name := range names {
 		keys[i] = r.prefix + name
@@ -114,10 +116,10 @@ func (r *Redis) keys(names ...string) []string {
 	return keys
 }
 
-func (r *Redis) channel() string { return r.prefix + "changes" }
+func (r *Backend) channel() string { return r.prefix + "changes" }
 
-// redisError says what to do where Redis only says what it refuses.
-func redisError(err error) error {
+// withAdvice says what to do where Redis only says what it refuses.
+func withAdvice(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -148,74 +150,74 @@ func redisError(err error) error {
 }
 
 // Read implements Backend.
-func (r *Redis) Read(ctx context.Context, known Head) (*Update, error) {
+func (r *Backend) Read(ctx context.Context, known maintenance.Head) (*maintenance.Update, error) {
 	result, err := readScript.Run(ctx, r.client, r.keys("head", "switches", "changed", "gone", "ids"),
 		known.Epoch, strconv.FormatUint(known.Revision, 10), known.Change, logKept).Slice()
 	if err != nil {
-		return nil, redisError(err)
+		return nil, withAdvice(err)
 	}
 	return parseUpdate(result)
 }
 
-var errRedisAnswer = errors.New("redis: the script's answer is not understood")
+var errAnswer = errors.New("redis: the script's answer is not understood")
 
 // parseUpdate reads the answer of read.lua.
-func parseUpdate(result []any) (*Update, error) {
+func parseUpdate(result []any) (*maintenance.Update, error) {
 	texts := make([]string, 7)
 	if len(result) != 8 {
-		return nil, errRedisAnswer
+		return nil, errAnswer
 	}
 	for i := range texts {
 		text, ok := result[i].(string)
 		if !ok {
-			return nil, errRedisAnswer
+			return nil, errAnswer
 		}
 		texts[i] = text
 	}
 	list, ok := result[7].([]any)
 	if !ok {
-		return nil, errRedisAnswer
+		return nil, errAnswer
 	}
 	revision, err := strconv.ParseUint(texts[1], 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("redis: the revision is %q: %w", texts[1], err)
 	}
-	u := &Update{
-		Head:     Head{Epoch: texts[0], Revision: revision, Change: texts[2]},
-		Absorbed: strings.Fields(texts[3]), All: texts[6] == "all", Now: redisTime(texts[4], texts[5]),
+	u := &maintenance.Update{
+		Head:     maintenance.Head{Epoch: texts[0], Revision: revision, Change: texts[2]},
+		Absorbed: strings.Fields(texts[3]), All: texts[6] == "all", Now: timeOf(texts[4], texts[5]),
 	}
 	for i := 0; i+1 < len(list); i += 2 {
 		target, _ := list[i].(string)
 		value, _ := list[i+1].(string)
-		u.take(target, value)
+		take(u, target, value)
 	}
 	return u, nil
 }
 
 // take takes in one field of the hash of switches.
-func (u *Update) take(target, value string) {
-	t, err := ParseKey(target)
+func take(u *maintenance.Update, target, value string) {
+	t, err := maintenance.ParseKey(target)
 	if err != nil {
-		u.Corrupt = append(u.Corrupt, Corrupt{Record: target, Error: err.Error()})
+		u.Corrupt = append(u.Corrupt, maintenance.Corrupt{Record: target, Error: err.Error()})
 		return
 	}
 	if value == "" && !u.All {
 		u.Clear = append(u.Clear, t)
 		return
 	}
-	sw, err := decodeSwitch([]byte(value))
+	sw, err := maintenance.DecodeSwitch([]byte(value))
 	if err == nil && sw.Target != t {
 		err = fmt.Errorf("it is the switch of %s", sw.Target)
 	}
 	if err != nil {
-		u.Corrupt = append(u.Corrupt, Corrupt{Record: target, Error: err.Error()})
+		u.Corrupt = append(u.Corrupt, maintenance.Corrupt{Record: target, Error: err.Error()})
 		return
 	}
 	u.Set = append(u.Set, sw)
 }
 
-// redisTime is the answer of TIME.
-func redisTime(seconds, micros string) time.Time {
+// timeOf is the answer of TIME.
+func timeOf(seconds, micros string) time.Time {
 	s, err := strconv.ParseInt(seconds, 10, 64)
 	us, err2 := strconv.ParseInt(micros, 10, 64)
 	if err != nil || err2 != nil {

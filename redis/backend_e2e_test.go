@@ -1,6 +1,6 @@
 //go:build e2e
 
-package maintenance_test
+package redis_test
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/maintenance/conformance"
+	firebreakredis "github.com/firebreak-proxy/firebreak/redis"
 )
 
 // redisServer is a Redis of the test's own.
@@ -85,7 +86,7 @@ func (s *redisServer) kill() {
 
 func (s *redisServer) open(prefix string) maintenance.Backend {
 	s.t.Helper()
-	b, err := maintenance.NewRedis(maintenance.RedisOptions{Addresses: []string{s.address}, Prefix: prefix})
+	b, err := firebreakredis.New(firebreakredis.Options{Addresses: []string{s.address}, Prefix: prefix})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func TestRedisClusterAndACL(t *testing.T) {
 		}
 	}
 	open := func(user, password string) *maintenance.Board {
-		b, err := maintenance.NewRedis(maintenance.RedisOptions{Addresses: []string{server.address}, Cluster: true, Username: user, Password: password, Prefix: "shop"})
+		b, err := firebreakredis.New(firebreakredis.Options{Addresses: []string{server.address}, Cluster: true, Username: user, Password: password, Prefix: "shop"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,6 @@
 //go:build e2e
 
-package maintenance_test
+package redis_test
 
 import (
 	"bufio"
@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	firebreakredis "github.com/firebreak-proxy/firebreak/redis"
 )
 
 // batchSize is how many stores the writer that is killed switches at once.
@@ -64,7 +65,7 @@ func writeUntilKilled(spec string) {
 
 func openBackend(kind, place string) (maintenance.Backend, error) {
 	if kind == "redis" {
-		return maintenance.NewRedis(maintenance.RedisOptions{Addresses: []string{place}, Prefix: "fb"})
+		return firebreakredis.New(firebreakredis.Options{Addresses: []string{place}, Prefix: "fb"})
 	}
 	return maintenance.NewStorage(&certmagic.FileStorage{Path: place}, "fb"), nil
 }

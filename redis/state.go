@@ -17,7 +17,6 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
-	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/state"
 )
 
@@ -119,7 +118,7 @@ func (s *State) OpenState() (*state.State, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	options := maintenance.RedisOptions{
+	options := Options{
 		Addresses: s.Addresses, MasterName: s.Sentinel, Cluster: s.Cluster, DB: s.DB, Prefix: s.Prefix,
 	}
 	repl := caddy.NewReplacer()
@@ -142,7 +141,7 @@ func (s *State) OpenState() (*state.State, error) {
 	if options.TLS, err = s.TLS.config(); err != nil {
 		return nil, err
 	}
-	backend, err := maintenance.NewRedis(options)
+	backend, err := New(options)
 	if err != nil {
 		return nil, err
 	}
