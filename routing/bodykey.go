@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"bytes"
 	"mime"
 	"net/http"
 	"strings"
@@ -20,26 +21,30 @@ func (e *Extractor) readBody(f *reading, s *source, r *http.Request, peek *bodyP
 		return
 	}
 	types := fieldLines(r, "Content-Type")
-	if s.from == FromJSON && !mayBeJSON(types, r.ContentLength) || s.from == FromForm && !mayBeForm(types) {
+	declared := len(types) > 0 && (s.from == FromJSON && isJSON(mediaType(types)) || s.from == FromForm && isForm(types))
+	if !declared && (r.ContentLength < 0 || isMessages(mediaType(types))) {
 		return
 	}
 	if !peek.done {
 		peek.done = true
 		peek.body, peek.err = peekBody(r, e.maxPeek, e.peekTimeout)
 	}
-	if len(peek.body) == 0 {
+	switch body := peek.body; {
+	case len(body) == 0:
 		return
+	case s.from == FromForm:
+		readForm(f, string(body), s.name)
+	case declared || looksLikeJSON(body):
+		readJSON(f, body, s.path)
 	}
-	if s.from == FromJSON {
-		readJSON(f, peek.body, s.path)
-	} else {
-		readForm(f, string(peek.body), s.name)
+	if f.n == 0 && !declared && s.from == FromForm {
+		*f = reading{} // almost any text is a form of some kind
 	}
-	doubtBody(f, r, types)
+	doubtBody(f, r, types, declared)
 }
 
 // doubtBody looks at what the header says of a body that was read.
-func doubtBody(f *reading, r *http.Request, types []string) {
+func doubtBody(f *reading, r *http.Request, types []string, declared bool) {
 	if coding := headerValue(r, "Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		// Most API servers do not look at it. A body that is really packed
 		// has no key that can be read.
@@ -54,7 +59,7 @@ func doubtBody(f *reading, r *http.Request, types []string) {
 		if line != types[0] && !f.empty() {
 			f.spoil(doubtType)
 		}
-		if i == 0 {
+		if i == 0 && (declared || !f.empty()) {
 			doubtCharsetOf(f, line)
 		}
 	}
@@ -81,23 +86,32 @@ func doubtCharsetOf(f *reading, contentType string) {
 	}
 }
 
-// mayBeJSON reports whether an API server may read JSON in a body. Many do not
-// look at its Content-Type. But a body that is not declared as JSON is waited
-// for only if all of it is announced, since it may be one of many messages.
-func mayBeJSON(types []string, length int64) bool {
-	media := mediaType(types)
-	const suffix = "+json"
-	n := len(media) - len(suffix)
-	if strings.EqualFold(media, "application/json") || n > 0 && strings.EqualFold(media[n:], suffix) {
-		return true
-	}
+// isMessages reports whether a body that is not declared as what is looked for
+// is of a type in which it cannot be.
+func isMessages(media string) bool {
 	media = strings.ToLower(media)
-	return length > 0 && !strings.HasPrefix(media, "multipart/") && !strings.HasPrefix(media, "application/grpc")
+	return strings.HasPrefix(media, "multipart/") || strings.HasPrefix(media, "application/grpc")
 }
 
-// mayBeForm reports whether an API server may read a form in a body: Rack does
-// so without a Content-Type, and PHP if it only begins as that of a form.
-func mayBeForm(types []string) bool {
+func isJSON(media string) bool {
+	const suffix = "+json"
+	n := len(media) - len(suffix)
+	return strings.EqualFold(media, "application/json") || n > 0 && strings.EqualFold(media[n:], suffix)
+}
+
+// looksLikeJSON reports whether a body that is not declared as JSON may be an
+// object, in UTF-8 or UTF-16. Many API servers do not look at its Content-Type.
+func looksLikeJSON(body []byte) bool {
+	for _, bom := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
+		body = bytes.TrimPrefix(body, []byte(bom))
+	}
+	body = bytes.TrimLeft(body, " \t\r\n\x00")
+	return len(body) > 0 && body[0] == '{'
+}
+
+// isForm reports whether an API server may take a body for a form. For PHP its
+// type need only begin as that of one.
+func isForm(types []string) bool {
 	for _, line := range types {
 		if i := strings.IndexAny(line, ";, \t"); i >= 0 {
 			line = line[:i]
@@ -106,7 +120,7 @@ func mayBeForm(types []string) bool {
 			return true
 		}
 	}
-	return len(types) == 0
+	return false
 }
 
 // mediaType returns the Content-Type without its parameters.

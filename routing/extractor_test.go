@@ -201,7 +201,7 @@ func TestKeyInBody(t *testing.T) {
 		"json, deep":         {"json key", "application/json", `{"key":"s1","a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + "}", "s1"},
 		"json, too deep":     {"json key", "application/json", `{"key":"s1","a":` + strings.Repeat("[", 10000) + strings.Repeat("]", 10000) + "}", ambiguous},
 		"form":               {"form key", form, "a=b&key=s%31&c=d", "s1"},
-		"form, other type":   {"form key", "text/plain", "key=s1", ""},
+		"form, charset text": {"form key", "text/plain; charset=utf-16", "a=1", ""},
 		"ambiguous ends it":  {"json key,query key", "application/json", `{"key":`, ambiguous},
 		"read once":          {"json a,json b,form c", "application/json", `{"b":"s1"}`, "s1"},
 		"falls through":      {"json key,query key", "application/json", `{`, "q"},
@@ -235,20 +235,40 @@ func TestKeyTwice(t *testing.T) {
 	checkBody(t, r, body)
 }
 
-// TestJSONOfAnyType: many API servers read JSON whatever its Content-Type.
-func TestJSONOfAnyType(t *testing.T) {
-	for contentType, want := range map[string]string{"text/plain": "s1", "+json": "s1", "": "s1", "application/x-www-form-urlencoded": "s1", "Multipart/mixed": ""} {
-		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"key":"s1"}`))
-		if contentType != "" {
-			r.Header.Set("Content-Type", contentType)
+// TestBodyOfAnyType: many API servers read JSON whatever its Content-Type, some
+// also forms.
+func TestBodyOfAnyType(t *testing.T) {
+	for _, c := range []struct{ keys, contentType, body, want string }{
+		{"json key", "text/plain", ` {"key":"s1"}`, "s1"},
+		{"json key", "+json", `{"key":"s1"}`, "s1"},
+		{"json key", "", `{"key":"s1"}`, "s1"},
+		{"json key", "application/x-www-form-urlencoded", `{"key":"s1"}`, "s1"},
+		{"json key", "text/plain; charset=utf-7", `{"key":"s1"}`, ambiguous},
+		{"json key", "text/plain", `{"key":"s1","a":NaN}`, ambiguous},
+		{"json key", "text/plain", "\ufeff" + `{"key":"s1"}`, ambiguous},
+		{"json key", "text/plain", "\xff\xfe{\x00\"\x00k\x00", ambiguous},
+		{"json key", "Multipart/mixed", `{"key":"s1"}`, ""},
+		{"json key", "text/plain; charset=utf-16", "the key", ""},
+		{"json key", "application/x-www-form-urlencoded", `key=s1&"key":`, ""},
+		{"form key", "", "key=s1", "s1"},
+		{"form key", "text/plain", "key=s1", "s1"},
+		{"form key", "text/plain", "key=s1&key=s2", ambiguous},
+		{"form key", "text/xml", "<a>&lt;key&gt;=1", ""},
+		{"form key", "application/json", `{"key":"s1"}`, ""},
+		{"form key", "multipart/form-data; boundary=x", "key=s1", ""},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
+		if c.contentType != "" {
+			r.Header.Set("Content-Type", c.contentType)
 		}
-		checkKey(t, extractor(t, "json key"), r, want)
-		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(`{"key":"s1"}`)), -1
-		if body := r.Body; true {
-			checkKey(t, extractor(t, "json key"), r, "")
-			if r.Body != body {
-				t.Errorf("%s: a body that may be a stream was read", contentType)
-			}
+		if checkKey(t, extractor(t, c.keys), r, c.want); t.Failed() {
+			t.Fatalf("%+v", c)
+		}
+		checkBody(t, r, c.body)
+		body := io.NopCloser(strings.NewReader(c.body))
+		r.Body, r.ContentLength = body, -1
+		if checkKey(t, extractor(t, c.keys), r, ""); r.Body != body {
+			t.Errorf("%+v: a body that may be a stream was read", c)
 		}
 	}
 }

@@ -36,10 +36,10 @@ type KeySpec struct {
 	//   - header: the request header Name. "Host" is the host without port
 	//   - json: the string or number at Name in the JSON object that is the
 	//     body, where Name is a path of field names with dots: "key",
-	//     "auth.key". If the body's Content-Type is not application/json and
-	//     does not end in +json, its length must be announced
-	//   - form: the field Name of a body of Content-Type
-	//     application/x-www-form-urlencoded, or without one
+	//     "auth.key"
+	//   - form: the field Name of an urlencoded form that is the body.
+	//     Multipart forms are not read. A body with another Content-Type than
+	//     that of JSON or of a form is read only if its length is announced
 	//   - cookie: the cookie Name
 	//   - host_label: label Index of the host name, from the left: of
 	//     shop1.example.com label 1 is shop1. In lower case
