@@ -68,10 +68,8 @@ func authorization(f *reading, r *http.Request, scheme string) (string, bool) {
 	if len(lines) == 0 {
 		return "", false
 	}
-	for _, line := range lines[1:] {
-		if line != lines[0] {
-			f.spoil(doubtAuth)
-		}
+	if len(lines) > 1 {
+		f.spoil(doubtAuth) // joined, even equal ones give another token
 	}
 	line := lines[0]
 	if len(line) <= len(scheme) || !strings.EqualFold(line[:len(scheme)], scheme) {
@@ -96,9 +94,11 @@ func readBearer(f *reading, r *http.Request) {
 		}
 		return
 	}
-	// Laravel takes what follows the last "Bearer ", wherever it stands.
-	for i := range len(token) {
-		if token[i]|0x20 == 'b' && len(token)-i > 7 && strings.EqualFold(token[i:i+7], "bearer ") {
+	// Many take what follows "Bearer", wherever it stands.
+	const scheme = "bearer"
+	for i := range max(0, len(token)-len(scheme)) {
+		next := token[i+len(scheme)]
+		if (next == ' ' || next == '\t') && strings.EqualFold(token[i:i+len(scheme)], scheme) {
 			f.spoil(doubtAuth)
 		}
 	}

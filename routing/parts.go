@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -38,7 +39,7 @@ func hostName(host string) string {
 // hostLabel returns label n of a host name. An IP address has no labels.
 func hostLabel(host string, n int) string {
 	host = hostName(host)
-	if strings.Contains(host, ":") || isIPv4(host) {
+	if strings.Contains(host, ":") || endsInNumber(host) {
 		return ""
 	}
 	for ; n > 1; n-- {
@@ -52,15 +53,30 @@ func hostLabel(host string, n int) string {
 	return label
 }
 
-// isIPv4 tells by the last label: that of a name is never a number.
-func isIPv4(host string) bool {
+// endsInNumber reports whether a host is an IPv4 address, or should be one: the
+// last label of a name is never a number.
+func endsInNumber(host string) bool {
 	last := host[strings.LastIndexByte(host, '.')+1:]
-	return strings.Trim(last, "0123456789") == ""
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 // plainHost reports whether a host is written as names and addresses are, with
 // or without a port.
 func plainHost(host string) bool {
+	if !plainLabels(host) {
+		return false
+	}
+	name := hostName(host)
+	if !endsInNumber(name) {
+		return true
+	}
+	_, err := netip.ParseAddr(name)
+	return err == nil
+}
+
+// plainLabels reports whether a host has only characters of names and
+// addresses, no empty labels, and at most one port.
+func plainLabels(host string) bool {
 	if strings.HasPrefix(host, "[") {
 		end := strings.IndexByte(host, ']')
 		if end < 0 || strings.Trim(host[1:end], "0123456789abcdefABCDEF:.") != "" || strings.IndexByte(host[:end], ':') < 0 {
@@ -68,14 +84,19 @@ func plainHost(host string) bool {
 		}
 		return host[end+1:] == "" || host[end+1] == ':' && strings.Trim(host[end+2:], "0123456789") == ""
 	}
+	before := byte('.')
 	for i := range len(host) {
-		switch c := host[i]; {
+		c := host[i]
+		switch {
+		case c == '.' && before == '.':
+			return false
 		case 'a' <= c && c <= 'z' || c == '.' || isDigit(c) || 'A' <= c && c <= 'Z' || c == '-' || c == '_':
 		case c == ':':
 			return strings.Trim(host[i+1:], "0123456789") == ""
 		default:
 			return false
 		}
+		before = c
 	}
 	return true
 }
