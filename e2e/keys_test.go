@@ -47,7 +47,7 @@ func agrees(found any, store, source string) bool {
 			// Equal lines are joined to a list.
 			lines := strings.FieldsFunc(found, func(c rune) bool { return c == ',' || c == ' ' })
 			slices.Sort(lines)
-			if len(slices.Compact(lines)) == 1 && lines[0] == store {
+			if lines = slices.Compact(lines); len(lines) == 0 || len(lines) == 1 && lines[0] == store {
 				return true
 			}
 		}

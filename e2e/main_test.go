@@ -86,15 +86,21 @@ func requirePrograms() error {
 		"systemd-analyze":   "systemd",
 		"/usr/sbin/sshd":    "openssh-server",
 		"ssh":               "openssh-client",
+		"node":              "nodejs node-express",
 	}
 	for program, deb := range packages {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install -y gunicorn python3-psycopg2 postgresql "+
-				"php-fpm php-pgsql wrk nghttp2-client prometheus chromium curl redis-server iproute2 sudo systemd openssh-server openssh-client (it comes with %s)", program, deb)
+				"php-fpm php-pgsql wrk nghttp2-client prometheus chromium curl redis-server iproute2 sudo systemd openssh-server openssh-client nodejs node-express python3-flask python3-django (it comes with %s)", program, deb)
 		}
 	}
-	if out, err := exec.Command("/usr/bin/python3", "-c", "import psycopg2").CombinedOutput(); err != nil {
-		return fmt.Errorf("python has no psycopg2: apt-get install -y python3-psycopg2 (%s)", out)
+	for module, deb := range map[string]string{"psycopg2": "python3-psycopg2", "flask": "python3-flask", "django": "python3-django"} {
+		if out, err := exec.Command("/usr/bin/python3", "-c", "import "+module).CombinedOutput(); err != nil {
+			return fmt.Errorf("python has no %s: apt-get install -y %s (%s)", module, deb, out)
+		}
+	}
+	if out, err := exec.Command("node", "-e", "require('/usr/share/nodejs/express')").CombinedOutput(); err != nil {
+		return fmt.Errorf("node has no express: apt-get install -y node-express (%s)", out)
 	}
 	return nil
 }

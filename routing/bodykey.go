@@ -21,7 +21,7 @@ func (e *Extractor) readBody(f *reading, s *source, r *http.Request, peek *bodyP
 		return
 	}
 	types := fieldLines(r, "Content-Type")
-	declared := len(types) > 0 && (s.from == FromJSON && isJSON(mediaType(types)) || s.from == FromForm && isForm(types))
+	declared := s.from == FromJSON && isJSON(mediaType(types)) || s.from == FromForm && isForm(types)
 	if !declared && (r.ContentLength < 0 || isMessages(mediaType(types))) {
 		return
 	}
@@ -110,7 +110,8 @@ func looksLikeJSON(body []byte) bool {
 }
 
 // isForm reports whether an API server may take a body for a form. For PHP its
-// type need only begin as that of one.
+// type need only begin as that of one; without one, Rack takes it for one, and so
+// does Caddy for FastCGI.
 func isForm(types []string) bool {
 	for _, line := range types {
 		if i := strings.IndexAny(line, ";, \t"); i >= 0 {
@@ -120,7 +121,7 @@ func isForm(types []string) bool {
 			return true
 		}
 	}
-	return false
+	return len(types) == 0
 }
 
 // mediaType returns the Content-Type without its parameters.

@@ -76,10 +76,10 @@ func TestKey(t *testing.T) {
 		"basic no padding":   {keys: "basic_user", header: map[string]string{"Authorization": "Basic czE6eA"}, want: ambiguous},
 		"host odd":           {keys: "host_label 1", header: map[string]string{"Host": "s%31.example.com"}, want: ambiguous},
 		"host odd port":      {keys: "host_label 1", header: map[string]string{"Host": "s1:80.example.com"}, want: ambiguous},
-		"host empty label":  {keys: "host_label 1", header: map[string]string{"Host": "s1.."}, want: ambiguous},
-		"host no label":     {keys: "host_label 2", header: map[string]string{"Host": ".s1.com"}, want: ambiguous},
-		"host number":       {keys: "host_label 1", header: map[string]string{"Host": "s1.com.80"}, want: ambiguous},
-		"host root":         {keys: "host_label 1", header: map[string]string{"Host": "s1.com.:80"}, want: "s1"},
+		"host empty label":   {keys: "host_label 1", header: map[string]string{"Host": "s1.."}, want: ambiguous},
+		"host no label":      {keys: "host_label 2", header: map[string]string{"Host": ".s1.com"}, want: ambiguous},
+		"host number":        {keys: "host_label 1", header: map[string]string{"Host": "s1.com.80"}, want: ambiguous},
+		"host root":          {keys: "host_label 1", header: map[string]string{"Host": "s1.com.:80"}, want: "s1"},
 		"host brackets":      {keys: "host_label 1", header: map[string]string{"Host": "[s1.example.com]"}, want: ambiguous},
 		"known placeholder":  {keys: "{http.request.uri.query.key}", target: "/?key=s1&key=s2", want: ambiguous},
 		"known header":       {keys: "{http.request.header.x-Store}", header: map[string]string{"X-Store": "s1"}, want: "s1"},
@@ -256,6 +256,7 @@ func TestBodyOfAnyType(t *testing.T) {
 		{"json key", "text/plain; charset=utf-16", "the key", ""},
 		{"json key", "application/x-www-form-urlencoded", `key=s1&"key":`, ""},
 		{"form key", "", "key=s1", "s1"},
+		{"form key", "", "+key=s1", ambiguous},
 		{"form key", "text/plain", "key=s1", "s1"},
 		{"form key", "text/plain", "key=s1&key=s2", ambiguous},
 		{"form key", "text/xml", "<a>&lt;key&gt;=1", ""},
@@ -272,6 +273,9 @@ func TestBodyOfAnyType(t *testing.T) {
 		checkBody(t, r, c.body)
 		body := io.NopCloser(strings.NewReader(c.body))
 		r.Body, r.ContentLength = body, -1
+		if c.keys == "form key" && c.contentType == "" {
+			continue // as good as declared
+		}
 		if checkKey(t, extractor(t, c.keys), r, ""); r.Body != body {
 			t.Errorf("%+v: a body that may be a stream was read", c)
 		}

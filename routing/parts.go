@@ -9,16 +9,21 @@ import (
 // readHost reads a host in lower case, without port, brackets and the root's
 // dot.
 func readHost(f *reading, host string) {
-	f.add(hostName(host))
-	if !plainHost(host) {
+	name := hostName(host)
+	f.add(name)
+	if !plainHost(host, name) {
 		f.spoil(doubtHost)
 	}
 }
 
-// readHostLabel reads label n of a host name, counted from 1 from the left.
+// readHostLabel reads label n of a host name, counted from 1 from the left. An
+// IP address has no labels.
 func readHostLabel(f *reading, host string, n int) {
-	f.add(hostLabel(host, n))
-	if !plainHost(host) {
+	name := hostName(host)
+	if !strings.Contains(name, ":") && !endsInNumber(name) {
+		f.add(hostLabel(name, n))
+	}
+	if !plainHost(host, name) {
 		f.spoil(doubtHost)
 	}
 }
@@ -36,37 +41,34 @@ func hostName(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// hostLabel returns label n of a host name. An IP address has no labels.
-func hostLabel(host string, n int) string {
-	host = hostName(host)
-	if strings.Contains(host, ":") || endsInNumber(host) {
-		return ""
-	}
+func hostLabel(name string, n int) string {
 	for ; n > 1; n-- {
-		_, rest, ok := strings.Cut(host, ".")
+		_, rest, ok := strings.Cut(name, ".")
 		if !ok {
 			return ""
 		}
-		host = rest
+		name = rest
 	}
-	label, _, _ := strings.Cut(host, ".")
+	label, _, _ := strings.Cut(name, ".")
 	return label
 }
 
 // endsInNumber reports whether a host is an IPv4 address, or should be one: the
 // last label of a name is never a number.
 func endsInNumber(host string) bool {
+	if host == "" || !isDigit(host[len(host)-1]) {
+		return false
+	}
 	last := host[strings.LastIndexByte(host, '.')+1:]
-	return last != "" && strings.Trim(last, "0123456789") == ""
+	return strings.Trim(last, "0123456789") == ""
 }
 
-// plainHost reports whether a host is written as names and addresses are, with
-// or without a port.
-func plainHost(host string) bool {
+// plainHost reports whether a host, of the given name, is written as names and
+// addresses are, with or without a port.
+func plainHost(host, name string) bool {
 	if !plainLabels(host) {
 		return false
 	}
-	name := hostName(host)
 	if !endsInNumber(name) {
 		return true
 	}
