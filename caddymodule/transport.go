@@ -38,6 +38,10 @@ const fastcgiPatience = time.Hour
 // of all servers together or the time to the response's header are limited, or a
 // proxy or the PROXY protocol is to be used.
 //
+// A request for which no connection to an upstream can be made goes to another one
+// at once, whatever its method, unless lb_retries or lb_try_duration is set. One that
+// an upstream may have read is not sent again.
+//
 // Behind a fastcgi transport a connection cannot be closed before its answer
 // has begun: at abandon_after the slot ends, but the connection stays open
 // until its read_timeout (default here: 1h), and on_timeout cancel ends a slot
@@ -88,6 +92,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	default:
 		return fmt.Errorf("%T is no transport", module)
 	}
+	retryUnsent(proxyOf(ctx))
 	return nil
 }
 

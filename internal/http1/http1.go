@@ -6,7 +6,8 @@
 // that a request may be: its answer can come while it is still being sent, or its
 // connection becomes a tunnel. Requests to an API are simpler than that. This
 // client takes those that are in the clear, have nothing to upgrade and little to
-// upload: that is read before anything is sent, so that no server waits for it. What
+// upload: that is read once there is a connection, and before anything is sent, so
+// that a request that cannot be sent is whole and no server waits for the rest. What
 // goes over the wire is written and read by net/http (Request.Write, ReadResponse),
 // and connections are kept, and requests sent once more, by the rules of an
 // http.Transport. All else is for the Transport whose settings it takes.
@@ -139,18 +140,21 @@ func mayRepeat(r *http.Request) bool {
 // the request's context only ends the dialling. The request's body is closed.
 func (c *Client) Do(r *http.Request, x *Exchange) (*http.Response, error) {
 	own := r
-	if hasBody(r) {
-		text := uploads.Get().(*bytes.Buffer)
-		defer uploads.Put(text)
-		var err error
-		if own, err = upload(r, text); err != nil {
-			return nil, err
-		}
-	}
 	for {
 		cn, err := c.take(r)
 		if err != nil {
+			if hasBody(r) {
+				r.Body.Close() // unread: the request can go elsewhere
+			}
 			return nil, err
+		}
+		if own == r && hasBody(r) {
+			text := uploads.Get().(*bytes.Buffer)
+			defer uploads.Put(text)
+			if own, err = upload(r, text); err != nil {
+				cn.Close()
+				return nil, err
+			}
 		}
 		if !x.begin(c, cn) {
 			cn.Close()

@@ -523,10 +523,11 @@ func TestAnsweredInstead(t *testing.T) {
 
 // TestUploadBroken: nothing is sent of a request that does not come whole.
 func TestUploadBroken(t *testing.T) {
-	c := http1.New(&http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		t.Error("dialled")
-		return nil, errors.New("no")
-	}})
+	c := http1.New(raw(t, func(_ int, _ net.Conn, in *bufio.Reader) {
+		if _, err := in.ReadByte(); err == nil {
+			t.Error("something was sent")
+		}
+	}))
 	for _, body := range []io.Reader{
 		io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(io.ErrUnexpectedEOF)), strings.NewReader("ab"), strings.NewReader("abcd"),
 	} {
@@ -535,6 +536,18 @@ func TestUploadBroken(t *testing.T) {
 		if got := see(do(c, r)); !got.Failed || !closed {
 			t.Errorf("got %+v, the body is closed: %t", got, closed)
 		}
+	}
+}
+
+// TestUnsentIsWhole: nothing is read of a request that cannot be sent.
+func TestUnsentIsWhole(t *testing.T) {
+	c := http1.New(&http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no")
+	}})
+	r, body := request(t, http.MethodPost), strings.NewReader("abc")
+	r.Body, r.ContentLength = io.NopCloser(body), 3
+	if got := see(do(c, r)); !got.Failed || body.Len() != 3 {
+		t.Errorf("got %+v, and %d of 3 bytes are left", got, body.Len())
 	}
 }
 
