@@ -110,7 +110,7 @@ func (h *Handler) fly(w http.ResponseWriter, r *http.Request, next caddyhttp.Han
 	h.setDeadlineHeader(r.Header, timeout)
 	own := r.WithContext(f)
 	if r.Body != nil && r.Body != http.NoBody {
-		f.body.src = r.Body
+		f.body.src, f.body.ahead = r.Body, a.body
 		own.Body = (*flightBody)(f)
 	}
 	f.wake.timer.Reset(timeout)
@@ -187,10 +187,8 @@ func (f *flight) overdue() leaving {
 	switch {
 	case f.landed:
 		return stay
-	case f.status == 0 && f.body.waiting():
-		return slowUpload
 	case f.status == 0:
-		return deadline
+		return f.unanswered()
 	case f.grpc && !f.stream:
 		f.stream = true
 		f.slot.Answer(breaker.OK)
@@ -204,6 +202,26 @@ func (f *flight) overdue() leaving {
 		return stalled
 	}
 	f.wake.timer.Reset(policy.BodyIdle - idle)
+	return stay
+}
+
+// unanswered is overdue for a request whose response has not begun. The time it
+// waited for its client does not count. Callers hold mu.
+func (f *flight) unanswered() leaving {
+	now, timeout := time.Now(), f.slot.Timeout()
+	waited, patience, waiting := f.body.clock.look(now, timeout)
+	left := timeout - (now.Sub(f.began) - waited)
+	switch {
+	case waiting && patience <= 0:
+		return slowUpload
+	case waiting && left > 0:
+		left = min(left, patience)
+	case waiting:
+		left = patience
+	case left <= 0:
+		return deadline
+	}
+	f.wake.timer.Reset(left)
 	return stay
 }
 
@@ -280,7 +298,7 @@ func (f *flight) report(why leaving) {
 	case clientLeft:
 		f.clientGone()
 		a.outcome = breaker.Gone.String()
-		if time.Since(f.began) >= f.slot.Policy().SlowAfter {
+		if !f.body.unfinished() && time.Since(f.began) >= f.slot.Policy().SlowAfter {
 			a.outcome = breaker.GoneLate.String()
 		}
 	default:

@@ -44,7 +44,7 @@ func benchHandler(tb testing.TB) *Handler {
 	guard := breaker.New(policy, breaker.Options{})
 	tb.Cleanup(guard.Close)
 	h := &Handler{}
-	h.log, h.guard, h.directory, h.crew = zap.NewNop(), guard, oneRoute{}, newCrew()
+	h.log, h.guard, h.directory, h.crew, h.policy = zap.NewNop(), guard, oneRoute{}, newCrew(), policy
 	tb.Cleanup(h.crew.stop)
 	h.board, h.knocks = maintenance.New(maintenance.Options{}), newKnocks()
 	if h.extractor, err = routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "key"}}, routing.ExtractorOptions{}); err != nil {

@@ -6,26 +6,29 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/upload"
 )
 
 // flightGate is the client's request body, until it is shut.
 type flightGate struct {
 	src     io.ReadCloser // nil: there is no body
+	ahead   *upload.Body  // src, if its beginning was received ahead
 	mu      sync.Mutex    // held while reading
 	reading atomic.Bool
 	closed  atomic.Bool
 	eof     atomic.Bool
 	broke   atomic.Bool // the client ended it before its end
+	clock   clientClock
 }
 
-// waiting says that somebody waits for the client to send more.
-func (g *flightGate) waiting() bool { return g.reading.Load() && !g.eof.Load() }
-
-// unfinished says that there is a body that was not read to its end.
-func (g *flightGate) unfinished() bool { return g.src != nil && !g.eof.Load() }
+// unfinished says that the client has not sent all of the body, as far as is known.
+func (g *flightGate) unfinished() bool {
+	return g.src != nil && !g.eof.Load() && (g.ahead == nil || !g.ahead.Complete())
+}
 
 // shut makes sure that nobody reads the body any more. It reports whether the
-// body was not read to its end.
+// client has not sent all of it.
 func (g *flightGate) shut(w http.ResponseWriter) bool {
 	if g.src == nil {
 		return false
@@ -39,7 +42,47 @@ func (g *flightGate) shut(w http.ResponseWriter) bool {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return !g.eof.Load()
+	return g.unfinished()
+}
+
+// clientClock measures how long a request waits for its client.
+type clientClock struct {
+	mu      sync.Mutex // guards below
+	since   time.Time  // of the wait that goes on; zero: none does
+	total   time.Duration
+	recent  time.Duration // of total, since the client made progress
+	arrived int           // bytes, since then
+}
+
+func (c *clientClock) start() {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.since = now
+}
+
+// stop ends a wait, in which n bytes came.
+func (c *clientClock) stop(n int) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	took := now.Sub(c.since)
+	c.total, c.recent, c.arrived, c.since = c.total+took, c.recent+took, c.arrived+n, time.Time{}
+	if c.arrived >= upload.Progress {
+		c.recent, c.arrived = 0, 0
+	}
+}
+
+// look returns the time waited so far, and if a wait goes on, how long it may
+// still do so.
+func (c *clientClock) look(now time.Time, patience time.Duration) (total, left time.Duration, waiting bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.since.IsZero() {
+		return c.total, 0, false
+	}
+	took := now.Sub(c.since)
+	return c.total + took, patience - c.recent - took, true
 }
 
 // flightBody is a flight seen as the request body of the next handlers.
@@ -55,7 +98,7 @@ func (b *flightBody) Read(p []byte) (int, error) {
 	if g.closed.Load() {
 		return 0, errDeadline
 	}
-	n, err := g.src.Read(p)
+	n, err := b.read(p)
 	switch err {
 	case nil:
 	case io.EOF:
@@ -63,6 +106,20 @@ func (b *flightBody) Read(p []byte) (int, error) {
 	default:
 		g.broke.Store(true)
 	}
+	return n, err
+}
+
+// read reads, and keeps the account of the time the client takes.
+func (b *flightBody) read(p []byte) (int, error) {
+	g := &b.body
+	if g.ahead != nil && !g.ahead.Waits() {
+		return g.src.Read(p)
+	}
+	b.slot.AwaitClient(true)
+	defer b.slot.AwaitClient(false)
+	g.clock.start()
+	n, err := g.src.Read(p)
+	g.clock.stop(n)
 	return n, err
 }
 

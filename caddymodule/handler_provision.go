@@ -36,6 +36,9 @@ type handlerParts struct {
 	knocks    *knocks
 	bypasses  bypasses
 	extractor *routing.Extractor // nil: there are no keys
+	policy    *config.Policy
+
+	readsBodies bool // keys are looked for in bodies
 
 	observesUnknown bool // zone unknown is in mode observe
 
@@ -56,6 +59,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	app := module.(*App)
 	app.noteRoutes(ctx)
 	h.guard, h.directory, h.board = app.Guard(), app.Directory(), app.Board()
+	h.policy, h.readsBodies = app.Policy(), readsBodies(h.Keys)
 	h.knocks = app.recoveries.knocks
 	h.observesUnknown = app.policy.Zone(config.UnknownZone).Observe
 	for i := range h.Bypass {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/upload"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
@@ -79,6 +80,8 @@ type admission struct {
 	bypassed    bool           // it was let through maintenance
 	outcome     string         // of an admitted request
 	span        trace.Span     // nil: the request is not traced
+	received    bool           // the body, or as much of it as is received ahead
+	body        *upload.Body   // nil: nothing was received ahead
 }
 
 // MarshalLogObject adds the fields to a line of the access log.
@@ -108,15 +111,12 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		}
 	}()
 	a = &admission{zone: config.UnknownZone, store: unknownStore}
-	route, found, err := h.route(w, r)
-	if found {
-		a.store, a.zone, a.known = route.Store, route.Zone, true
-	}
+	refused, err := h.place(w, r, a)
 	h.publish(r.Context(), a)
 	if a.span = spanOf(r.Context()); a.span != nil {
 		a.traceStart()
 	}
-	if h.inMaintenance(r, a) {
+	if refused || h.inMaintenance(r, a) {
 		return a, true
 	}
 	if err != nil && h.refusesKey(err, a) {
@@ -125,6 +125,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 	if !a.known && h.Unknown == unknownRefuse {
 		a.reason = refusal.ReasonUnknownStore
 		h.meters.UnknownStores.Inc()
+		return a, true
+	}
+	if !h.receive(w, r, a) {
 		return a, true
 	}
 	slot, refusal := h.guard.Admit(r.Context(), breaker.Request{
@@ -136,6 +139,19 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		a.reason, a.retryAfter = refusal.Reason, refusal.RetryAfter
 	}
 	return a, true
+}
+
+// place finds out where the request belongs. It reports true if the request is
+// refused before its body can be looked at. An error says why there is no key.
+func (h *Handler) place(w http.ResponseWriter, r *http.Request, a *admission) (refused bool, err error) {
+	if h.readsBodies && !h.receive(w, r, a) {
+		return true, nil
+	}
+	route, found, err := h.route(w, r)
+	if found {
+		a.store, a.zone, a.known = route.Store, route.Zone, true
+	}
+	return false, err
 }
 
 // route finds the request's key, and the store and zone of that key. An error

@@ -235,12 +235,18 @@ func TestSlowUpload(t *testing.T) {
 		readErr <- err
 		return nil
 	})
-	wantAnswerToHalf(t, s, 408)
+	wantAnswerToHalf(t, s, 50_000, 408)
 	if err := <-readErr; err == nil {
 		t.Error("the next handler read the body to its end")
 	}
 	s.wantOutcome(t, "z1", breaker.Gone, 1)
 	s.wantSlots(t, "z1", 0, 0)
+	// A short one is received before a slot is asked for.
+	wantAnswerToHalf(t, s, 500, 408)
+	s.wantOutcome(t, "z1", breaker.Gone, 1)
+	if len(readErr) > 0 {
+		t.Error("the next handler got half a request")
+	}
 }
 
 // TestUnfinishedUploadAnswered: the answer does not wait for the rest of the
@@ -248,7 +254,7 @@ func TestSlowUpload(t *testing.T) {
 func TestUnfinishedUploadAnswered(t *testing.T) {
 	stuck := newGate(t)
 	s := startNext(t, "", "", func(http.ResponseWriter, *http.Request) error { stuck.wait(); return nil })
-	wantAnswerToHalf(t, s, 504)
+	wantAnswerToHalf(t, s, 50_000, 504)
 }
 
 // TestClientBreaksUpload: a request that breaks off is no evidence against anybody.
@@ -274,8 +280,9 @@ func TestClientBreaksUpload(t *testing.T) {
 	}
 }
 
-// wantAnswerToHalf sends half a request, and wants the answer at the deadline.
-func wantAnswerToHalf(t *testing.T, s *sidecar, status int) {
+// wantAnswerToHalf sends half a body of so many bytes, and wants the answer at the
+// deadline.
+func wantAnswerToHalf(t *testing.T, s *sidecar, half, status int) {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.site)
 	if err != nil {
@@ -283,7 +290,7 @@ func wantAnswerToHalf(t *testing.T, s *sidecar, status int) {
 	}
 	defer conn.Close()
 	start := time.Now()
-	_, _ = io.WriteString(conn, "POST /?key=a HTTP/1.1\r\nHost: "+s.site+"\r\nContent-Length: 1000\r\n\r\nhalf")
+	_, _ = io.WriteString(conn, "POST /?key=a HTTP/1.1\r\nHost: "+s.site+fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", 2*half)+strings.Repeat("x", half))
 	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {

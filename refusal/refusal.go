@@ -35,11 +35,12 @@ const (
 
 // Reasons of the handler, beside those of the guard.
 const (
-	ReasonMaintenance  breaker.Reason = "maintenance"   // an operator's switch
-	ReasonHung         breaker.Reason = "hung"          // no answer by the deadline
-	ReasonSlowRequest  breaker.Reason = "slow_request"  // the client did not send its request in time
-	ReasonUnknownStore breaker.Reason = "unknown_store" // the key names no store
-	ReasonAmbiguousKey breaker.Reason = "ambiguous_key" // API servers may read different keys
+	ReasonMaintenance    breaker.Reason = "maintenance"      // an operator's switch
+	ReasonHung           breaker.Reason = "hung"             // no answer by the deadline
+	ReasonSlowRequest    breaker.Reason = "slow_request"     // the client did not send its request in time
+	ReasonTooManyUploads breaker.Reason = "too_many_uploads" // the client sends too many requests at once
+	ReasonUnknownStore   breaker.Reason = "unknown_store"    // the key names no store
+	ReasonAmbiguousKey   breaker.Reason = "ambiguous_key"    // API servers may read different keys
 )
 
 // refusalKind is what all refusals of a reason have in common.
@@ -59,6 +60,7 @@ var refusalKinds = []refusalKind{
 	{breaker.ReasonBusy, http.StatusServiceUnavailable, "14", "Too busy", "The service is too busy at the moment. Please try again shortly.", true},
 	{ReasonHung, http.StatusGatewayTimeout, "4", "No answer in time", "The service did not answer in time. Please try again later.", true},
 	{ReasonSlowRequest, http.StatusRequestTimeout, "4", "Request not finished", "The request did not arrive in time. Please send it again.", true},
+	{ReasonTooManyUploads, http.StatusTooManyRequests, "8", "Too many requests at once", "Too many requests are being sent from this address at once. Please send fewer at a time.", true},
 	{ReasonUnknownStore, http.StatusNotFound, "5", "Unknown store", "There is no such store.", false},
 	{ReasonAmbiguousKey, http.StatusBadRequest, "3", "Ambiguous key", "It is not clear which store this request is for.", false},
 }

@@ -33,6 +33,7 @@ type Metrics struct {
 	UnknownStores tally
 	SlowRequests  tally
 	AmbiguousKeys tally
+	Uploads       tally // refused, because too many were being received
 
 	directoryReloads, directoryFailures tally
 	directoryLoaded                     atomic.Int64 // Unix time in nanoseconds; 0: not yet
@@ -153,6 +154,7 @@ func (m *Metrics) collectSelf(out collection) {
 	out.send(allUnknown, m.UnknownStores.value())
 	out.send(allSlowRequests, m.SlowRequests.value())
 	out.send(allAmbiguous, m.AmbiguousKeys.value())
+	out.send(allUploads, m.Uploads.value())
 	if log := m.incidents.Load(); log != nil {
 		out.send(selfIncidents, float64(log.Counts().Failures))
 	}
