@@ -1,0 +1,210 @@
+package layout
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/firebreak-proxy/firebreak"
+
+// layers are the packages of the product, from the top. A package imports only
+// packages of layers below its own.
+var layers = [][]string{
+	{"cmd/firebreak"},
+	{"."},
+	{"caddymodule", "postgres", "redis", "cli"}, // do not know each other
+	{"admin", "directories", "state"},
+	{"recent"},
+	{"telemetry"},
+	{"refusal", "sizing"},
+	{"incidents", "recovery", "replay", "replay/scenario"},
+	{"maintenance/conformance", "replay/virtual"},
+	{"maintenance", "routing/lookup", "routing/pgtable", "zonecheck"},
+	{"breaker", "routing", "workers", "internal/directive"},
+	{"config"},
+	{"internal/accept", "internal/disk", "internal/http1", "internal/placeholder", "internal/shorten", "internal/version"},
+}
+
+// knowCaddy are the packages that import Caddy. The others can be used, and
+// tested, without it.
+var knowCaddy = []string{
+	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "postgres", "recent", "redis", "refusal", "state", "telemetry",
+	"internal/directive", "internal/placeholder", "internal/version",
+}
+
+// clients are libraries that only some packages import.
+var clients = map[string][]string{
+	"github.com/jackc/pgx/":          {"postgres", "routing/pgtable"},
+	"github.com/redis/go-redis/":     {"redis"},
+	"github.com/sony/gobreaker/":     {"breaker"},
+	"github.com/mdlayher/netlink":  {"workers"},
+}
+
+// list runs "go list" on packages of the module, and returns the imports of each
+// by its path within the module. Examples and end-to-end tests are left out.
+func list(t *testing.T, format string, packages ...string) map[string][]string {
+	t.Helper()
+	found := make(map[string][]string)
+	for line := range strings.Lines(run(t, "../..", "go", slices.Concat([]string{"list", "-f", "{{.ImportPath}} " + format}, packages)...)) {
+		fields := strings.Fields(line)
+		name, ok := within(fields[0])
+		if ok && !strings.HasPrefix(name, "examples") && name != "e2e" {
+			found[name] = fields[1:]
+		}
+	}
+	return found
+}
+
+// within is a package's path within the module.
+func within(path string) (name string, ok bool) {
+	if path == module {
+		return ".", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+func run(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	var stderr bytes.Buffer
+	cmd.Dir, cmd.Stderr = dir, &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, stderr.String())
+	}
+	return string(out)
+}
+
+// TestImportsPointOneWay: packages import only what is below them, each in a place
+// that somebody has decided on.
+func TestImportsPointOneWay(t *testing.T) {
+	layer := make(map[string]int)
+	for i, names := range layers {
+		for _, name := range names {
+			layer[name] = i
+		}
+	}
+	packages := list(t, `{{join .Imports " "}}`, "./...")
+	for name, imports := range packages {
+		at, ok := layer[name]
+		if !ok {
+			if !testsOnly(name) {
+				t.Errorf("package %s is in none of the layers: add it to the one below all that import it", name)
+			}
+			continue
+		}
+		for _, path := range imports {
+			below, ours := within(path)
+			if !ours {
+				continue
+			}
+			if of, ok := layer[below]; ok && of <= at {
+				t.Errorf("package %s imports %s, which is not below it", name, below)
+			} else if !ok {
+				t.Errorf("package %s imports %s, which is for tests", name, below)
+			}
+		}
+	}
+	for name := range layer {
+		if _, ok := packages[name]; !ok {
+			t.Errorf("package %s is not there any more: take it out of the layers", name)
+		}
+	}
+}
+
+// testsOnly reports whether a package is used by tests and examples only.
+func testsOnly(name string) bool {
+	return slices.Contains([]string{"internal/layout", "internal/loopback", "internal/pages"}, name)
+}
+
+// TestFewKnowCaddy: Caddy is known to those that are part of it, and to nothing
+// that they are built on.
+func TestFewKnowCaddy(t *testing.T) {
+	for name, imports := range list(t, `{{join .Deps " "}}`, "./...") {
+		knows := slices.ContainsFunc(imports, func(path string) bool { return strings.HasPrefix(path, "github.com/caddyserver/caddy/") })
+		if want := slices.Contains(knowCaddy, name); knows && !want {
+			t.Errorf("package %s imports Caddy, itself or by another package", name)
+		} else if !knows && want {
+			t.Errorf("package %s does without Caddy: take it out of knowCaddy", name)
+		}
+	}
+}
+
+// TestFewKnowClients: the libraries that are behind one package each.
+func TestFewKnowClients(t *testing.T) {
+	for name, imports := range list(t, `{{join .Imports " "}}`, "./...") {
+		for library, allowed := range clients {
+			uses := slices.ContainsFunc(imports, func(path string) bool { return strings.HasPrefix(path, library) })
+			if uses && !slices.Contains(allowed, name) {
+				t.Errorf("package %s imports %s; only %s may", name, library, strings.Join(allowed, " and "))
+			}
+		}
+	}
+}
+
+// TestEveryPackageIsDescribed: the layout in CONTRIBUTING.md has a line for each.
+func TestEveryPackageIsDescribed(t *testing.T) {
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range list(t, "", "./...") {
+		line := name
+		if !strings.HasPrefix(name, "internal/") && name != "cmd/firebreak" {
+			line, _, _ = strings.Cut(name, "/")
+		}
+		if name != "." && !strings.Contains(string(text), "\n    "+line+"/ ") {
+			t.Errorf("CONTRIBUTING.md, repository layout: no line %q", line+"/")
+		}
+	}
+}
+
+// TestBuildWithoutClients builds firebreak without PostgreSQL and Redis. Caddy's own
+// certificate authority links parts of pgx, so what counts there is that no package
+// of firebreak does.
+func TestBuildWithoutClients(t *testing.T) {
+	const minimal = "./internal/layout/testdata/minimal"
+	deps := strings.Fields(run(t, "../..", "go", "list", "-deps", minimal))
+	for _, dep := range deps {
+		if strings.HasPrefix(dep, "github.com/redis/go-redis/") || slices.Contains([]string{
+			module + "/postgres", module + "/redis", module + "/routing/pgtable",
+		}, dep) {
+			t.Errorf("a build without PostgreSQL and Redis has %s", dep)
+		}
+	}
+	if testing.Short() {
+		t.Skip("linking takes a while")
+	}
+	binary := filepath.Join(t.TempDir(), "minimal")
+	run(t, "../..", "go", "build", "-o", binary, minimal)
+	modules := strings.Fields(run(t, ".", binary, "list-modules"))
+	for name, want := range map[string]bool{
+		"firebreak": true, "http.handlers.firebreak": true, "admin.api.firebreak": true,
+		"firebreak.directories.file": true, "firebreak.directories.postgres": false,
+		"firebreak.state.storage": true, "firebreak.state.redis": false,
+	} {
+		if got := slices.Contains(modules, name); got != want {
+			t.Errorf("module %s is there: %t, want %t", name, got, want)
+		}
+	}
+	for option, want := range map[string]string{
+		"directory postgres postgres://db/shop { \n table stores \n }": "unrecognized firebreak directory 'postgres'",
+		"state redis localhost:6379":                                   "unrecognized firebreak state 'redis'",
+		"zone z1 { \n check postgres postgres://db/shop \n }":          "check postgres is not part of this build",
+	} {
+		file := filepath.Join(t.TempDir(), "Caddyfile")
+		if err := os.WriteFile(file, []byte("{\n admin off\n firebreak {\n workers 32\n "+option+"\n }\n}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), binary, "validate", "--adapter", "caddyfile", "--config", file)
+		cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%q: error %v, want one with %q:\n%s", option, err, want, out)
+		}
+	}
+}
