@@ -43,8 +43,9 @@ type Handler struct {
 type API struct {
 	Parts
 
-	mu     sync.Mutex // guards below
-	latest *picture
+	mu        sync.Mutex // guards below
+	latest    *picture
+	latencies latencies
 }
 
 // New makes an API of its parts.

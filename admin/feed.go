@@ -195,7 +195,7 @@ func (f *feed) tell(p *picture) error {
 		return err
 	}
 	if f.zone != "" {
-		if err := f.changed("zone", "zone", f.api.zoneAnswer(f.api.zoneStatus(f.zone))); err != nil {
+		if err := f.changed("zone", "zone", f.api.zonePage(f.zone)); err != nil {
 			return err
 		}
 		return f.plots(p, []string{f.zone})

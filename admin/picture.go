@@ -23,31 +23,34 @@ type picture struct {
 
 // poolView is the whole in few numbers.
 type poolView struct {
-	Instance     string         `json:"instance"`
-	Workers      int            `json:"workers"`
-	Live         int            `json:"live"`
-	Hung         int            `json:"hung"`
-	Waiting      int            `json:"waiting"`
-	Suspect      string         `json:"suspect,omitempty"` // why verdicts are held back
-	Bugs         uint64         `json:"bugs,omitempty"`
-	Zones        int            `json:"zones"`
-	States       map[string]int `json:"states"` // zones by state
-	Maintained   int            `json:"maintained"`
-	Quarantined  int            `json:"quarantined"`
-	Stores       int            `json:"stores,omitempty"`
-	Rate         float64        `json:"rate"`         // requests a second
-	OK           *float64       `json:"ok,omitempty"` // percent of them; none: nobody asked
-	Revision     uint64         `json:"revision"`
-	SwitchesOn   int            `json:"switches_on"`
-	SwitchesTo   int            `json:"switches_ahead"`
-	StateProblem string         `json:"state_problem,omitempty"`
-	Everything   *tileSwitch    `json:"everything,omitempty"` // the switch of all
+	Instance     string            `json:"instance"`
+	Workers      int               `json:"workers"`
+	Live         int               `json:"live"`
+	Hung         int               `json:"hung"`
+	Waiting      int               `json:"waiting"`
+	Suspect      string            `json:"suspect,omitempty"` // why verdicts are held back
+	Bugs         uint64            `json:"bugs,omitempty"`
+	Zones        int               `json:"zones"`
+	States       map[string]int    `json:"states"` // zones by state
+	Maintained   int               `json:"maintained"`
+	Quarantined  int               `json:"quarantined"`
+	Stores       int               `json:"stores,omitempty"`
+	Rate         float64           `json:"rate"`         // requests a second
+	Conditions   map[condition]int `json:"conditions"`   // zones by condition
+	OK           *float64          `json:"ok,omitempty"` // percent of them; none: nobody asked
+	Revision     uint64            `json:"revision"`
+	SwitchesOn   int               `json:"switches_on"`
+	SwitchesTo   int               `json:"switches_ahead"`
+	StateProblem string            `json:"state_problem,omitempty"`
+	Everything   *tileSwitch       `json:"everything,omitempty"` // the switch of all
+	latency
 }
 
 // tile is one zone in few numbers. Times are in milliseconds since 1970.
 type tile struct {
 	Zone        string        `json:"zone"`
 	State       breaker.State `json:"state"`
+	Condition   condition     `json:"condition"`
 	Observe     bool          `json:"observe,omitempty"`
 	Since       int64         `json:"since,omitempty"`
 	Episode     int64         `json:"episode,omitempty"`
@@ -56,7 +59,6 @@ type tile struct {
 	Live        int           `json:"live"`
 	Hung        int           `json:"hung"`
 	Limit       int           `json:"limit"`
-	Probes      int           `json:"probes"` // workers beyond the limit, for finding out who is well
 	Waiting     int           `json:"waiting,omitempty"`
 	Window      int           `json:"window,omitempty"`
 	Bad         int           `json:"stores_bad,omitempty"`
@@ -69,8 +71,7 @@ type tile struct {
 	Switch      *tileSwitch   `json:"switch,omitempty"`
 	Rate        float64       `json:"rate"`
 	OK          *float64      `json:"ok,omitempty"`
-
-	rank int
+	latency
 }
 
 type tileHold struct {
@@ -110,15 +111,17 @@ func (a *API) picture(age time.Duration) *picture {
 
 func (a *API) newPicture() *picture {
 	status := a.Guard.Status()
+	a.latencies.look(a.Guard, time.Now())
 	p := &picture{at: time.Now(), tiles: make([]tile, 0, len(status.Zones))}
 	p.pool = poolView{
 		Instance: a.Instance, Workers: status.Workers, Live: status.Live, Hung: status.Hung, Waiting: status.Waiting,
 		Suspect: status.PoolSuspectText, Bugs: status.InternalErrors,
-		Zones: len(status.Zones), States: make(map[string]int, 4),
+		Zones: len(status.Zones), States: make(map[string]int, 4), Conditions: make(map[condition]int, 4),
 	}
 	for i := range status.Zones {
 		z := a.tile(&status.Zones[i])
 		p.pool.States[z.State.String()]++
+		p.pool.Conditions[z.Condition]++
 		p.pool.Quarantined += z.Quarantined
 		if z.Switch != nil {
 			p.pool.Maintained++
@@ -126,8 +129,9 @@ func (a *API) newPicture() *picture {
 		p.tiles = append(p.tiles, z)
 	}
 	slices.SortFunc(p.tiles, func(a, b tile) int {
-		return cmp.Or(-cmp.Compare(a.rank, b.rank), cmp.Compare(a.Episode, b.Episode), compareNames(a.Zone, b.Zone))
+		return cmp.Or(-cmp.Compare(a.Condition.rank(), b.Condition.rank()), cmp.Compare(a.Episode, b.Episode), compareNames(a.Zone, b.Zone))
 	})
+	p.pool.latency = a.latencies.lately[""]
 	points, _, step := a.Recent.History.Everything()
 	p.step = step
 	if n := len(points); n > 0 {
@@ -160,7 +164,7 @@ func (a *API) tile(z *breaker.ZoneStatus) tile {
 	t := tile{
 		Zone: z.Zone, State: z.State, Observe: z.Observe,
 		Since: milliseconds(z.Since), Episode: milliseconds(z.EpisodeSince), RetryAt: milliseconds(z.OpenUntil), Turn: z.Turn,
-		Live: z.Live, Hung: z.Hung, Limit: z.MaxInflight, Probes: z.ProbeSlots, Waiting: z.Waiting, Window: z.Window,
+		Live: z.Live, Hung: z.Hung, Limit: z.MaxInflight, Waiting: z.Waiting, Window: z.Window,
 		Quarantined: z.QuarantinedCount, Stores: z.Quarantined[:min(len(z.Quarantined), tileStores)],
 		Evidence: shorten.To(z.Evidence, tileText),
 	}
@@ -173,30 +177,15 @@ func (a *API) tile(z *breaker.ZoneStatus) tile {
 	if h := z.Hold; h != nil {
 		t.Hold = &tileHold{As: h.Word(), By: shorten.To(h.By, tileText), Reason: shorten.To(h.Reason, tileText), Until: milliseconds(h.Until)}
 	}
-	if sw := a.Board.Lookup(z.Zone, ""); sw != nil {
+	sw := a.Board.Lookup(z.Zone, "")
+	if sw != nil {
 		t.Switch = newTileSwitch(sw)
 	}
+	t.Condition = conditionOf(z, sw)
+	t.latency = a.latencies.lately[z.Zone]
 	latest := a.Recent.History.Latest(z.Zone)
 	t.Rate, t.OK = latest.Shares()
-	t.rank = t.trouble()
 	return t
-}
-
-// trouble orders tiles.
-func (t *tile) trouble() int {
-	switch {
-	case t.State == breaker.Open:
-		return 5
-	case t.State == breaker.HalfOpen:
-		return 4
-	case t.State == breaker.Troubled:
-		return 3
-	case t.Hold != nil:
-		return 2
-	case t.Switch != nil:
-		return 1
-	}
-	return 0
 }
 
 // compareNames puts z2 before z10.

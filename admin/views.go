@@ -108,6 +108,22 @@ func (a *API) zoneAnswer(status breaker.ZoneStatus) zoneAnswer {
 	return zoneAnswer{status, a.maintenanceOf(status.Zone, "")}
 }
 
+// zonePage is a zone for its page of the dashboard.
+type zonePage struct {
+	zoneAnswer
+	Condition condition `json:"condition"`
+	latency
+}
+
+func (a *API) zonePage(name string) zonePage {
+	page := zonePage{zoneAnswer: a.zoneAnswer(a.zoneStatus(name))}
+	page.Condition = conditionOf(&page.ZoneStatus, a.Board.Lookup(name, ""))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	page.latency = a.latencies.lately[name]
+	return page
+}
+
 // maintenanceOf is the switch that holds for a store or ("") a whole zone.
 func (a *API) maintenanceOf(zone, store string) *switchAnswer {
 	sw := a.Board.Lookup(zone, store)

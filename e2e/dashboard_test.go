@@ -90,9 +90,34 @@ func (b *browser) tour(t *testing.T, zone string) {
 		b.wait(t, "no more loading", "!document.getElementById('main').textContent.includes('Loading')")
 		b.accessible(t, title)
 	}
+	b.visit(t, "#/zones/z77", "Zone z77")
+	b.wait(t, "it says that there is no such zone", "document.querySelector('main').textContent.includes('did you mean z07?')")
+	b.accessible(t, "no such zone")
+	b.visit(t, "#/incidents", "Incidents")
+	b.wait(t, "the incident", "document.querySelector('tbody th a')")
+	b.run(t, "document.querySelector('tbody th a').click()")
+	b.wait(t, "its page, with its timeline", `document.querySelector('h1').textContent === "Incident of zone `+zone+`" && document.querySelectorAll('.log li').length > 1`)
+	b.accessible(t, "an incident")
+	b.shoot(t, "incident-light")
 	b.look(t, "light", 360, 740)
 	b.visit(t, "#/", "Zones")
 	b.wait(t, "tiles", "document.querySelector('.tile')")
+	if n := value[int](t, b, "[...document.querySelectorAll('.tile[data-state=\"calm\"] button')].filter((b) => b.offsetParent).length"); n > 0 {
+		t.Errorf("%d calm zones offer an action", n)
+	}
+	if first := value[string](t, b, "document.querySelector('.hero .first').textContent"); first != "Maintenance on: zone "+zone+"…" {
+		t.Errorf("the first action is %q", first)
+	}
+	for _, want := range []string{"Next: Look at the database of zone " + zone, "no answer"} {
+		if hero := value[string](t, b, "document.querySelector('.hero').textContent"); !strings.Contains(hero, want) {
+			t.Errorf("the headline's part does not say %q: %s", want, hero)
+		}
+	}
+	b.wait(t, "how long answers take", "/p50 .* p99 /.test(document.querySelector('.figures').textContent)")
+	b.run(t, "window.scrollTo(0, document.body.scrollHeight)")
+	if y := value[float64](t, b, "document.querySelector('#nav a').getBoundingClientRect().bottom"); y < 0 || y > 740 {
+		t.Errorf("at the end of the page the navigation is at %.0f of 740 pixels", y)
+	}
 	b.accessible(t, "overview, phone")
 	b.shoot(t, "overview-phone")
 	if width := value[int](t, b, "document.documentElement.scrollWidth"); width > 360 {
@@ -155,7 +180,7 @@ func (b *browser) switchOff(t *testing.T, p *proxy, zone string) {
 	b.wait(t, "the dialog, with the focus in it", "document.activeElement.id === 'field-reason'")
 	b.do(t, chromedp.KeyEvent("repaired"), chromedp.KeyEvent(kb.Enter))
 	b.wait(t, "the dialog is closed", "!document.getElementById('dialog').open")
-	b.wait(t, "the focus is where it was", "document.activeElement.classList.contains('act')")
+	b.wait(t, "the focus is at the zone", "document.activeElement.closest('.tile')?.dataset.zone === '"+zone+"'")
 	if status := p.status(t); status.Maintenance.InForce != 0 {
 		t.Errorf("%d switches are in force", status.Maintenance.InForce)
 	}

@@ -135,6 +135,28 @@ export function steer(action, recovery) {
 	});
 }
 
+/** maintenanceOfStores puts several stores of a zone into maintenance. */
+export function maintenanceOfStores(zone, stores) {
+	const some = stores.length > 5 ? `${stores.slice(0, 5).join(', ')} and ${stores.length - 5} more` : stores.join(', ');
+	confirm({
+		title: `Put ${plural(stores.length, 'store')} of zone`, subject: zone, after: ' into maintenance',
+		will: [
+			`Every request of ${some} is answered with 503 at once, with your message.`,
+			'They are in quarantine: most of their requests are refused already. The other stores of the zone are served as before.',
+			elsewhere.maintenance,
+		],
+		ask: { length: true, mode: true, message: true },
+		button: 'Maintenance on', danger: true,
+		run: (values) => send('POST', path('maintenance', 'batch'), { action: 'on', stores, ...values }),
+		done: () => announce(`${plural(stores.length, 'store')} of zone ${zone} in maintenance.`),
+	});
+}
+
+/** more hides rare actions until they are asked for. */
+export function more(...buttons) {
+	return el('details', { class: 'more' }, el('summary', { text: 'By hand' }), el('div', { class: 'buttons' }, buttons));
+}
+
 /** button makes one that opens an action's dialog. */
 export function button(text, action, props = {}) {
 	return el('button', { type: 'button', text, on: { click: action }, ...props });

@@ -11,6 +11,7 @@ import { Store } from './store.js';
 import { Switches } from './switches.js';
 import { Recoveries } from './recoveries.js';
 import { Incidents } from './incidents.js';
+import { Incident } from './incident.js';
 import { Fleet } from './fleet.js';
 
 const main = document.getElementById('main');
@@ -26,7 +27,7 @@ let lostSince = 0;
 // Pages.
 
 const pages = { '': Overview, switches: Switches, recoveries: Recoveries, incidents: Incidents, fleet: Fleet };
-const subjects = { zones: Zone, stores: Store };
+const subjects = { zones: Zone, stores: Store, incidents: Incident };
 
 function decode(text) {
 	try {
@@ -40,7 +41,7 @@ function makePage() {
 	const [route, search] = location.hash.replace(/^#\/?/, '').split('?');
 	const [kind, subject] = route.split('/');
 	const go = () => feed.show(page.query());
-	if (subjects[kind] && subject) return new subjects[kind]({ subject: decode(subject), has });
+	if (subjects[kind] && subject) return new subjects[kind]({ subject: decode(subject), has, go });
 	return new (pages[kind] ?? Overview)({ params: new URLSearchParams(search), go });
 }
 
@@ -58,10 +59,10 @@ function route(first) {
 }
 
 function entitle() {
-	const ill = pool ? (pool.states.open ?? 0) + (pool.states.half_open ?? 0) : 0;
+	const ill = pool ? refusing(pool) : 0;
 	const title = `${lostSince ? 'Disconnected · ' : ''}${ill ? `${ill} cut off · ` : ''}${page.title} · Firebreak`;
 	if (document.title !== title) document.title = title;
-	const colour = lostSince ? '777' : ill ? 'c4281a' : pool?.states.troubled ? 'd98b00' : '1d8a63';
+	const colour = lostSince ? '777' : ill ? 'c4281a' : pool?.conditions.troubled || pool?.conditions.observed ? 'd98b00' : '1d8a63';
 	const drawing = ill ? `<path d='M5 1h6l4 4v6l-4 4H5l-4-4V5z' fill='%23${colour}'/>` : `<circle cx='8' cy='8' r='7' fill='%23${colour}'/>`;
 	attribute(document.getElementById('icon'), 'href', `data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>${drawing}</svg>`);
 }
@@ -70,7 +71,7 @@ function entitle() {
 
 const told = {
 	zone_opened: (e) => `Zone ${e.zone} is cut off.`,
-	zone_half_open: (e) => `Zone ${e.zone} is in triage.`,
+	zone_half_open: (e) => `Zone ${e.zone} is tried again.`,
 	zone_calm: (e) => `Zone ${e.zone} is calm again.`,
 	pool_suspect: () => 'The pool itself is suspect.',
 	switch_set: (e) => `Maintenance is on: ${e.why}.`,
@@ -88,12 +89,16 @@ function receivePool(data) {
 		say(node, n ? String(n) : '');
 		attribute(node, 'data-look', look);
 	};
-	const open = data.states.open ?? 0;
-	const ill = open + (data.states.half_open ?? 0) + (data.states.troubled ?? 0);
-	count('count-zones', ill, open ? 'open' : 'troubled');
+	const open = refusing(data);
+	count('count-zones', open + (data.conditions.troubled ?? 0) + (data.conditions.observed ?? 0), open ? 'open' : 'troubled');
 	count('count-switches', data.switches_on, 'maintenance');
 	sayAlarms(data);
 	entitle();
+}
+
+// refusing is how many zones refuse requests without a switch.
+function refusing({ conditions: by }) {
+	return (by.cut_off ?? 0) + (by.isolated ?? 0) + (by.coming_back ?? 0);
 }
 
 function sayAlarms(data) {

@@ -1,7 +1,7 @@
 // The fleet: which sidecars there are, and which switches they apply.
 
 import { el, reconcile, row, table } from './dom.js';
-import { plural, states, tick as tell } from './format.js';
+import { conditions, plural, tick as tell } from './format.js';
 import { Asking } from './page.js';
 import { get, path } from './net.js';
 
@@ -21,7 +21,7 @@ function instanceRow() {
 function zones(i) {
 	const ill = i.zones ?? [];
 	if (!ill.length) return `all ${i.zone_count} calm`;
-	const list = ill.slice(0, 5).map((z) => `${z.zone} ${(states[z.state] ?? z.state).toLowerCase()}`).join(', ');
+	const list = ill.slice(0, 5).map((z) => `${z.zone} ${(conditions[{ open: 'cut_off', half_open: 'cut_off' }[z.state] ?? z.state]?.is ?? z.state)}`).join(', ');
 	return `${list}${ill.length > 5 ? ` and ${ill.length - 5} more` : ''}; ${plural(i.zone_count, 'zone')}`;
 }
 

@@ -1,22 +1,20 @@
 // Words, times and numbers.
 
-export const states = {
-	calm: 'Calm',
-	troubled: 'Trouble',
-	open: 'Cut off',
-	half_open: 'Triage',
+/** conditions are how a zone may be: a word, the look it has, and what it means
+ * for requests. */
+export const conditions = {
+	cut_off: { word: 'Cut off', is: 'cut off', look: 'open', means: 'its requests are refused' },
+	isolated: { word: 'Isolated', is: 'isolated by hand', look: 'open', means: 'its requests are refused, because a person wants it so' },
+	coming_back: { word: 'Coming back', is: 'coming back', look: 'half_open', means: 'a growing number of its requests is let in' },
+	troubled: { word: 'Trouble', is: 'in trouble', look: 'troubled', means: 'something is wrong, requests are let in' },
+	observed: { word: 'Would be cut off', is: 'in trouble, in mode observe', look: 'troubled', means: 'its requests would be refused, but mode observe refuses nothing' },
+	admitted: { word: 'Admitted', is: 'admitted by hand', look: 'held', means: 'its breaker does not open, because a person wants it so' },
+	maintenance: { word: 'Maintenance', is: 'in maintenance', look: 'maintenance', means: 'its requests are refused by a switch' },
+	calm: { word: 'Calm', is: 'calm', look: 'calm', means: 'nothing is wrong' },
 };
 
-/** storeStates are the same for stores. */
+/** storeStates are the words for stores. */
 export const storeStates = { calm: 'Calm', open: 'Quarantine', half_open: 'Being tried' };
-
-/** stateWords say what a state means for requests. */
-export const stateWords = {
-	calm: 'nothing is wrong',
-	troubled: 'something is wrong, requests are let in',
-	open: 'its requests are refused',
-	half_open: 'a growing number of its requests is let in to find out who is well',
-};
 
 let offset = 0; // the server's clock minus this one's
 
@@ -63,6 +61,15 @@ export function number(n) {
 	if (n >= 10000) return `${Math.round(n / 1000)}k`;
 	if (n >= 1000) return `${(n / 1000).toFixed(1)}k`;
 	return n >= 10 || Number.isInteger(n) ? String(Math.round(n)) : n.toFixed(1);
+}
+
+/** latency is the time to the first byte: half of the answers, and all but 1 in 100. */
+export function latency({ p50_ms: p50, p99_ms: p99 }) {
+	return p50 ? `p50 ${duration(p50)} · p99 ${duration(p99)}` : '';
+}
+
+function duration(ms) {
+	return ms < 1000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
 /** percent of requests that were ok; null if there were none. */

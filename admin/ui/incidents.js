@@ -23,7 +23,8 @@ function incidentRow() {
 	return row([
 		{ head: true, make: () => el('a', { class: 'name' }, el('bdi')), update: (node, i) => {
 			say(node.firstChild, i.zone);
-			attribute(node, 'href', href('zones', i.zone));
+			attribute(node, 'href', href('incidents', i.id));
+			attribute(node, 'aria-label', `Incident of zone ${i.zone}, ${clock(i.began)}`);
 		} },
 		{ text: (i) => clock(i.began) },
 		{ class: 'figure', text: (i) => span((milliseconds(i.ended) || now()) - milliseconds(i.began)) + (i.ongoing ? ', ongoing' : '') },

@@ -2,8 +2,9 @@
 // since when; and one button.
 
 import { attribute, el, name, reconcile, say, show } from './dom.js';
-import { clock, number, percent, plural, states, stateWords, tick } from './format.js';
-import { button, maintenanceOff, maintenanceOn } from './actions.js';
+import { clock, conditions, latency, number, percent, plural, tick } from './format.js';
+import { button } from './actions.js';
+import { Next } from './next.js';
 import { Badge, Meter, href, lookOf } from './state.js';
 import { Plot, drawSoon, forgetPlots } from './plot.js';
 import { Log } from './log.js';
@@ -13,23 +14,23 @@ const perPage = 24;
 function tileOf() {
 	const badge = new Badge();
 	const meter = new Meter();
+	const next = new Next({ sentence: false });
 	const title = el('bdi');
 	const link = el('a', { class: 'zone-link' }, title);
 	const since = el('time');
 	const rate = el('span');
 	const ok = el('span');
+	const took = el('p', { class: 'took' });
 	const evidence = el('p', { class: 'evidence' });
 	const culprits = el('p', { class: 'culprits' });
 	const probe = el('time');
 	const probeLine = el('p', { class: 'probe' }, 'Tried again ', probe);
 	const by = el('p', { class: 'by' });
 	const chart = el('div', { class: 'chart', role: 'img' });
-	let zone = '', rateNow = 0, on = false;
-	const act = button('', () => (on ? maintenanceOff('zone', zone) : maintenanceOn('zone', zone, rateNow)), { class: 'act' });
 	const node = el('article', { class: 'tile' },
 		el('header', {}, el('h3', {}, link), badge.node),
 		el('p', { class: 'since' }, since), evidence, culprits, probeLine, by, meter.node,
-		el('p', { class: 'numbers' }, rate, ok), chart, el('footer', {}, act));
+		el('p', { class: 'numbers' }, rate, ok), took, chart, el('footer', {}, next.button));
 	let plot = null;
 	return {
 		node,
@@ -37,47 +38,80 @@ function tileOf() {
 		gone: () => plot?.end(),
 		update(t) {
 			if (!plot) {
-				zone = t.zone;
-				say(title, zone);
-				attribute(link, 'href', href('zones', zone));
-				attribute(link, 'title', zone);
-				attribute(node, 'data-zone', zone);
-				plot = new Plot(chart, `zone ${zone}`);
+				say(title, t.zone);
+				attribute(link, 'href', href('zones', t.zone));
+				attribute(link, 'title', t.zone);
+				attribute(node, 'data-zone', t.zone);
+				plot = new Plot(chart, `zone ${t.zone}`);
 			}
-			rateNow = t.rate;
 			badge.update(t);
 			attribute(node, 'data-state', t.state);
 			attribute(node, 'data-look', lookOf(t));
-			const began = t.hold ? t.since : t.episode ?? t.since;
-			tick(since, t.state === 'calm' ? 0 : began);
-			show(since.parentNode, t.state !== 'calm' && began > 0);
-			say(evidence, t.evidence ?? '');
-			show(evidence, t.state !== 'calm' && Boolean(t.evidence));
+			const began = beganOf(t);
+			tick(since, began);
+			show(since.parentNode, began > 0);
+			say(evidence, t.cause ?? t.evidence ?? '');
+			show(evidence, t.state !== 'calm' && !t.hold && Boolean(t.evidence));
 			sayCulprits(culprits, t);
 			tick(probe, t.retry_at, 'ahead');
 			show(probeLine, t.state === 'open' && !t.hold && t.retry_at > 0);
 			sayBy(by, t);
-			meter.update(t);
-			say(rate, `${number(t.rate)} requests/s`);
-			const kept = t.switch?.mode === 'full';
-			say(ok, t.ok === undefined ? 'no requests' : kept && t.ok === 0 ? 'all refused' : `${percent(t.ok)} ok`);
-			attribute(ok, 'data-low', t.ok !== undefined && t.ok < 99 && !kept);
+			meter.update({ ...t, limit: t.observe ? 0 : t.limit });
+			sayNumbers(rate, ok, t);
+			say(took, latency(t));
+			show(took, Boolean(t.p50_ms));
 			attribute(chart, 'aria-label', `Last 10 minutes; now ${number(t.rate)} requests a second, ${percent(t.ok)} ok`);
-			on = Boolean(t.switch && t.switch.scope === 'zone');
-			say(act, on ? 'Maintenance off…' : 'Maintenance on…');
-			attribute(act, 'aria-label', `${on ? 'Maintenance off' : 'Maintenance on'}: zone ${zone}`);
-			attribute(act, 'class', t.state === 'calm' || on ? 'act' : 'act danger');
+			next.update(t);
 		},
 	};
 }
 
+// beganOf is when what a tile says began.
+function beganOf(t) {
+	if (t.hold || t.state === 'calm') return 0;
+	return t.episode ?? t.since ?? 0;
+}
+
+function sayNumbers(rate, ok, t) {
+	say(rate, `${number(t.rate)} requests/s`);
+	const kept = t.switch?.mode === 'full';
+	say(ok, t.ok === undefined ? 'no requests' : kept && t.ok === 0 ? 'all refused' : `${percent(t.ok)} ok`);
+	attribute(ok, 'data-low', t.ok !== undefined && t.ok < 99 && !kept);
+}
+
+// calmOf is a zone of which there is nothing to tell.
+function calmOf() {
+	const title = el('bdi');
+	const link = el('a', { class: 'zone-link' }, title);
+	const rate = el('span');
+	const ok = el('span');
+	const mode = el('span', { class: 'muted' });
+	const node = el('article', { class: 'tile small', 'data-look': 'calm' }, el('header', {}, el('h3', {}, link), mode), el('p', { class: 'numbers' }, rate, ok));
+	return {
+		node,
+		update(t) {
+			say(title, t.zone);
+			attribute(link, 'href', href('zones', t.zone));
+			attribute(link, 'title', [t.zone, `${t.live + t.hung} workers`, latency(t)].filter(Boolean).join(' · '));
+			attribute(node, 'data-zone', t.zone);
+			attribute(node, 'data-state', t.state);
+			sayNumbers(rate, ok, t);
+			say(rate, `${number(t.rate)}/s`);
+			say(mode, t.observe ? 'observed' : '');
+		},
+	};
+}
+
+const quiet = (t) => t.condition === 'calm' && !t.quarantined;
+
 function sayCulprits(node, t) {
-	const text = `${t.quarantined ?? 0}|${(t.stores ?? []).join('|')}|${t.window ?? ''}`;
-	show(node, Boolean(t.quarantined) || t.state === 'half_open');
+	const coming = t.condition === 'coming_back';
+	const text = `${t.quarantined ?? 0}|${(t.stores ?? []).join('|')}|${coming ? t.window : ''}`;
+	show(node, Boolean(t.quarantined) || coming);
 	if (node.dataset.said === text) return;
 	node.dataset.said = text;
 	const parts = [];
-	if (t.state === 'half_open') parts.push(`Window: ${plural(t.window ?? 0, 'request')} at once. `);
+	if (coming) parts.push(`${plural(t.window ?? 0, 'request')} at once. `);
 	if (t.quarantined) {
 		parts.push(`${plural(t.quarantined, 'store')} in quarantine: `);
 		(t.stores ?? []).forEach((store, i) => {
@@ -117,22 +151,25 @@ export class Overview {
 		this.meter = new Meter();
 		this.figures = el('p', { class: 'figures' });
 		this.culprits = el('p', { class: 'culprits', hidden: true });
-		this.act = button('', () => maintenanceOn('zone', this.worst.zone, this.worst.rate), { class: 'danger' });
-		this.buttons = el('div', { class: 'buttons', hidden: true }, this.act);
+		this.cause = el('p', { class: 'cause', hidden: true });
+		this.step = new Next({ name: 'first' });
+		this.page = el('a', { class: 'page' });
+		this.buttons = el('div', { class: 'buttons', hidden: true }, this.step.button, this.page);
 		this.chart = el('div', { class: 'chart large', role: 'img', 'aria-label': 'All requests of the last 10 minutes: ok, refused, bad' });
 		this.grid = el('div', { class: 'grid', id: 'zones' });
+		this.calm = el('div', { class: 'grid dense', role: 'group', 'aria-label': 'Calm zones' });
 		this.filter = el('input', { type: 'search', id: 'filter', value: this.match, placeholder: 'Part of a name', maxlength: '128', autocomplete: 'off', spellcheck: 'false' });
 		this.range = el('p', { class: 'range', role: 'status' });
 		this.previous = button('Previous', () => this.#page(-perPage));
 		this.next = button('Next', () => this.#page(perPage));
 		this.log = new Log();
 		this.node = el('div', {},
-			el('section', { class: 'hero', 'aria-labelledby': 'headline' }, el('div', { class: 'hero-text' }, this.headline, this.sub, this.culprits, this.meter.node, this.figures, this.buttons),
+			el('section', { class: 'hero', 'aria-labelledby': 'headline' }, el('div', { class: 'hero-text' }, this.headline, this.sub, this.cause, this.culprits, this.step.sentence, this.buttons, this.meter.node, this.figures),
 				el('figure', {}, this.chart, legend())),
 			el('section', { 'aria-labelledby': 'zones-title' },
 				el('div', { class: 'section-head' }, el('h2', { id: 'zones-title', text: 'Zones by trouble' }),
 					el('div', { class: 'pager' }, el('label', { for: 'filter', text: 'Filter' }), this.filter, this.range, this.previous, this.next)),
-				this.grid),
+				this.grid, this.calm),
 			el('section', { 'aria-labelledby': 'log-title' }, el('h2', { id: 'log-title', text: 'What happened' }), this.log.node));
 		this.headline.id = 'headline';
 		this.plot = new Plot(this.chart, '', { height: 150, axes: true });
@@ -188,7 +225,8 @@ export class Overview {
 		if (this.stale && this.order) {
 			this.stale = false;
 			const shown = this.order.zones.map((zone) => this.tiles.get(zone)).filter(Boolean);
-			reconcile(this.grid, shown, (t) => t.zone, tileOf);
+			reconcile(this.grid, shown.filter((t) => !quiet(t)), (t) => t.zone, tileOf);
+			reconcile(this.calm, shown.filter(quiet), (t) => t.zone, calmOf);
 			this.#trim();
 			this.#range();
 			this.#headline();
@@ -222,7 +260,7 @@ export class Overview {
 		this.pool = pool;
 		this.meter.update({ live: pool.live, hung: pool.hung, limit: pool.workers, what: 'workers busy' });
 		say(this.figures, [
-			`${number(pool.rate)} requests/s`, `${percent(pool.ok)} ok`, pool.waiting ? `${pool.waiting} waiting for a worker` : '',
+			`${number(pool.rate)} requests/s`, `${percent(pool.ok)} ok`, latency(pool), pool.waiting ? `${pool.waiting} waiting for a worker` : '',
 			pool.stores ? plural(pool.stores.toLocaleString(), 'store') : '',
 			pool.quarantined ? `${plural(pool.quarantined, 'store')} in quarantine` : '',
 		].filter(Boolean).join(' · '));
@@ -231,37 +269,37 @@ export class Overview {
 
 	#headline() {
 		if (!this.pool || !this.order) return;
-		const { states: by, zones, maintained, everything } = this.pool;
+		const { conditions: by, zones, everything } = this.pool;
 		const worst = this.match || this.from ? null : this.tiles.get(this.order.zones[0]);
-		let look = 'calm';
-		let text = zones ? `All ${plural(zones, 'zone')} calm` : 'No zone has had a request yet';
-		if (zones > 1 && !by.open && !by.half_open && !by.troubled) text = `All ${zones} zones are calm`;
-		for (const state of ['open', 'half_open', 'troubled']) {
-			if (!by[state]) continue;
-			look = state;
-			text = worst && worst.state === state && by[state] === 1
-				? `Zone ${worst.zone} is ${state === 'open' ? 'cut off' : state === 'half_open' ? 'in triage' : 'in trouble'}`
-				: `${plural(by[state], 'zone')} ${by[state] === 1 ? 'is' : 'are'} ${state === 'open' ? 'cut off' : state === 'half_open' ? 'in triage' : 'in trouble'}`;
-			break;
-		}
-		if (everything) {
-			look = look === 'calm' ? 'maintenance' : look;
-			text = 'Everything is in maintenance';
-		}
-		say(this.headline, text);
+		const first = ['cut_off', 'isolated', 'coming_back', 'troubled', 'observed'].find((c) => by[c]);
+		// The zone that the headline is about, if it is one.
+		this.worst = first && worst?.condition === first && by[first] === 1 ? worst : null;
+		const look = first ? conditions[first].look : everything || by.maintenance ? 'maintenance' : 'calm';
+		say(this.headline, this.#title(first, by, zones, everything));
 		attribute(this.node.firstChild, 'data-look', look);
-		// The one zone in trouble has its button right here.
-		this.worst = worst && worst.state === look && look !== 'calm' && by[look] === 1 && !worst.switch ? worst : null;
-		show(this.buttons, Boolean(this.worst));
-		say(this.act, this.worst ? `Maintenance on: zone ${this.worst.zone}…` : '');
-		sayCulprits(this.culprits, this.worst ? { ...this.worst, state: '' } : {});
-		const also = ['open', 'half_open', 'troubled'].filter((s) => by[s] && s !== look).map((s) => `${by[s]} ${states[s].toLowerCase()}`);
-		const calm = by.calm && look !== 'calm' ? [`${by.calm} calm`] : [];
-		const kept = maintained && !everything ? [`${maintained} in maintenance`] : [];
-		const began = worst && worst.state === look && look !== 'calm' ? worst.episode ?? worst.since : 0;
+		const began = this.worst ? beganOf(this.worst) : 0;
 		tick(this.since, began);
 		show(this.since, Boolean(began));
-		say(this.words, [look === 'maintenance' ? '' : capital(stateWords[look] ?? ''), [...also, ...calm, ...kept].join(', ')].filter(Boolean).join('. '));
+		const others = Object.keys(conditions).filter((c) => by[c] && c !== first).map((c) => `${by[c]} ${conditions[c].is}`);
+		say(this.words, [this.worst ? capital(conditions[first].means) : '', first || others.length > 1 ? others.join(', ') : ''].filter(Boolean).join('. '));
+		say(this.cause, this.worst ? this.worst.cause ?? this.worst.evidence ?? '' : '');
+		show(this.cause, Boolean(this.worst && (this.worst.cause ?? this.worst.evidence)));
+		sayCulprits(this.culprits, this.worst ?? {});
+		this.step.update(this.worst ?? {});
+		show(this.buttons, Boolean(this.worst));
+		say(this.page, this.worst ? `All about zone ${this.worst.zone}` : '');
+		attribute(this.page, 'href', this.worst ? href('zones', this.worst.zone) : null);
+	}
+
+	#title(first, by, zones, everything) {
+		if (everything) return 'Everything is in maintenance';
+		if (this.worst) return `Zone ${this.worst.zone} is ${conditions[first].is}`;
+		if (first) return `${plural(by[first], 'zone')} ${by[first] === 1 ? 'is' : 'are'} ${conditions[first].is}`;
+		if (!zones) return 'No zone has had a request yet';
+		const quarantined = this.pool.quarantined ? `, ${plural(this.pool.quarantined, 'store')} in quarantine` : '';
+		if (by.calm === zones) return `${zones === 1 ? 'The zone is' : `All ${zones} zones are`} calm${quarantined}`;
+		const rest = ['maintenance', 'admitted'].filter((c) => by[c]).map((c) => `${by[c]} ${conditions[c].is}`);
+		return `${by.calm ? `${plural(by.calm, 'zone')} calm, ` : ''}${rest.join(', ')}${quarantined}`;
 	}
 
 	end() {

@@ -2,20 +2,29 @@
 // tell as much as the colour.
 
 import { attribute, el, icon, say, setIcon } from './dom.js';
-import { states, storeStates } from './format.js';
+import { conditions, storeStates } from './format.js';
 
-/** lookOf is which of the looks something has: what operators want comes
- * before what is observed only where nothing is observed. */
-export function lookOf({ state, switch: sw, hold }) {
-	if (hold && state === 'calm') return 'held';
-	if (sw && state === 'calm') return 'maintenance';
-	return state;
+/** lookOf is which of the looks a zone or store has. */
+export function lookOf(item) {
+	if (item.condition) return conditions[item.condition]?.look ?? 'calm';
+	const { state, switch: sw, hold, refused } = item;
+	if (hold) return hold.as === 'isolated' ? 'open' : 'held';
+	if (state !== 'calm') return state;
+	if (sw) return 'maintenance';
+	return refused ? 'open' : 'calm';
 }
 
 function wordOf(item) {
+	const readOnly = item.switch?.mode === 'read_only';
+	if (item.condition) {
+		if (item.condition === 'maintenance' && readOnly) return 'Read-only';
+		if (item.condition === 'cut_off' && item.state === 'half_open') return 'Cut off, being tried';
+		return conditions[item.condition]?.word ?? item.condition;
+	}
 	if (item.hold) return item.hold.as === 'isolated' ? 'Isolated' : 'Admitted';
-	if (item.switch && item.state === 'calm') return item.switch.mode === 'read_only' ? 'Read-only' : 'Maintenance';
-	return (item.of === 'store' ? storeStates : states)[item.state] ?? item.state;
+	if (item.state !== 'calm') return storeStates[item.state] ?? item.state;
+	if (item.switch) return readOnly ? 'Read-only' : 'Maintenance';
+	return item.refused ? 'Refused' : storeStates.calm;
 }
 
 /** Badge shows a state. */
@@ -44,14 +53,13 @@ export class Meter {
 		this.node = el('div', { class: 'meter' }, this.bar, this.text);
 	}
 
-	update({ live, hung, limit, probes = 0, what = 'workers' }) {
+	update({ live, hung, limit, what = 'workers' }) {
 		const used = live + hung;
 		const whole = Math.max(limit, used, 1);
 		const width = (n) => `${(100 * n / whole).toFixed(1)}%`;
 		if (this.live.style.width !== width(live)) this.live.style.width = width(live);
 		if (this.hung.style.width !== width(hung)) this.hung.style.width = width(hung);
-		const most = used > limit && probes ? `${limit} + ${probes}` : limit;
-		const of = limit ? `${used} of ${most} ${what}` : `${used} ${what}`;
+		const of = !limit ? `${used} ${what}` : used > limit ? `${used} workers, limit ${limit}` : `${used} of ${limit} ${what}`;
 		say(this.text, hung ? `${of} · ${hung} hung` : of);
 		attribute(this.node, 'data-hung', hung > 0);
 	}

@@ -2,7 +2,7 @@
 
 import { attribute, el, name, say, show } from './dom.js';
 import { clock, span, tick } from './format.js';
-import { button, hold, maintenanceOff, maintenanceOn } from './actions.js';
+import { button, hold, maintenanceOff, maintenanceOn, more } from './actions.js';
 import { Badge, href } from './state.js';
 import { Facts, holdWords, switchWords } from './facts.js';
 import { get, path } from './net.js';
@@ -11,6 +11,8 @@ const outcomes = {
 	ok: 'ok', slow: 'ok, slow', failure: 'failed', broken: 'connection broke', hung: 'hung', gone: 'client left', gone_late: 'client left late',
 	refused: 'refused upstream', no_upstream: 'API server away', abandoned: 'given up',
 };
+
+const reasons = { zone_open: 'its zone is cut off', quarantine: 'it is in quarantine', busy: 'no worker is free for it', maintenance: 'it is in maintenance' };
 
 /** Store is a store's page. */
 export class Store {
@@ -33,7 +35,7 @@ export class Store {
 		this.on = false;
 		this.main = button('Maintenance on…', () => (this.on ? maintenanceOff('store', this.store) : maintenanceOn('store', this.store)), { class: 'danger', id: 'act' });
 		this.buttons = el('div', { class: 'buttons', hidden: true }, this.main,
-			button('Isolate…', () => hold('isolate', 'store', this.store)), button('Admit…', () => hold('admit', 'store', this.store)), button('Hand back…', () => hold('auto', 'store', this.store)));
+			more(button('Isolate…', () => hold('isolate', 'store', this.store)), button('Admit…', () => hold('admit', 'store', this.store)), button('Hand back…', () => hold('auto', 'store', this.store))));
 		this.heading = el('h1', { id: 'headline', tabindex: '-1' }, 'Store ', name(subject));
 		this.node = el('div', {},
 			el('p', { class: 'crumb' }, el('a', { href: '#/', text: 'Zones' })),
@@ -66,14 +68,14 @@ export class Store {
 	#show(s) {
 		this.store = s.store;
 		const f = this.facts;
-		this.badge.update({ ...s, of: 'store', switch: s.maintenance });
+		this.badge.update({ ...s, condition: undefined, switch: s.maintenance, refused: s.verdict === 'refused' });
 		show(this.badge.node, true);
-		attribute(this.node.children[1], 'data-look', s.verdict === 'refused' ? 'open' : 'calm');
+		attribute(this.node.children[1], 'data-look', s.verdict !== 'refused' ? 'calm' : s.reason === 'maintenance' ? 'maintenance' : 'open');
 		const left = s.refused_for_ms ? ` For ${span(s.refused_for_ms)} more.` : '';
-		say(this.verdict, s.verdict === 'refused' ? `Its requests are refused (${s.reason}): ${s.why}.${left}` : `Its requests are let in: ${s.why}.`);
+		say(this.verdict, s.verdict === 'refused' ? `Its requests are refused${reasons[s.reason] ? `, since ${reasons[s.reason]}` : ''}: ${s.why}.${left}` : `Its requests are let in: ${s.why}.`);
 		say(this.zone.firstChild, s.zone);
 		attribute(this.zone, 'href', href('zones', s.zone));
-		this.zoneBadge.update({ state: s.zone_state });
+		this.zoneBadge.update({ condition: { open: 'cut_off', half_open: 'coming_back' }[s.zone_state] ?? s.zone_state });
 		f.show('zone', true);
 		f.set('found', s.found === 'key' ? `the key ${this.subject}; its id is ${s.store}` : '');
 		f.set('evidence', s.evidence);

@@ -15,7 +15,7 @@ function storeRow() {
 			attribute(node, 'href', href('stores', s.store));
 			attribute(node, 'title', s.store);
 		} },
-		{ make: () => badge.node, update: (_, s) => badge.update({ of: 'store', state: s.state, switch: s.maintenance ? { mode: 'full' } : null }) },
+		{ make: () => badge.node, update: (_, s) => badge.update({ state: s.state, switch: s.maintenance ? { mode: 'full' } : null }) },
 		{ class: 'figure', text: (s) => (s.hung ? `${s.hung} hung` : '') },
 	]);
 }
