@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"net/textproto"
 	"slices"
+	"strings"
+
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -24,12 +26,24 @@ type Bypass struct {
 	// The client's address is found as Caddy's trusted_proxies say.
 	ClientIP []string `json:"client_ip,omitempty"`
 
-	// A request header, and the secret it must hold, of at least 16 bytes. The
-	// secret may be a placeholder such as {env.BYPASS_SECRET} or
-	// {file./run/secrets/bypass}. The header is taken off every request, so
-	// that no upstream sees it.
+	// The request header Proxy-Authorization, and the secret it must hold, of at
+	// least 16 bytes, as it is or behind "Bearer ". The secret may be a placeholder
+	// such as {env.BYPASS_SECRET} or {file./run/secrets/bypass}. Other headers
+	// cannot be used: Caddy would write the secret into its logs.
 	Header string `json:"header,omitempty"`
 	Secret string `json:"secret,omitempty"`
+}
+
+// bypassHeader is the header that a secret is sent in: Caddy redacts it in its logs,
+// and reverse_proxy passes it on in no route, also where there is no firebreak.
+const bypassHeader = "Proxy-Authorization"
+
+// MarshalLogObject says of a handler what is no secret: Caddy's trace logs handlers
+// as they are configured.
+func (h *Handler) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddInt("keys", len(h.Keys))
+	enc.AddInt("bypasses", len(h.Bypass))
+	return nil
 }
 
 // leastSecret is how many bytes a secret must have.
@@ -43,25 +57,14 @@ func (b *Bypass) check() error {
 	if (b.Header == "") != (b.Secret == "") {
 		return errors.New("a header needs a secret, and a secret a header")
 	}
-	if b.Header != "" && !validHeaderName(b.Header) {
-		return fmt.Errorf("%q is no name of a header", b.Header)
+	if b.Header != "" && !strings.EqualFold(b.Header, bypassHeader) {
+		return fmt.Errorf("the header is %q: it must be %s, which Caddy keeps out of its logs and does not pass on", b.Header, bypassHeader)
 	}
 	if b.Secret != "" && len(b.Secret) < leastSecret && !placeholder.Pattern.MatchString(b.Secret) {
 		return fmt.Errorf("the secret has %d bytes; it must have at least %d: make one with openssl rand -hex 16", len(b.Secret), leastSecret)
 	}
 	_, err := b.prefixes()
 	return err
-}
-
-// validHeaderName says that a header of this name reaches handlers: Caddy
-// drops names with underscores and dots.
-func validHeaderName(name string) bool {
-	for _, c := range []byte(name) {
-		if c != '-' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return name != ""
 }
 
 func (b *Bypass) prefixes() (list []netip.Prefix, err error) {
@@ -82,8 +85,8 @@ func (b *Bypass) prefixes() (list []netip.Prefix, err error) {
 // bypass is a Bypass made ready.
 type bypass struct {
 	prefixes []netip.Prefix
-	header   string // canonical
 	secret   [sha256.Size]byte
+	secured  bool // a secret is needed
 }
 
 // ready fills in the secret's placeholders.
@@ -92,7 +95,7 @@ func (b *Bypass) ready() (bypass, error) {
 		return bypass{}, err
 	}
 	prefixes, _ := b.prefixes()
-	ready := bypass{prefixes: prefixes, header: textproto.CanonicalMIMEHeaderKey(b.Header)}
+	ready := bypass{prefixes: prefixes, secured: b.Header != ""}
 	secret, err := caddy.NewReplacer().ReplaceOrErr(b.Secret, true, true)
 	if err != nil {
 		return ready, fmt.Errorf("the secret: %w", err)
@@ -107,36 +110,30 @@ func (b *Bypass) ready() (bypass, error) {
 // bypasses are all of a handler's.
 type bypasses []bypass
 
-// allow says that a request may pass.
-func (list bypasses) allow(r *http.Request, secrets []string) bool {
+// allow reports whether a request that carries this secret may pass.
+func (list bypasses) allow(r *http.Request, secret string) bool {
 	for i := range list {
-		if list[i].matches(r, secrets[i]) {
+		if list[i].matches(r, secret) {
 			return true
 		}
 	}
 	return false
 }
 
-// strip takes the secrets off a request and returns them, one for each bypass.
-// It is called for every request: a secret must not reach the upstream at any
-// time.
-func (list bypasses) strip(header http.Header) (secrets []string) {
-	secrets = make([]string, len(list))
-	for i := range list {
-		if name := list[i].header; name != "" {
-			if values := header[name]; len(values) > 0 {
-				secrets[i] = values[0]
-			}
-		}
+// takeSecret takes the secret off a request and returns it; "" if there is none. It
+// is called for every request and by every handler: a secret must not reach
+// handlers, logs or API servers behind it at any time.
+func takeSecret(header http.Header) string {
+	values := header[bypassHeader]
+	if len(values) == 0 {
+		return ""
 	}
-	for i := range list {
-		delete(header, list[i].header)
-	}
-	return secrets
+	delete(header, bypassHeader)
+	return strings.TrimPrefix(values[0], "Bearer ")
 }
 
 func (b *bypass) matches(r *http.Request, secret string) bool {
-	if b.header != "" {
+	if b.secured {
 		// Of hashes, so that not even the length takes its time.
 		given := sha256.Sum256([]byte(secret))
 		if subtle.ConstantTimeCompare(given[:], b.secret[:]) != 1 {

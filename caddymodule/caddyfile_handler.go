@@ -81,7 +81,7 @@ var handlerOptions = directive.Options[handlerBlock]{Block: "firebreak", Known: 
 	"deadline_header": {Usage: "deadline_header", Set: setDeadlineHeader},
 	"body":            {Usage: `body z7 text/plain "Back soon."`, Min: 2, Max: 3, Repeats: true, Set: addBody},
 	"body_file":       {Usage: "body_file z7 text/html down.html", Min: 2, Max: 3, Repeats: true, Set: addBodyFile},
-	"bypass":          {Usage: "bypass client_ip 10.0.0.0/8 header X-Bypass {env.BYPASS_SECRET}", Min: 2, Max: -1, Repeats: true, Set: addBypass},
+	"bypass":          {Usage: "bypass client_ip 10.0.0.0/8 header Proxy-Authorization {env.BYPASS_SECRET}", Min: 2, Max: -1, Repeats: true, Set: addBypass},
 	"refuse":          {Block: parseRefuse},
 }}
 
@@ -145,7 +145,7 @@ func addBypass(b *handlerBlock, args []string) error {
 				return errors.New("'header' specified twice; write a bypass of its own for each")
 			}
 			if len(args) < 2 {
-				return errors.New("'header' needs a name and a secret; write for example: bypass header X-Bypass {env.BYPASS_SECRET}")
+				return errors.New("'header' needs a name and a secret; write for example: bypass header Proxy-Authorization {env.BYPASS_SECRET}")
 			}
 			bypass.Header, bypass.Secret, args = args[0], args[1], args[2:]
 		default:

@@ -12,12 +12,9 @@ import (
 // ends nor when to come again.
 const untilFurtherNotice = time.Minute
 
-// inMaintenance says that a switch refuses the request.
-func (h *Handler) inMaintenance(r *http.Request, a *admission) bool {
-	var secrets []string
-	if len(h.bypasses) > 0 {
-		secrets = h.bypasses.strip(r.Header)
-	}
+// inMaintenance reports whether a switch refuses the request. secret may let it
+// through.
+func (h *Handler) inMaintenance(r *http.Request, a *admission, secret string) bool {
 	store := a.store
 	if !a.known {
 		store = "" // no switch is for it; those of its zone and of everything hold
@@ -26,7 +23,7 @@ func (h *Handler) inMaintenance(r *http.Request, a *admission) bool {
 	if sw == nil || !sw.Refuses(r.Method) {
 		return false
 	}
-	if h.bypasses.allow(r, secrets) {
+	if h.bypasses.allow(r, secret) {
 		a.bypassed = true
 		return false
 	}

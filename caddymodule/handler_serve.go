@@ -111,12 +111,13 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		}
 	}()
 	a = &admission{zone: config.UnknownZone, store: unknownStore}
+	secret := takeSecret(r.Header)
 	refused, err := h.place(w, r, a)
 	h.publish(r.Context(), a)
 	if a.span = spanOf(r.Context()); a.span != nil {
 		a.traceStart()
 	}
-	if refused || h.inMaintenance(r, a) {
+	if refused || h.inMaintenance(r, a, secret) {
 		return a, true
 	}
 	if err != nil && h.refusesKey(err, a) {

@@ -15,10 +15,10 @@ const (
 		firebreak {
 			key query key
 			bypass client_ip 192.0.2.0/24
-			bypass header X-Bypass 0123456789abcdef
-			bypass client_ip 127.0.0.0/8 header X-Both fedcba9876543210
+			bypass header Proxy-Authorization 0123456789abcdef
+			bypass client_ip 127.0.0.0/8 header Proxy-Authorization fedcba9876543210
 		}
-		respond "ok {header.X-Bypass}{header.X-Both}"`
+		respond "ok {header.Proxy-Authorization}"`
 	bypassSecret = "0123456789abcdef"
 )
 
@@ -145,15 +145,15 @@ func TestMaintenanceBypass(t *testing.T) {
 	s := startSidecar(t, smallApp, maintenanceSite)
 	s.mustSend(t, 201, "PUT", "/firebreak/maintenance/all", "")
 	s.wantMaintenance(t, "a", true)
-	s.wantMaintenance(t, "a", true, "X-Bypass", "0123456789abcdeX")
-	s.wantMaintenance(t, "a", true, "X-Both", "wrong")
-	for _, header := range [][2]string{{"X-Bypass", bypassSecret}, {"X-Both", "fedcba9876543210"}} {
+	s.wantMaintenance(t, "a", true, "Proxy-Authorization", "0123456789abcdeX")
+	s.wantMaintenance(t, "a", true, "Proxy-Authorization", "wrong")
+	for _, header := range [][2]string{{"Proxy-Authorization", bypassSecret}, {"Proxy-Authorization", "fedcba9876543210"}} {
 		if _, body := s.wantMaintenance(t, "a", false, header[0], header[1]); body != "ok " {
 			t.Errorf("%s: the upstream got %q; it must not see the secret", header[0], body)
 		}
 	}
 	s.mustSend(t, 200, "DELETE", "/firebreak/maintenance/all", "")
-	if _, body := s.wantMaintenance(t, "a", false, "X-Bypass", bypassSecret); body != "ok " {
+	if _, body := s.wantMaintenance(t, "a", false, "Proxy-Authorization", bypassSecret); body != "ok " {
 		t.Errorf("without maintenance the upstream got %q; it must not see the secret", body)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -61,6 +62,15 @@ type Webhook struct {
 	Body string `json:"body,omitempty"`
 
 	*webhookPost
+}
+
+// MarshalLogObject says of a webhook what is no secret: Caddy logs the handlers of
+// events at level DEBUG.
+func (h *Webhook) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	if u, err := url.Parse(h.URL); err == nil {
+		logHost(u).AddTo(enc)
+	}
+	return nil
 }
 
 // CaddyModule returns the Caddy module information.
