@@ -67,6 +67,7 @@ type tile struct {
 	Stores      []string      `json:"stores,omitempty"` // in quarantine, the first few
 	Culprit     string        `json:"culprit,omitempty"`
 	Evidence    string        `json:"evidence,omitempty"`
+	Cause       string        `json:"cause,omitempty"` // why the episode began
 	Hold        *tileHold     `json:"hold,omitempty"`
 	Switch      *tileSwitch   `json:"switch,omitempty"`
 	Rate        float64       `json:"rate"`
@@ -166,7 +167,7 @@ func (a *API) tile(z *breaker.ZoneStatus) tile {
 		Since: milliseconds(z.Since), Episode: milliseconds(z.EpisodeSince), RetryAt: milliseconds(z.OpenUntil), Turn: z.Turn,
 		Live: z.Live, Hung: z.Hung, Limit: z.MaxInflight, Waiting: z.Waiting, Window: z.Window,
 		Quarantined: z.QuarantinedCount, Stores: z.Quarantined[:min(len(z.Quarantined), tileStores)],
-		Evidence: shorten.To(z.Evidence, tileText),
+		Evidence: shorten.To(z.Evidence, tileText), Cause: shorten.To(a.cause(z), tileText),
 	}
 	if z.State != breaker.Calm {
 		t.Bad, t.Seen = z.StoresBad, z.StoresSeen

@@ -1,6 +1,7 @@
 package incidents
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -321,6 +322,20 @@ func (l *Log) Note(zone string, at time.Time, what, store, text string) {
 		i.note(at.UTC(), what, store, text)
 		l.touch(i)
 	}
+}
+
+// Cause is why the zone's ongoing incident began, or why the zone was first cut off in
+// it; "" if none is known.
+func (l *Log) Cause(zone string) string {
+	if l == nil {
+		return ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := l.ongoing[zone]; i != nil {
+		return cmp.Or(i.Opening, i.Evidence)
+	}
+	return ""
 }
 
 // Adopt begins incidents for the zones that are in trouble already and have

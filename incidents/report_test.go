@@ -71,6 +71,41 @@ func outage(t *testing.T, zone, store, words string) incidents.Incident {
 	return i
 }
 
+// TestCause: the cause stays that of the first opening, however often probes fail.
+func TestCause(t *testing.T) {
+	l := open(t, t.TempDir(), 0)
+	status := breaker.ZoneStatus{Zone: "z7", State: breaker.Open}
+	l.Attach(incidents.Source{
+		Zone:   func(string) (breaker.ZoneStatus, bool) { return status, true },
+		Upkeep: func(string) uint64 { return 0 },
+	})
+	start := time.Now()
+	tally := &breaker.Tally{}
+	for i, step := range []struct {
+		event breaker.Event
+		want  string
+	}{
+		{breaker.Event{Kind: breaker.EventZoneTroubled, To: breaker.Troubled, Tally: tally, Evidence: "2 requests have no answer"}, "2 requests have no answer"},
+		{breaker.Event{Kind: breaker.EventZoneOpened, From: breaker.Troubled, To: breaker.Open, Evidence: "4 of 4 stores have no answer"}, "4 of 4 stores have no answer"},
+		{breaker.Event{Kind: breaker.EventZoneHalfOpen, From: breaker.Open, Evidence: "its open time is over"}, "4 of 4 stores have no answer"},
+		{breaker.Event{Kind: breaker.EventZoneOpened, From: breaker.HalfOpen, To: breaker.Open, Evidence: "3 stores were tried"}, "4 of 4 stores have no answer"},
+		{breaker.Event{Kind: breaker.EventZoneCalm, Tally: tally, Evidence: "nothing bad"}, ""},
+	} {
+		if step.want == "" {
+			status.State = breaker.Calm
+		}
+		e := step.event
+		e.Zone, e.At = "z7", start.Add(time.Duration(i)*time.Second)
+		l.Tell(&e)
+		if got := l.Cause("z7"); got != step.want {
+			t.Errorf("after %s the cause is %q, want %q", e.Kind, got, step.want)
+		}
+	}
+	if got := l.Cause("z8"); got != "" {
+		t.Errorf("the cause of a zone that is calm: %q", got)
+	}
+}
+
 func TestGolden(t *testing.T) {
 	i := outage(t, "z7", "s0601", "hung")
 	var table bytes.Buffer
