@@ -106,12 +106,42 @@ func plainLabels(host string) bool {
 // readPathSegment reads segment n of the path, counted from 1. Empty segments
 // do not count, and an escaped slash is no boundary.
 func readPathSegment(f *reading, u *url.URL, n int) {
-	if value := pathSegment(u, n); value != "" {
+	if value, ok := plainSegment(u.Path, n); ok && u.RawPath == "" {
 		f.add(value)
+		return
 	}
-	if !plainPath(u.Path) && oddSegments(u.Path, n) || u.RawPath != "" && slashEscaped(u.EscapedPath(), n) {
+	f.add(pathSegment(u, n))
+	if oddSegments(u.Path, n) || slashEscaped(u.EscapedPath(), n) {
 		f.spoil(doubtPath)
 	}
+}
+
+// plainSegment returns segment n of a path. It reports false if the path has
+// something in it that oddSegments has to look at.
+func plainSegment(path string, n int) (string, bool) {
+	if path == "" || path[0] != '/' {
+		return "", false
+	}
+	before, start, end := byte('/'), 1, len(path)
+	for i := 1; i < len(path); i++ {
+		c := path[i]
+		switch {
+		case before == '/' && (c == '/' || c == '.') || c == ';' || c == '\\':
+			return "", false
+		case c != '/':
+		case n > 1:
+			n--
+			start = i + 1
+		case n == 1:
+			n--
+			end = i
+		}
+		before = c
+	}
+	if n > 1 {
+		return "", true
+	}
+	return path[start:end], true
 }
 
 func pathSegment(u *url.URL, n int) string {
@@ -137,20 +167,6 @@ func segment(path string, n int) string {
 		}
 	}
 	return ""
-}
-
-// plainPath reports whether a path has nothing in it that oddSegments would have
-// to look at.
-func plainPath(path string) bool {
-	before := byte(0)
-	for i := range len(path) {
-		c := path[i]
-		if before == '/' && (c == '/' || c == '.') || c == ';' || c == '\\' {
-			return false
-		}
-		before = c
-	}
-	return strings.HasPrefix(path, "/")
 }
 
 // oddSegments reports whether API servers may count the segments of a decoded
