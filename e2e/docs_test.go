@@ -199,7 +199,7 @@ func layTools(t *testing.T, dir string) {
 	t.Helper()
 	const goScript = `#!/bin/sh
 case "$*" in
-"build -o bin/firebreak ./cmd/firebreak") mkdir -p bin && exec ln -sf WORLD/firebreak bin/firebreak ;;
+"build "*"-o bin/firebreak ./cmd/firebreak") mkdir -p bin && exec ln -sf WORLD/firebreak bin/firebreak ;;
 "env "*) exec GO "$@" ;;
 "run ./examples/outages "*) shift 2 && exec WORLD/outages "$@" ;;
 "run ./examples/outage scenario "*) shift 2 && exec WORLD/outage "$@" -calm 1s -fault 2s -after 1s ;;
