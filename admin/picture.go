@@ -14,7 +14,6 @@ import (
 
 // picture is what dashboards are shown at one moment. All of them share it.
 type picture struct {
-	app   *API
 	at    time.Time
 	step  int64 // of the history
 	pool  poolView

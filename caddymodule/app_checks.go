@@ -23,5 +23,5 @@ func knownCheck(zone string, c *config.Check) error {
 	if c == nil || zonecheck.Knows(c.Protocol) {
 		return nil
 	}
-	return fmt.Errorf("zone %s: check %s is not part of this build; add it with: xcaddy build --with github.com/firebreak-proxy/firebreak/%s", zone, c.Protocol, c.Protocol)
+	return fmt.Errorf("zone %s: check %s is not part of this build: add the package github.com/firebreak-proxy/firebreak/%s to it", zone, c.Protocol, c.Protocol)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -165,6 +166,26 @@ func TestEveryPackageIsDescribed(t *testing.T) {
 		}
 		if name != "." && !strings.Contains(string(text), "\n    "+line+"/ ") {
 			t.Errorf("CONTRIBUTING.md, repository layout: no line %q", line+"/")
+		}
+	}
+}
+
+// TestQuestionsAreAnswered: the files that CONTRIBUTING.md names as answers to its
+// questions are there.
+func TestQuestionsAreAnswered(t *testing.T) {
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n### Where is …?\n")
+	section, _, _ = strings.Cut(section, "\nIn more detail:\n")
+	answers := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(section, -1)
+	if len(answers) < 10 {
+		t.Errorf("found %d answers, want at least 10", len(answers))
+	}
+	for _, answer := range answers {
+		if found, err := filepath.Glob("../../" + answer[1]); err != nil || len(found) == 0 {
+			t.Errorf("CONTRIBUTING.md names %s, which is not there", answer[1])
 		}
 	}
 }
