@@ -3,7 +3,8 @@
 GO          ?= go
 GOFLAGS     ?=
 BIN         := bin/firebreak
-VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+VERSION     ?=
+NAMED       := $(if $(VERSION), -ldflags '-X github.com/firebreak-proxy/firebreak/internal/version.version=$(VERSION)')
 CADDY       := v2.11.9
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.0
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
@@ -18,7 +19,7 @@ help: ## show this list
 
 .PHONY: build
 build: ## build bin/firebreak: Caddy with its standard modules and firebreak
-	$(GO) build -ldflags '-X github.com/firebreak-proxy/firebreak/internal/version.version=$(VERSION)' -o $(BIN) ./cmd/firebreak
+	$(GO) build$(NAMED) -o $(BIN) ./cmd/firebreak
 
 .PHONY: run
 run: build ## start an API server, 12 zones and firebreak, and say what to curl
