@@ -133,7 +133,7 @@ func (s *keyServers) table(t *testing.T, source, old string) string {
 	}
 	rows := []string{head + source + " | " + strings.Join(titles, " | ") + " | firebreak |", line + "|---|"}
 	for _, row := range strings.Split(old, "\n")[2:] {
-		first := regexp.MustCompile("^\\| (.*?) \\|").FindStringSubmatch(row)
+		first := regexp.MustCompile(`^\| (.*?) \|`).FindStringSubmatch(row)
 		k := requestOf(t, source, first[1])
 		cells := []string{first[1]}
 		for _, reader := range keyReaders {
