@@ -159,6 +159,9 @@ func (a *App) loadDirectory() error {
 
 // Start puts the settings in force and starts the background work.
 func (a *App) Start() error {
+	if err := a.shared.memory.claim(a); err != nil {
+		return err
+	}
 	mine := a.settings()
 	a.live.mu.Lock()
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)

@@ -44,6 +44,7 @@ type memoryFile struct {
 	guard *breaker.Guard
 	app   atomic.Pointer[App] // whose logger is told
 	begin sync.Once
+	mu    sync.Mutex // held while the file is claimed
 
 	stop context.CancelFunc // nil: not begun
 	done chan struct{}      // closed when nothing is written any more
@@ -73,11 +74,11 @@ func (a *App) memoryPath() string {
 }
 
 // follow has the guard go on where the last process ended, the first time it is
-// called, and keeps what it knows from then on. a's logger is told of trouble.
+// called, and keeps what it knows from then on. a's logger is told of trouble. The
+// file has to be claimed before.
 func (m *memoryFile) follow(a *App) {
 	m.app.Store(a)
 	m.begin.Do(func() {
-		m.path = a.memoryPath()
 		if err := m.take(); err != nil {
 			m.tell(err)
 		} else if err := m.recall(); err != nil {
@@ -100,16 +101,17 @@ func (m *memoryFile) take() error {
 	if err := os.MkdirAll(filepath.Dir(m.path), 0o700); err != nil {
 		return err
 	}
-	unlock, err := disk.Lock(m.path + ".lock")
+	unlock, err := disk.Lock(m.path + lockSuffix)
 	switch {
 	case errors.Is(err, disk.ErrLocked):
-		return fmt.Errorf("%s: %w; name each sidecar of this machine with the option instance", m.path, err)
+		return fmt.Errorf("%s: %w", m.path, err)
 	case errors.Is(err, errors.ErrUnsupported):
 		unlock = func() {}
 	case err != nil:
 		return err
 	}
 	m.unlock = unlock
+	writeOwner(m.path + lockSuffix)
 	return nil
 }
 

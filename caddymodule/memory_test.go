@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,8 +147,8 @@ func TestMemoryWithoutDisk(t *testing.T) {
 	}
 }
 
-// TestMemoryOfTwo: a second process with the same name leaves the first one's
-// memory alone.
+// TestMemoryOfTwo: a second process with the same name does not start, and leaves the
+// first one's memory alone; one with another name does.
 func TestMemoryOfTwo(t *testing.T) {
 	s := startSidecar(t, smallApp, smallSite)
 	path := memoryFile(t)
@@ -156,14 +157,22 @@ func TestMemoryOfTwo(t *testing.T) {
 	}
 	others := `{"firebreak_memory":1,"boot":"` + disk.Boot() + `","zones":[{"zone":"z1","state":"open","open_until":"2099-01-01T00:00:00Z"}]}`
 	writeFile(t, path, others)
+	writeFile(t, path+".lock", `{"pid":4711,"since":"2026-01-02T03:04:05Z"}`)
 	unlock, err := disk.Lock(path + ".lock")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unlock()
-	log := loadLogged(t, s, smallApp, "")
-	if lines := logLines(t, log, "what hangs cannot be kept on disk"); len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), "option instance") {
-		t.Errorf("the log does not say what to do: %v", lines)
+	err = s.load(smallApp, smallSite)
+	if err == nil {
+		t.Fatal("a second process with the same name starts")
+	}
+	for _, want := range []string{"same data directory", "process 4711, since 2026-01-02T03:04:05Z", "instance NAME"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q: %v", want, err)
+		}
+	}
+	if err := s.load(smallApp+"\ninstance other", smallSite); err != nil {
+		t.Fatal("with a name of its own:", err)
 	}
 	if resp, body := s.get(t, "/?key=a"); resp.StatusCode != 200 {
 		t.Error("the zone that another process knows to be open:", resp.Status, body)
@@ -171,5 +180,19 @@ func TestMemoryOfTwo(t *testing.T) {
 	time.Sleep(700 * time.Millisecond)
 	if data, _ := os.ReadFile(path); string(data) != others {
 		t.Errorf("the other process's file has %s", data)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	// The other process may be about to end.
+	time.AfterFunc(time.Second, unlock)
+	if err := s.load(smallApp, smallSite); err != nil {
+		t.Error("after the other process has ended:", err)
+	}
+	if err := s.load(smallApp+"\nmax_open_zones 50%", smallSite); err != nil {
+		t.Error("reload:", err)
+	}
+	if data, _ := os.ReadFile(path + ".lock"); !strings.Contains(string(data), fmt.Sprintf(`"pid":%d,`, os.Getpid())) {
+		t.Errorf("the lock says %s", data)
 	}
 }

@@ -23,7 +23,11 @@ func TestMemoryLastWrite(t *testing.T) {
 		name := fmt.Sprint("s", n)
 		guard := breaker.New(policy, breaker.Options{})
 		m := &memoryFile{guard: guard}
-		m.follow(&App{log: zap.NewNop()})
+		app := &App{log: zap.NewNop()}
+		if err := m.claim(app); err != nil {
+			t.Fatal(err)
+		}
+		m.follow(app)
 		time.Sleep(time.Duration(n) * 10 * time.Microsecond) // some of them hit a write
 		guard.HoldStore("z1", name, breaker.Open, 0, "ann", "")
 		m.close()
