@@ -52,7 +52,7 @@ export class Next {
 		this.sentence = el('p', { class: 'next', hidden: !sentence }, el('strong', { text: 'Next: ' }), this.words);
 		this.quiet = !sentence;
 		this.name = name;
-		this.button = button('', () => this.action?.run(), { class: name });
+		this.button = button('', () => this.action?.run(), { class: name, hidden: true });
 	}
 
 	update(t) {

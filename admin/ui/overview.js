@@ -272,8 +272,9 @@ export class Overview {
 		const { conditions: by, zones, everything } = this.pool;
 		const worst = this.match || this.from ? null : this.tiles.get(this.order.zones[0]);
 		const first = ['cut_off', 'isolated', 'coming_back', 'troubled', 'observed'].find((c) => by[c]);
-		// The zone that the headline is about, if it is one.
-		this.worst = first && worst?.condition === first && by[first] === 1 ? worst : null;
+		// The zone that cause, next step and action are about.
+		this.worst = first && worst?.condition === first ? worst : null;
+		const several = by[first] > 1;
 		const look = first ? conditions[first].look : everything || by.maintenance ? 'maintenance' : 'calm';
 		say(this.headline, this.#title(first, by, zones, everything));
 		attribute(this.node.firstChild, 'data-look', look);
@@ -282,7 +283,7 @@ export class Overview {
 		show(this.since, Boolean(began));
 		const others = Object.keys(conditions).filter((c) => by[c] && c !== first).map((c) => `${by[c]} ${conditions[c].is}`);
 		say(this.words, [this.worst ? capital(conditions[first].means) : '', first || others.length > 1 ? others.join(', ') : ''].filter(Boolean).join('. '));
-		say(this.cause, this.worst ? this.worst.cause ?? this.worst.evidence ?? '' : '');
+		say(this.cause, this.worst ? `${several ? `Zone ${this.worst.zone}: ` : ''}${this.worst.cause ?? this.worst.evidence ?? ''}` : '');
 		show(this.cause, Boolean(this.worst && (this.worst.cause ?? this.worst.evidence)));
 		sayCulprits(this.culprits, this.worst ?? {});
 		this.step.update(this.worst ?? {});
@@ -293,8 +294,12 @@ export class Overview {
 
 	#title(first, by, zones, everything) {
 		if (everything) return 'Everything is in maintenance';
-		if (this.worst) return `Zone ${this.worst.zone} is ${conditions[first].is}`;
-		if (first) return `${plural(by[first], 'zone')} ${by[first] === 1 ? 'is' : 'are'} ${conditions[first].is}`;
+		if (this.worst && by[first] === 1) return `Zone ${this.worst.zone} is ${conditions[first].is}`;
+		if (first) {
+			const named = this.worst ? this.order.zones.map((zone) => this.tiles.get(zone)).filter((t) => t?.condition === first).slice(0, 3).map((t) => t.zone) : [];
+			const more = named.length && by[first] > named.length ? ` and ${by[first] - named.length} more` : '';
+			return `${plural(by[first], 'zone')} ${by[first] === 1 ? 'is' : 'are'} ${conditions[first].is}${named.length ? `: ${named.join(', ')}${more}` : ''}`;
+		}
 		if (!zones) return 'No zone has had a request yet';
 		const quarantined = this.pool.quarantined ? `, ${plural(this.pool.quarantined, 'store')} in quarantine` : '';
 		if (by.calm === zones) return `${zones === 1 ? 'The zone is' : `All ${zones} zones are`} calm${quarantined}`;
