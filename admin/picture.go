@@ -166,7 +166,10 @@ func (a *API) tile(z *breaker.ZoneStatus) tile {
 		Since: milliseconds(z.Since), Episode: milliseconds(z.EpisodeSince), RetryAt: milliseconds(z.OpenUntil), Turn: z.Turn,
 		Live: z.Live, Hung: z.Hung, Limit: z.MaxInflight, Waiting: z.Waiting, Window: z.Window,
 		Quarantined: z.QuarantinedCount, Stores: z.Quarantined[:min(len(z.Quarantined), tileStores)],
-		Evidence: shorten.To(z.Evidence, tileText), Cause: shorten.To(a.cause(z), tileText),
+		Evidence: shorten.To(z.Evidence, tileText),
+	}
+	if cause := a.cause(z); cause != z.Evidence { // else it is sent once
+		t.Cause = shorten.To(cause, tileText)
 	}
 	if z.State != breaker.Calm {
 		t.Bad, t.Seen = z.StoresBad, z.StoresSeen
