@@ -24,75 +24,93 @@ type Request struct {
 	check, endsOpen bool // see AdmitCheck
 }
 
-// verdict is what happens to a request that asks for a slot.
+// verdict is what happens to a request that asks for a worker.
 type verdict struct {
 	admit  bool
 	wait   bool // no room now; it may wait
-	reason Reason
-	lane   lane
-	after  time.Duration // of a refusal
+	why    why  // what for
+	class  class
+	speaks bool   // its silence speaks against the zone
+	second bool   // it asks a store again that is in doubt
+	reason Reason // of a refusal
+	after  time.Duration
 	since  int64
 	detail string
 }
 
-// Admit asks for a slot. It may wait for one up to the zone's max_wait, in a
-// queue that is fair by zone and by store. Either the slot or the refusal is
-// nil. The slot must be ended, on every path.
+// Admit asks for a worker. It may wait for one: up to the zone's max_wait for a
+// worker, up to slow_after for a zone that is in doubt, in a queue that is fair by
+// zone and by store. Either the slot or the refusal is nil. The slot must be
+// ended, on every path.
 func (g *Guard) Admit(ctx context.Context, r Request) (*Slot, *Refusal) {
 	z, hash := g.zone(r.Zone), g.hashOf(r.Store)
-	s, refusal, w := z.tryAdmitLocked(&r, hash, g.now())
+	s, refusal, w, until := z.tryAdmitLocked(&r, hash, g.now())
 	if w == nil {
 		return s, refusal
 	}
-	return w.wait(ctx, g, z)
+	return w.wait(ctx, g, z, until)
 }
 
-func (z *zone) tryAdmitLocked(r *Request, hash uint64, now int64) (*Slot, *Refusal, *waiter) {
+func (z *zone) tryAdmitLocked(r *Request, hash uint64, now int64) (*Slot, *Refusal, *waiter, time.Duration) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	return z.tryAdmit(r, hash, now)
 }
 
 // tryAdmit opens a slot, refuses, or queues the request.
-func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *waiter) {
-	v := verdict{admit: true}
-	if z.waiters.has(r.Store) {
-		v = verdict{wait: true}
-	} else if z.state != Calm || r.Stream || z.isHeld() || !z.hasRoom() {
+func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *waiter, time.Duration) {
+	v := verdict{admit: true, speaks: true}
+	if !z.isPlain(r, now) {
 		v = z.decide(r, hash, now)
-		if rec := z.books.get(r.Store); rec != nil {
-			rec.askedAt = now
+		if z.books.rest != nil {
+			if rec := z.books.get(r.Store); rec != nil {
+				rec.askedAt = now
+			}
 		}
 	}
 	if z.policy.Observe {
 		z.countWould(v)
-		return z.open(r, hash, now, verdict{admit: true}, true), nil, nil
+		return z.open(r, hash, now, verdict{admit: true, speaks: true}, true), nil, nil, 0
+	}
+	if v.admit && z.waiters.count > 0 && z.waiters.has(r.Store) {
+		v = verdict{wait: true, why: storeUnproven} // those before it come first
+		z.serve(now)
 	}
 	if v.admit {
 		if s := z.open(r, hash, now, v, false); s != nil {
-			return s, nil, nil
+			return s, nil, nil, 0
 		}
-		v = verdict{wait: true}
+		v = verdict{wait: true, why: poolFull}
 	}
-	if v.wait && z.policy.MaxWait > 0 {
-		if w := z.enqueue(r, hash); w != nil {
-			return nil, nil, w
+	if !v.wait {
+		return nil, z.refuse(v), nil, 0
+	}
+	if until := z.mayWait(r, v.why); until > 0 {
+		if w := z.enqueue(r, hash, now); w != nil {
+			return nil, nil, w, until
 		}
 	}
-	if v.wait {
-		v = z.busy()
-	}
-	return nil, z.refuse(v), nil
+	return nil, z.refuse(z.busy(v.why)), nil, 0
 }
 
-// hasRoom says that a calm zone takes anybody: at most half of its slots are
-// taken and no store has a limit of its own.
-func (z *zone) hasRoom() bool {
-	taken := z.live + z.hung
-	return taken < (z.policy.MaxInflight+1)/2 && taken < z.limit() && z.store.MaxInflight == 0 && z.hung == 0
+// isPlain reports whether nothing at all speaks against a request, so that the
+// calm path is short.
+func (z *zone) isPlain(r *Request, now int64) bool {
+	if z.state != Calm || r.Stream || z.lates.len > 0 || z.window > 0 || z.answered.last == 0 || z.policy.MaxInflight > 0 || z.waiters.count > 0 || z.isHeld() {
+		return false
+	}
+	if z.unlooked != nil && now-z.unlooked.start >= leastPatience {
+		z.lookForLate(now)
+		if z.lates.len > 0 {
+			return false
+		}
+	}
+	capacity := z.g.capacity()
+	return capacity == 0 || 4*(z.live+1) <= capacity && (8*(z.live+1) <= capacity || z.live < z.borrowable(capacity))
 }
 
-// decide says what happens to a request, and changes nothing.
+// decide says what happens to a request, and changes nothing but what time
+// brings.
 func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
 	if z.isHeld() {
 		if z.held.open() {
@@ -103,245 +121,98 @@ func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
 		}
 	}
 	if z.state == Open {
-		return verdict{reason: ReasonZoneOpen, after: time.Duration(z.machine.until - now), since: z.since, detail: z.evidence}
+		return verdict{reason: ReasonZoneOpen, after: time.Duration(z.machine.until - now), since: z.openedAt, detail: z.evidence}
 	}
 	if r.Stream && z.streams >= z.policy.MaxStreams {
-		return z.busy()
+		return z.busy(zoneLimit)
 	}
-	var probe *record // of the store in quarantine that is tried again
-	if rec := z.books.get(r.Store); rec != nil && rec.state != Calm {
-		if v := z.decideQuarantined(rec, now); !v.admit {
-			return v
+	p := z.picture(r.Store, hash, now)
+	if z.books.rest != nil {
+		if rec := z.books.get(r.Store); rec != nil && rec.state != Calm {
+			return z.decideQuarantined(rec, &p, now)
 		}
-		probe = rec
 	}
 	if z.state == HalfOpen {
-		return z.decideTriage()
+		return z.decideTrial(&p)
 	}
-	v := z.decideCapacity(r, hash, now, probe)
-	if v.wait && probe != nil && probe.hung > 0 {
-		return probe.refusal() // its own stuck requests are in its way, and will be for long
-	}
-	return v
+	d := decide(&p)
+	return verdict{admit: d.admit, wait: !d.admit, why: d.why, class: d.class, speaks: d.witness, second: !d.witness && p.mineOpen > 0}
 }
 
-// decideQuarantined lets one probe through per open time. A store whose
-// earlier request is still stuck gets no further one for the longest open
-// time: the stuck one is the better probe, and costs no second worker.
-func (z *zone) decideQuarantined(rec *record, now int64) verdict {
-	v := rec.refusal()
+// decideQuarantined lets one request through per open time. A store whose
+// earlier request still hangs gets no further one for the longest open time: the
+// one that hangs is the better probe, and costs no second worker.
+func (z *zone) decideQuarantined(rec *record, p *picture, now int64) verdict {
+	v := verdict{reason: ReasonQuarantine, after: busyRetry, since: rec.since, detail: rec.evidence}
 	if rec.state == Open {
 		v.after = max(time.Duration(rec.machine.until-now), 0)
 		return v
 	}
-	if rec.hung > 0 && (now-rec.lastHung < int64(z.store.OpenTimeMax) || z.hungRequests() >= z.policy.MaxHung) {
+	if rec.hung > 0 && now-rec.lastHung < int64(z.store.OpenTimeMax) || p.capacity > 0 && p.stuck >= p.mostStuck() || z.state == HalfOpen {
 		return v
 	}
-	if rec.machine.pending() || z.retriesOut() >= max(1, z.policy.MaxHung/retryShare) {
-		return verdict{wait: true}
+	if rec.machine.pending() && rec.late == 0 {
+		return verdict{wait: true, why: beingTried}
 	}
-	return verdict{admit: true}
-}
-
-// refusal is what a store in quarantine gets that cannot be tried again now.
-func (r *record) refusal() verdict {
-	return verdict{reason: ReasonQuarantine, after: busyRetry, since: r.since, detail: r.evidence}
-}
-
-// retryShare is which part of max_hung may be spent on trying quarantined
-// stores again; the rest is for finding culprits that are not known yet.
-const retryShare = 4
-
-// retriesOut counts the requests in flight that try a quarantined store again.
-func (z *zone) retriesOut() (n int) {
-	for s := z.slots.head; s != nil; s = s.next {
-		if s.retry {
-			n++
-		}
-	}
-	return n
-}
-
-// decideTriage lets as many requests in as the window has room for.
-func (z *zone) decideTriage() verdict {
-	taken, limit := z.live+z.hung-z.explained, z.limit()
-	switch {
-	case z.probing >= z.window || z.machine.full():
-		return verdict{wait: true}
-	case z.crowded():
-	case taken < limit:
-		return verdict{admit: true}
-	case z.trials < z.probeSlots():
-		return verdict{admit: true, lane: trial}
-	}
-	return verdict{reason: ReasonZoneOpen, after: busyRetry, since: z.since, detail: z.evidence}
-}
-
-// crowded says that a triage has as many slots as it may have. Slots which take
-// no room from the innocent, since they are explained, have made room for as many
-// as the zone may occupy at all: a triage in which some succeed and most hang
-// would eat the pool otherwise. And in a small pool, or with many zones hung, the
-// probe slots alone are more than half of what is left.
-func (z *zone) crowded() bool {
-	taken := z.live + z.hung
-	return taken >= z.halfOfWhatIsLeft() || z.explained > 0 && taken >= z.mostOccupied()
-}
-
-// decideCapacity applies the limits of a zone that is closed.
-func (z *zone) decideCapacity(r *Request, hash uint64, now int64, probe *record) verdict {
-	taken, limit := z.live+z.hung-z.explained, z.limit()
-	most := z.mostOccupied()
-	if z.onlyRemembers() {
-		return verdict{admit: true}
-	}
-	if z.live+z.hung >= most && !z.mayPassSingly(r.Store, hash, now) {
-		return verdict{wait: true}
-	}
-	if !r.Shared && !z.proven(r.Store, hash, now) {
-		switch slots, stores := z.stuck(now); {
-		case slots >= max(1, most-limit/2):
-			// What is left belongs to those who are known to be well.
-			if probe != nil {
-				return probe.refusal()
-			}
-			return verdict{wait: true}
-		case stores >= z.policy.MaxHung:
-			if probe != nil {
-				return probe.refusal()
-			}
-			return z.tryLane(r.Store, now)
-		}
-	}
-	if taken >= limit {
-		return z.decideFull(r.Store, hash, now, probe)
-	}
-	if r.Shared || z.shareLeft(r.Store, hash, taken, limit, now) {
-		return verdict{admit: true}
-	}
-	return verdict{wait: true}
-}
-
-// mayPassSingly says that a proven store may have the one request in flight of a
-// zone that occupies its part of the pool, because other zones hang, with slots
-// that are explained. Should that hang too, nobody follows.
-func (z *zone) mayPassSingly(store string, hash uint64, now int64) bool {
-	return z.live == 0 && z.hung == z.explained && z.hung < 2*z.policy.MaxInflight && z.proven(store, hash, now)
-}
-
-// decideFull says who is let in although the zone's regular slots are taken.
-// Nobody, as long as nothing is stuck: the slots come free by themselves. If
-// something is, but others were answered since it got stuck, the zone is alive:
-// then a store without a stuck request may have a probe slot, and one that was
-// itself answered since may pass in the express lane as long as answers flow.
-// In a zone that froze neither holds.
-func (z *zone) decideFull(store string, hash uint64, now int64, probe *record) verdict {
-	stuckSince := z.oldestStuck(now, z.suspectAfter())
-	if stuckSince == 0 || z.lastOK <= stuckSince || probe != nil {
-		return verdict{wait: true}
-	}
-	if v := z.tryLane(store, now); v.admit {
+	if rec.machine.pending() || z.retries >= max(1, p.capacity/16) {
 		return v
 	}
-	if z.expresses < z.policy.ProbeSlots && now-z.lastOK < 2*z.suspectAfter() && z.okSince(store, hash, stuckSince) {
-		if _, since, _ := z.holds(store, now); since == 0 {
-			return verdict{admit: true, lane: express}
-		}
+	if room := p.room(trial); !room.admit {
+		return v
 	}
-	return verdict{wait: true}
+	return verdict{admit: true, class: trial}
 }
 
-// tryLane lets a store through the probe lane while the regular slots are used
-// up, one request at a time, unless it has a stuck request itself.
-func (z *zone) tryLane(store string, now int64) verdict {
-	if mine, _, _ := z.holds(store, now); mine == 0 && z.trials < z.probeSlots() {
-		return verdict{admit: true, lane: trial}
+// decideTrial lets one request through to find out whether a half-open zone
+// answers again; one of a store that has no request there, since what hangs with
+// it says nothing new.
+func (z *zone) decideTrial(p *picture) verdict {
+	if z.probing != nil {
+		return verdict{wait: true, why: beingTried}
 	}
-	return verdict{wait: true}
+	if room := p.room(trial); !room.admit || p.mine > 0 && p.asked > 1 && !p.shared {
+		return verdict{reason: ReasonZoneOpen, after: busyRetry, since: z.openedAt, detail: z.evidence}
+	}
+	return verdict{admit: true, class: trial, speaks: true}
 }
 
-// shareLeft says that the store may hold one more slot. Where requests of some
-// stores hang while others are answered, a store that was not answered since
-// gets one slot at a time: each culprit should cost one worker, not several.
-func (z *zone) shareLeft(store string, hash uint64, taken, limit int, now int64) bool {
-	hard, trouble := z.store.MaxInflight, z.hungRequests() > 0 || z.explained > 0
-	roomy := hard == 0 && taken < (limit+1)/2
-	if roomy && !trouble {
-		return true
-	}
-	mine, stuckSince, stores := z.holds(store, now)
-	switch {
-	case hard > 0:
-		return mine < hard
-	case mine == 0:
-		return true
-	case stuckSince != 0 && (!roomy || z.othersFastSince(hash, stuckSince)):
-		return false
-	case trouble && z.othersFastSince(hash, z.oldestStuck(now, 0)) && !z.proven(store, hash, now):
-		return false
-	case limit >= 4 && mine >= limit-1 && z.otherOKSince(hash, now-int64(awake)):
-		return false // the last slot is for the others
-	}
-	return roomy || mine < max(1, limit/stores)
-}
-
-// awake is for how long after a success of other stores one store leaves them the
-// zone's last slot. One that sends a hundred times as much as usual would have all
-// slots otherwise, and the others would have to wait for as long as its requests
-// take. With fewer than four slots it would be too much to leave.
-const awake = time.Second
-
-// holds counts the slots of the store, says since when one of them takes
-// suspiciously long (0: none does), and counts the stores in flight, this one
-// included.
-func (z *zone) holds(store string, now int64) (mine int, stuckSince int64, stores int) {
-	after := z.suspectAfter()
-	others := make(map[uint64]struct{}, z.slots.len+1)
-	for s := z.slots.head; s != nil; s = s.next {
-		switch {
-		case s.store == store:
-			mine++
-			if stuckSince == 0 && s.stuck() && now-s.start >= after {
-				stuckSince = s.start
-			}
-		case !s.explained && !s.check:
-			others[s.hash] = struct{}{}
-		}
-	}
-	return mine, stuckSince, len(others) + 1
-}
-
-func (z *zone) busy() verdict {
-	return verdict{reason: ReasonBusy, after: busyRetry}
+func (z *zone) busy(w why) verdict {
+	return verdict{reason: ReasonBusy, after: busyRetry, why: w}
 }
 
 // open opens a slot, if the pool has a worker for it. force books it even so,
 // for zones that only observe.
 func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *Slot {
-	workers := z.g.policy.Load().Workers
+	capacity := z.g.capacity()
+	reserve := v.class.reserve(capacity)
 	if force {
-		workers = 0
-	} else if z.inDoubt(now) {
-		workers -= z.reserve(workers, v.lane == trial || z.state == HalfOpen)
+		capacity = 0
 	}
-	if !z.g.takeWorker(workers) {
+	if !z.g.takeWorker(capacity, reserve) {
 		return nil
 	}
-	s := &Slot{z: z, policy: z.policy, store: r.Store, hash: hash, start: now, lane: v.lane, check: r.check, endsOpen: r.endsOpen && z.state == Open}
+	s := &Slot{z: z, policy: z.policy, store: r.Store, hash: hash, start: now, check: r.check, endsOpen: r.endsOpen && z.state == Open}
 	s.timeout, s.slowAfter = int64(z.policy.Timeout), int64(z.policy.SlowAfter)
 	if r.Timeout > 0 {
 		s.slowAfter = int64(float64(r.Timeout) * float64(s.slowAfter) / float64(s.timeout))
 		s.timeout = int64(r.Timeout)
 	}
-	if z.state != Calm && !r.check {
-		z.takePermits(s)
+	s.witness = v.speaks
+	if v.class == unproven {
+		s.asks = true
+		z.asking++
 	}
-	z.countLane(s.lane, 1)
-	z.live++
+	if v.second {
+		s.second = true
+		z.seconds++
+	}
+	z.push(s)
 	if !r.check {
 		z.totals.admitted++
+		if z.state != Calm {
+			z.takePermits(s, now)
+		}
 	}
-	z.slots.push(s)
-	z.occupied.Add(1)
 	if !z.eventful.Load() {
 		z.eventful.Store(true)
 	}
@@ -349,16 +220,38 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	return s
 }
 
-// takePermits books the probe that this request is, if it is one.
-func (z *zone) takePermits(s *Slot) {
-	if rec := z.books.get(s.store); rec != nil && rec.state == HalfOpen {
-		s.storePass, s.retry = rec.machine.permit()
+// push puts a slot on the books of the zone.
+func (z *zone) push(s *Slot) {
+	z.live++
+	z.slots.push(s)
+	z.version++
+	z.occupied.Add(1)
+	if s.check {
+		return
 	}
-	if z.state == HalfOpen {
+	if z.since == nil && s.witness {
+		z.since = s
+	}
+	if z.unlooked == nil {
+		z.unlooked = s
+	}
+	if z.inFlight != nil {
+		z.inFlight[s.hash]++
+	}
+}
+
+// takePermits books the probe that this request is, if it is one.
+func (z *zone) takePermits(s *Slot, now int64) {
+	if rec := z.books.get(s.store); rec != nil && rec.state == HalfOpen {
 		var ok bool
-		if s.zonePass, ok = z.machine.permit(); ok {
-			z.probing++
-			s.triage = z.triages
+		if s.storePass, ok = rec.machine.permit(); ok {
+			z.retries++
+			s.retry = true
+		}
+	}
+	if z.state == HalfOpen && z.probing == nil {
+		if pass, ok := z.machine.permit(); ok {
+			z.probing, s.probe, s.zonePass, z.triedAt = s, true, pass, now
 		}
 	}
 }
@@ -373,7 +266,10 @@ func (z *zone) refuse(v verdict) *Refusal {
 	}
 	detail := v.detail
 	if v.reason == ReasonBusy {
-		detail = fmt.Sprintf("zone %s: no slot came free within %s", z.name, z.policy.MaxWait)
+		detail = fmt.Sprintf("zone %s: no worker within %s", z.name, z.policy.MaxWait)
+		if v.why != admitted {
+			detail = fmt.Sprintf("zone %s: %s", z.name, whys[v.why])
+		}
 	}
 	return &Refusal{Reason: v.reason, RetryAfter: max(v.after, busyRetry), Since: z.g.wall(v.since), Detail: detail}
 }
@@ -383,7 +279,7 @@ func (z *zone) countWould(v verdict) {
 		return
 	}
 	if v.wait {
-		v = z.busy()
+		v = z.busy(v.why)
 	}
 	if z.wouldRefuse == nil {
 		z.wouldRefuse = make(map[Reason]uint64)
@@ -407,8 +303,10 @@ func (g *Guard) Explain(zoneName, store string) *Refusal {
 	case v.admit:
 		return nil
 	case v.wait:
-		v = z.busy()
-		v.detail = fmt.Sprintf("zone %s: no slot is free; the request would wait up to %s and then be refused", z.name, z.policy.MaxWait)
+		wait := z.mayWait(&r, v.why)
+		detail := fmt.Sprintf("zone %s: %s; the request would wait up to %s and then be refused", z.name, whys[v.why], wait)
+		v = z.busy(v.why)
+		v.detail = detail
 	}
 	return &Refusal{Reason: v.reason, RetryAfter: max(v.after, busyRetry), Since: g.wall(v.since), Detail: v.detail}
 }

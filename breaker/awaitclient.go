@@ -11,12 +11,34 @@ func (s *Slot) AwaitClient(on bool) {
 		switch {
 		case s.phase != live || on == s.awaitsClient():
 		case on:
+			if s.unanswered() {
+				z.unmark(s)
+			}
 			s.awaiting = max(now, 1)
+			z.version++
 		default:
 			z.rejuvenate(s, now-s.awaiting)
 			s.awaiting = 0
+			z.resume(s)
 		}
 	})
+}
+
+// resume counts the slot as unanswered again.
+func (z *zone) resume(s *Slot) {
+	z.version++
+	if !s.unanswered() {
+		return
+	}
+	if z.inFlight != nil {
+		z.inFlight[s.hash]++
+	}
+	if s.witness && s.start > z.answered.last && (z.since == nil || z.since.start > s.start) {
+		z.since = s
+	}
+	if z.unlooked == nil || z.unlooked.start > s.start {
+		z.unlooked = s
+	}
 }
 
 // awaitsClient reports whether the request waits for its client.
@@ -32,6 +54,12 @@ func (z *zone) rejuvenate(s *Slot, d int64) {
 	}
 	if after == s {
 		return
+	}
+	if z.unlooked == s {
+		z.unlooked = s.next
+	}
+	if z.since == s {
+		z.nextSince(s)
 	}
 	z.slots.remove(s)
 	z.slots.insertAfter(after, s)

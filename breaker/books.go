@@ -2,34 +2,35 @@ package breaker
 
 import (
 	"cmp"
-	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-const (
-	bucketCount = 10
-	recentCount = 8
-)
+const recentCount = 8
 
-// record is what firebreak keeps on one store during an episode.
+// record is what is kept of one store during an episode, and while one of its
+// requests is late.
 type record struct {
 	store    string
-	buckets  [bucketCount]bucket // outcomes within the window
 	recent   [recentCount]Outcome
 	outcomes uint64 // how many outcomes there were; recent is a ring over them
 
-	last     Outcome // latest outcome that was not neutral
-	lastAt   int64
-	lastOK   int64
-	badInRow int
+	last       Outcome // latest outcome that was not neutral
+	lastAt     int64
+	answeredAt int64 // latest answer, with an error or without
+
+	late      int // unanswered requests that are late
+	questions int // those that nothing explains yet
+	strikes   int // requests that hung since the latest answer, while others were answered
 
 	hung     int   // hung slots now
 	lastHung int64 // when the latest slot that hung began
 	wasted   int64 // worker time lost in hung slots that have ended
-	failures int
 
-	quickError bool // its latest outcome is an error that came quickly
+	failures    int // errors in this episode
+	errorsInRow int
+	firstError  int64
+	failed      bool // named for its errors in this episode
 
 	askedAt  int64 // when it last sent a request, admitted or not
 	firstBad int64
@@ -40,55 +41,32 @@ type record struct {
 	turn     int
 	since    int64 // when state began
 	evidence string
-	cause    *Slot // the aging request that alone caused the quarantine: its success lifts it
-	culprit  bool  // was in quarantine in this episode
-}
-
-type bucket struct {
-	epoch     int64
-	good, bad uint32
+	culprit  bool // was in quarantine in this episode
 }
 
 // note counts an outcome that is not neutral.
-func (r *record) note(o Outcome, now int64, window time.Duration) {
-	epoch := now / (int64(window) / bucketCount)
-	b := &r.buckets[epoch%bucketCount]
-	if b.epoch != epoch {
-		*b = bucket{epoch: epoch}
-	}
-	r.last, r.lastAt, r.quickError = o, now, false
+func (r *record) note(o Outcome, now int64) {
+	r.last, r.lastAt = o, now
 	r.recent[r.outcomes%recentCount] = o
 	r.outcomes++
-	if o.good() {
-		b.good++
-		r.badInRow, r.lastOK = 0, now
-		return
-	}
-	b.bad++
-	r.badInRow++
-	r.lastBad = now
-	if r.firstBad == 0 {
-		r.firstBad = now
-	}
-	if o == Failure || o == Broken {
-		r.failures++
-	}
-}
-
-// counts is the outcomes within the window.
-func (r *record) counts(now int64, window time.Duration) (good, bad int) {
-	epoch := now / (int64(window) / bucketCount)
-	for _, b := range r.buckets {
-		if b.epoch > epoch-bucketCount {
-			good += int(b.good)
-			bad += int(b.bad)
+	if o.bad() {
+		r.lastBad = now
+		if r.firstBad == 0 {
+			r.firstBad = now
 		}
 	}
-	return good, bad
 }
 
 // pinned records hold live evidence and are never evicted.
-func (r *record) pinned() bool { return r.state != Calm || r.hung > 0 || r.cause != nil }
+func (r *record) pinned() bool { return r.state != Calm || r.hung > 0 || r.late > 0 }
+
+// lastErrorAt is when its latest outcome came, if that is an error.
+func (r *record) lastErrorAt() int64 {
+	if r.errorsInRow == 0 {
+		return 0
+	}
+	return r.lastAt
+}
 
 func byStore(a, b *record) int { return cmp.Compare(a.store, b.store) }
 

@@ -27,11 +27,11 @@ type CheckRequest struct {
 	EndsOpen bool
 }
 
-// AdmitCheck asks for a slot for a check; it never waits. Checks come after the
-// zone's own requests: they get nothing while one of those waits, never more
-// than the zone's regular and probe slots together, hung slots of any kind
-// included, and nothing while half of the regular slots are occupied by checks
-// that hang and that nothing explains. Either the slot or the refusal is nil.
+// AdmitCheck asks for a worker for a check; it never waits. Checks come after the
+// zone's own requests: they get nothing while one of those waits, no more than a
+// quarter of the pool, none of its last workers, and nothing while half of what
+// they may have is held by checks that hang and that nothing explains. Either the
+// slot or the refusal is nil.
 func (g *Guard) AdmitCheck(c CheckRequest) (s *Slot, refusal *Refusal) {
 	defer g.survive()
 	refusal = &Refusal{Reason: ReasonBusy, RetryAfter: busyRetry}
@@ -55,35 +55,40 @@ func (z *zone) decideCheck(c *CheckRequest, now int64) verdict {
 	if z.held.open() {
 		return z.held.refusal(ReasonZoneOpen, z.g, now)
 	}
-	unexplained := 0
+	capacity := z.g.capacity()
+	limit := max(1, capacity/4)
+	if capacity == 0 {
+		limit = checksUnlimited
+	}
+	checks, unexplained := 0, 0
 	for s := z.slots.head; s != nil; s = s.next {
 		switch {
 		case !s.check:
+			continue
 		case s.store == c.Store:
 			return verdict{reason: ReasonChecking, detail: "its last check still occupies a worker, for " + brief(now-s.start)}
 		case c.Probe:
 			return verdict{reason: ReasonBusy, detail: "another check of zone " + z.name + " occupies a worker"}
-		case s.phase == hung && !s.explained && s.remembered == 0:
+		case s.phase == hung && s.remembered == 0 && !z.checkExplained(s):
 			unexplained++
 		}
+		checks++
 	}
-	// What an earlier process saw hang is in nobody's way but its own store's, as
-	// long as the zone may occupy more.
-	taken, limit := z.live+z.hung-z.remembered, z.limit()
-	busy := verdict{reason: ReasonBusy, detail: fmt.Sprintf("%d of the %d slots of zone %s are taken, %d of them by requests or checks that hang", taken, limit+z.probeSlots(), z.name, z.hung)}
+	busy := verdict{reason: ReasonBusy, detail: fmt.Sprintf("zone %s occupies %d workers, %d of them by requests or checks that hang", z.name, z.live+z.hung, z.hung)}
 	switch {
-	case z.waiters.len() > 0 || z.live+z.hung >= z.mostOccupied():
+	case z.waiters.len() > 0:
 		return busy
 	case unexplained > 0 && unexplained >= limit/2 && !c.Probe:
 		busy.detail = fmt.Sprintf("%d checks of zone %s hang, and no store was found well since", unexplained, z.name)
 		return busy
-	case taken < limit && (!c.Probe || z.probeSlots() == 0):
-		return verdict{admit: true}
-	case taken < limit+z.probeSlots() && z.trials < z.probeSlots():
-		return verdict{admit: true, lane: trial}
+	case checks >= limit || z.live+z.hung-z.remembered >= limit+2 && capacity > 0:
+		return busy
 	}
-	return busy
+	return verdict{admit: true, class: trial}
 }
+
+// checksUnlimited is how many checks of a zone may run in a pool of unknown size.
+const checksUnlimited = 8
 
 // hungRequests is the hung slots that are evidence.
 func (z *zone) hungRequests() int { return z.hung - z.hungCheck }
@@ -99,9 +104,12 @@ func (z *zone) settleCheck(s *Slot, o Outcome, now int64) {
 		if s.endsOpen && z.state == Open && z.held == nil && s.start >= z.openedAt {
 			z.passedWhileOpen(s, now)
 		}
-		z.explain()
 	}
 }
+
+// storesToPass is how many stores must pass a check while the zone is cut off
+// for it to be tried before its open time is over.
+const storesToPass = 2
 
 // passedWhileOpen ends the open state early once enough stores have passed.
 func (z *zone) passedWhileOpen(s *Slot, now int64) {
@@ -109,7 +117,7 @@ func (z *zone) passedWhileOpen(s *Slot, now int64) {
 		z.passed = make(map[string]struct{})
 	}
 	z.passed[s.store] = struct{}{}
-	if n := len(z.passed); n >= storesToBelieve {
+	if n := len(z.passed); n >= storesToPass {
 		z.toHalfOpen(now, fmt.Sprintf("checks of %d of its stores passed", n))
 	}
 }
@@ -117,7 +125,7 @@ func (z *zone) passedWhileOpen(s *Slot, now int64) {
 // checkExplained says that a hung check takes no room from the innocent: some
 // other store of the zone was well since it began.
 func (z *zone) checkExplained(s *Slot) bool {
-	return s.phase == hung && (z.passedAt > s.start || z.otherOKSince(s.hash, s.start))
+	return s.phase == hung && (z.passedAt > s.start || z.answered.elsewhereSince(s.hash, s.start))
 }
 
 // Reinstate ends a store's quarantine because it was found well. A hold by hand
@@ -173,7 +181,7 @@ func (g *Guard) Troubles(zoneName string) (list []Trouble, openFor time.Duration
 			openFor, why = max(1, time.Duration(now-z.openedAt)), z.evidence
 		}
 		z.books.each(func(rec *record) bool {
-			if _, bad := z.bad[rec]; bad || rec.state != Calm || rec.hung > 0 {
+			if _, failing := z.failing[rec]; failing || rec.state != Calm || rec.hung > 0 {
 				list = append(list, rec.trouble(now))
 			}
 			return true
@@ -183,8 +191,8 @@ func (g *Guard) Troubles(zoneName string) (list []Trouble, openFor time.Duration
 }
 
 func (r *record) trouble(now int64) Trouble {
-	t := Trouble{Store: r.store, State: r.state, Last: r.last, BadInRow: r.badInRow, Hung: r.hung}
-	at := max(r.lastBad, r.lastHung)
+	t := Trouble{Store: r.store, State: r.state, Last: r.last, BadInRow: max(r.strikes, r.errorsInRow), Hung: r.hung}
+	at := max(r.lastBad, r.lastHung, r.lastErrorAt())
 	if r.state != Calm {
 		t.Evidence = r.evidence
 	}
@@ -254,4 +262,4 @@ func (g *Guard) Asked(zoneName string, n int) (stores []string) {
 	return stores
 }
 
-func (r *record) asked() int64 { return max(r.askedAt, r.lastAt, r.lastOK) }
+func (r *record) asked() int64 { return max(r.askedAt, r.lastAt, r.answeredAt) }

@@ -34,7 +34,8 @@ type Counters struct {
 	FirstByte Histogram // time from admission to the first byte of the response
 	Wait      Histogram // time that requests waited for a slot, if they had to
 
-	Zones []ZoneCounters // in no order
+	Servers []ServerStatus // by address
+	Zones   []ZoneCounters // in no order
 }
 
 // ZoneCounters is one zone's part of Counters.
@@ -43,9 +44,10 @@ type ZoneCounters struct {
 	State   State
 	Observe bool
 
-	Live, Hung, Explained, Waiting, Streams, Quarantined int
+	Live, Hung, Waiting, Streams, Quarantined int
+	Doubt                                     bool
 
-	MaxInflight int // limit in force now
+	MaxInflight int // workers it may occupy now
 
 	Outcomes    [outcomes]uint64
 	Refusals    map[Reason]uint64 // a copy; nil: none
@@ -59,7 +61,7 @@ type ZoneCounters struct {
 // totals is what is counted in one zone, or in all that are forgotten.
 type totals struct {
 	admitted, episodes, openings, quarantines uint64
-	returned, abandoned, presumed             uint64
+	returned, abandoned, presumed, stalled    uint64
 	outcomes                                  [outcomes]uint64
 	firstByte                                 *histogram // nil: no answer yet
 }
@@ -72,6 +74,7 @@ func (t *totals) add(other *totals) {
 	t.returned += other.returned
 	t.abandoned += other.abandoned
 	t.presumed += other.presumed
+	t.stalled += other.stalled
 	for o, n := range other.outcomes {
 		t.outcomes[o] += n
 	}
@@ -85,10 +88,10 @@ func (t *totals) add(other *totals) {
 
 // noteFirstByte counts how long the first byte of a response took.
 func (z *zone) noteFirstByte(s *Slot, now int64) {
-	if s.answered {
+	if s.counted {
 		return
 	}
-	s.answered = true
+	s.counted = true
 	if z.totals.firstByte == nil {
 		z.totals.firstByte = new(histogram)
 	}
@@ -127,11 +130,11 @@ func (g *Guard) countCheck(err error) {
 // each for a moment.
 func (g *Guard) Counters() Counters {
 	c := Counters{
-		Workers: g.policy.Load().Workers, Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
+		Workers: g.capacity(), Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
 		PoolSuspect: g.suspect.Load() != nil, OpenZones: int(g.openZones.Load()), MaxOpenZones: int(g.mostOpen()),
 		ChecksPassed: g.checksPassed.Load(), ChecksFailed: g.checksFailed.Load(),
 		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),
-		Wait: g.queue.waits.snapshot(),
+		Wait: g.queue.waits.snapshot(), Servers: g.Servers(),
 	}
 	g.mu.Lock()
 	zones := *g.zones.Load()
@@ -156,8 +159,8 @@ func (z *zone) counters(all *totals) ZoneCounters {
 	all.add(&z.totals)
 	c := ZoneCounters{
 		Zone: z.name, State: z.state, Observe: z.policy.Observe,
-		Live: z.live, Hung: z.hung, Explained: z.explained, Waiting: z.waiters.len(), Streams: z.streams, Quarantined: z.quarantined(),
-		MaxInflight: z.limit(), Outcomes: z.totals.outcomes, Quarantines: z.totals.quarantines,
+		Live: z.live, Hung: z.hung, Doubt: z.inDoubt(z.g.now()), Waiting: z.waiters.len(), Streams: z.streams, Quarantined: z.sick,
+		MaxInflight: z.limitNow(), Outcomes: z.totals.outcomes, Quarantines: z.totals.quarantines,
 		Checked: z.checkable() && z.checkAt != 0, CheckOK: z.checkOK,
 		FirstByte: z.totals.firstByte.snapshot(firstByteScale),
 	}

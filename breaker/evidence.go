@@ -2,6 +2,7 @@ package breaker
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -19,137 +20,132 @@ func (z *zone) settle(s *Slot, o Outcome, now int64) {
 		o = Slow
 	}
 	z.totals.outcomes[o]++
+	z.learn(s, o, now)
 	switch {
-	case o.good():
-		z.good(s, o, now)
 	case o == NoUpstream:
 		z.g.upstreamAway(now)
-	case z.g.silent(now):
-		// Nobody's fault that can be named.
-	case o == Broken && !s.storePass.held() && !s.zonePass.held():
-		z.broken = append(z.broken, broken{s, now})
-		z.eventful.Store(true)
-	case o == Broken && z.g.awaySince(now-int64(awayGrace)):
-		// The API server is away.
+	case o.isAnswer(now-s.start < s.slowAfter):
+		z.answer(s, o, now)
+	case o.isError():
+		z.noteError(s, o, now)
 	case o.bad():
-		z.badOutcome(s, o, now)
+		z.noteHang(s, o, now)
 	}
-	z.neutral(s) // whatever it was to find out and did not
+	if s.storePass.held() {
+		z.endRetry(s, o, now)
+	}
+	if z.probing == s && o.bad() {
+		z.probeHangs(now)
+	}
+	z.endProbe(s, false, now) // no verdict: it found out nothing
 }
 
-// restate turns an answer that was good into a hang: its body stalled.
-func (z *zone) restate(s *Slot, o Outcome, now int64) {
-	if !z.g.silent(now) && !s.check {
-		z.badOutcome(s, o, now)
+// isAnswer reports whether the outcome shows that requests come back: any
+// answer, unless it is an error that came so late that it says as little as
+// none.
+func (o Outcome) isAnswer(inTime bool) bool {
+	return o.good() || inTime && (o == Failure || o == Refused)
+}
+
+// learn takes in how long the answer took.
+func (z *zone) learn(s *Slot, o Outcome, now int64) {
+	if o.good() {
+		z.pace.observe(now-s.start, now)
 	}
 }
 
-// neutral gives back the probes that are not settled yet.
-func (z *zone) neutral(s *Slot) {
-	s.storePass.settle(errNeutral)
-	z.settleZonePass(s, errNeutral)
-}
-
-func (z *zone) settleZonePass(s *Slot, err error) {
-	if s.zonePass.held() {
-		z.probing--
-		s.zonePass.settle(err)
-	}
-}
-
-// good takes in a success.
-func (z *zone) good(s *Slot, o Outcome, now int64) {
-	z.noteOK(s.hash, now)
+// answer takes in that a request was answered: the zone, the store and the
+// server are alive.
+func (z *zone) answer(s *Slot, o Outcome, now int64) {
+	z.noteAnswer(s, now)
 	z.forgetFor(s, now)
-	if o == OK {
-		if s.hash != z.fastStore {
-			z.otherFast, z.fastStore = z.fastOK, s.hash
-		}
-		z.fastOK = now
-		z.latency += (now - s.start - z.latency) / 8
+	if o.isError() {
+		z.noteError(s, o, now)
+	} else if len(z.failing) > 0 {
+		z.noteGood(s.store)
 	}
-	if z.state == Calm {
-		if z.policy.SlowShare > 0 {
-			z.noteSlow(s, o, now)
-		}
-		return
+	if z.books.rest != nil {
+		z.storeAnswered(s, o, now)
 	}
-	rec := z.books.ensure(s.store)
-	rec.note(o, now, z.policy.Window)
-	delete(z.bad, rec)
-	if z.policy.SlowShare > 0 {
-		z.noteSlow(s, o, now)
-	}
-	z.storeGood(s, rec, now)
-	z.triageGood(s, now)
-	z.explain()
-	z.judgeStore(rec, s.hash, now)
-	z.judge(now)
-}
-
-// storeGood releases the store if this success is what its breaker waits for:
-// its probe, or the aging request that alone had put it into quarantine.
-func (z *zone) storeGood(s *Slot, rec *record, now int64) {
-	why := fmt.Sprintf("a request was answered after %s", brief(now-s.start))
-	if rec.cause == s {
-		rec.culprit = false
-		z.release(rec, now, why)
-		return
-	}
-	s.storePass.settle(nil)
-	if rec.state == HalfOpen && rec.machine.closed() {
-		z.release(rec, now, why)
+	switch z.state {
+	case Open:
+		z.toHalfOpen(now, fmt.Sprintf("a request of store %s that was stuck was answered after %s", s.store, brief(now-s.start)))
+		z.toClosed(now, "requests are answered again")
+	case HalfOpen:
+		z.endProbe(s, true, now)
+		z.toClosed(now, "requests are answered again")
+	case Calm, Troubled:
 	}
 }
 
-func (z *zone) noteOK(hash uint64, now int64) {
+// noteAnswer notes when and by whom the zone was answered.
+func (z *zone) noteAnswer(s *Slot, now int64) {
 	if z.seen == nil {
 		z.seen = new(seen)
 	}
-	z.seen.mark(hash, now)
-	if hash != z.lastOKStore {
-		z.otherOK, z.lastOKStore = z.lastOK, hash
+	z.seen.mark(s.hash, now)
+	if z.window > 0 {
+		if z.window++; z.window >= startWindow && z.waiters.count == 0 {
+			z.window = 0
+		}
+	} else if z.since != nil && z.waiters.count > 0 && z.inDoubt(now) {
+		z.window = z.live + 1
 	}
-	z.lastOK = now
-	z.lastOKAt.Store(now)
+	z.answered.note(s.hash, now)
+	z.answeredAt.Store(now)
+	z.answers++
+	z.since = nil // all slots began before this answer
+	if s.server != nil {
+		z.answeredX.note(s.server.id, now)
+		s.server.noteAnswer(now)
+	}
+	z.g.answeredAt.Store(now)
 }
 
-// badOutcome takes in a failure or a hang.
-func (z *zone) badOutcome(s *Slot, o Outcome, now int64) {
-	rec := z.books.ensure(s.store)
-	quick := z.isQuickError(s, o, now)
-	if o.isError() && z.g.excused(quick) {
-		z.noteError(rec, o, quick, now)
+// startWindow is the window at which a slow start is over, once no request of
+// the zone waits any more.
+const startWindow = 16
+
+// storeAnswered takes in that the store was answered, which clears it: a store
+// that is answered although another of its requests hangs is not ill.
+func (z *zone) storeAnswered(s *Slot, o Outcome, now int64) {
+	rec := z.books.get(s.store)
+	if rec == nil {
 		return
 	}
-	oldNews := s.storePass.held() && z.isExplained(rec, rec.lastBad)
-	rec.note(o, now, z.policy.Window)
-	rec.quickError = quick
-	if s.phase == hung && rec.cause == s {
-		rec.cause = nil // it is no longer merely slow
+	if !o.isError() {
+		rec.note(o, now)
 	}
+	rec.answeredAt, rec.strikes = now, 0
+	z.cleared += float64(z.answerQuestions(rec, now))
+	s.storePass.settle(nil)
+	if rec.state != Calm {
+		z.release(rec, now, fmt.Sprintf("a request was answered after %s", brief(now-s.start)))
+	}
+}
+
+// noteHang takes in that the client of a request was sent away without an
+// answer, or left late. Whose fault that is, is judged by [zone.judge].
+func (z *zone) noteHang(s *Slot, o Outcome, now int64) {
+	rec := z.books.ensure(s.store)
+	rec.note(o, now)
 	z.lastTrouble = now
 	z.eventful.Store(true)
-	if z.state == Open {
-		return // admitted before it opened: the zone explains it
-	}
-	if !oldNews {
-		z.bad[rec] = now
-	}
-	z.slowForget(s.hash)
-	if z.state == Calm && (o != Failure && o != Broken || len(z.bad) >= z.policy.MinBadStores) {
-		z.trouble(now, fmt.Sprintf("%s of store %s", o, s.store))
-	}
-	if s.storePass.held() {
-		s.storePass.settle(errBad)
-		z.quarantine(rec, now, fmt.Sprintf("tried again, and the request ended as %s", o))
-	}
-	if z.state == HalfOpen {
-		z.triageBad(s, rec, now, o.String())
+	z.lookForLate(now)
+	z.judge(now)
+}
+
+// endRetry takes in what became of a request that tried a store in quarantine
+// and was not answered.
+func (z *zone) endRetry(s *Slot, o Outcome, now int64) {
+	if !o.bad() || s.void {
+		s.storePass.settle(errNeutral)
 		return
 	}
-	z.judgeStore(rec, s.hash, now)
-	z.judge(now)
+	s.storePass.settle(errBad)
+	if rec := z.books.get(s.store); rec != nil && rec.state == HalfOpen {
+		z.quarantine(rec, now, fmt.Sprintf("tried again, and the request ended as %s", o))
+	}
 }
 
 // turnHung moves a slot from live to hung.
@@ -157,6 +153,7 @@ func (z *zone) turnHung(s *Slot, now int64) {
 	s.phase, s.hungAt = hung, now
 	z.live--
 	z.hung++
+	z.version++
 	z.g.hung.Add(1)
 	z.eventful.Store(true)
 	if s.check {
@@ -168,6 +165,30 @@ func (z *zone) turnHung(s *Slot, now int64) {
 	rec.lastHung = max(rec.lastHung, s.start)
 	z.books.repin(rec)
 	z.lastTrouble = now
+	if s.answering {
+		z.stalled(s, now)
+	}
+}
+
+// stalled takes in that the body of an answer stands still: the request is
+// unanswered again, as long as makes it evidence.
+func (z *zone) stalled(s *Slot, now int64) {
+	s.answering = false
+	if late := now - s.slowAfter; late > s.start {
+		z.rejuvenate(s, late-s.start)
+	}
+	z.resume(s)
+	if !s.late {
+		z.markLate(s)
+	}
+}
+
+// heard takes in that the worker was heard from.
+func (z *zone) heard(s *Slot) {
+	if !s.answering && !s.check {
+		z.unmark(s)
+	}
+	z.version++
 }
 
 // end frees the worker. o is the verdict if there was none, or the late answer
@@ -179,28 +200,32 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 	case stream:
 		s.phase = ended
 		z.streams--
+		s.server.release(s)
 		return
 	case live, hung:
 	}
-	wasHung, late := s.phase == hung, s.settled
+	wasHung, settled := s.phase == hung, s.settled
 	z.noteEnd(s, o)
 	z.remove(s)
 	s.phase = ended
 	switch {
-	case !late:
+	case !settled:
 		z.settle(s, o, now)
 	case wasHung && o.good() && !s.check:
 		z.cameBack(s, now)
+	case wasHung && !s.check:
+		z.gaveUp(s, now)
 	}
-	if rec := z.books.get(s.store); rec != nil && rec.cause == s {
-		rec.cause = nil
-		z.books.repin(rec)
-	}
-	z.explain()
 }
 
-// remove takes the slot off the books of the zone and of the pool.
+// remove takes the slot off the books of the zone, the server and the pool.
 func (z *zone) remove(s *Slot) {
+	if s.unanswered() {
+		z.unmark(s)
+	}
+	if z.unlooked == s {
+		z.unlooked = s.next
+	}
 	if s.phase == hung {
 		z.hung--
 		z.g.hung.Add(-1)
@@ -213,65 +238,35 @@ func (z *zone) remove(s *Slot) {
 		}
 	} else {
 		z.live--
-	}
-	if s.explained {
-		z.explained--
-	} else {
-		z.countLane(s.lane, -1)
+		z.pace.ended++
 	}
 	if s.remembered != 0 {
 		z.remembered--
 	}
+	if s.retry {
+		z.retries--
+	}
 	z.slots.remove(s)
+	z.version++
 	z.occupied.Add(-1)
 	z.g.occupied.Add(-1)
+	if s.server != nil {
+		s.server.release(s)
+	}
 }
 
-// cameBack takes in the late success of a hung request: the stuck requests are
-// the best probes there are.
+// cameBack takes in that a hung request was answered after all: the stuck
+// requests are the best probes there are.
 func (z *zone) cameBack(s *Slot, now int64) {
-	z.noteOK(s.hash, now)
-	rec := z.books.ensure(s.store)
-	rec.lastOK = now
-	switch z.state {
-	case Open:
-		z.answeredWhileOpen(s, now)
-	case HalfOpen:
-		z.grow()
-	case Calm, Troubled:
-		delete(z.bad, rec)
-		if rec.state != Calm && rec.hung == 0 {
-			z.release(rec, now, fmt.Sprintf("its hung request came back with an answer after %s", brief(now-s.start)))
-		}
-	}
+	z.answer(s, OK, now)
 }
 
-// explain finds the stuck slots that are explained: their store is in
-// quarantine and another store of the zone had a success after they began.
-// They take no room from the innocent stores of the zone.
-func (z *zone) explain() {
-	if z.state == Calm && z.hungCheck == 0 {
-		return
-	}
-	for s := z.slots.head; s != nil; s = s.next {
-		if !s.stuck() && !s.explained && !s.check {
-			continue
-		}
-		rec := z.books.get(s.store)
-		explained := s.stuck() && rec != nil && rec.state != Calm && z.otherOKSince(s.hash, s.start)
-		if s.check {
-			explained = z.checkExplained(s)
-		}
-		if explained != s.explained {
-			s.explained = explained
-			if explained {
-				z.explained++
-				z.countLane(s.lane, -1)
-			} else {
-				z.explained--
-				z.countLane(s.lane, 1)
-			}
-		}
+// gaveUp takes in that a hung request ended without an answer, as when its
+// worker was killed: another one may be tried in its place, which costs no
+// further worker.
+func (z *zone) gaveUp(s *Slot, now int64) {
+	if z.state == Open && z.held == nil && z.probing == nil && !s.void {
+		z.toHalfOpen(now, "a worker that hung is free again")
 	}
 }
 
@@ -281,27 +276,48 @@ func (g *Guard) upstreamAway(now int64) {
 	g.awayAt.Store(now)
 }
 
-// broken is a connection that broke, on which the verdict is still out.
-type broken struct {
-	slot *Slot
-	at   int64
+// Chance. Requests that hang at random, all over a zone, are not the stores'
+// fault. How often that happens is measured by the hung requests of stores that
+// were answered all the same.
+const (
+	chanceOver  = 10 * time.Second // time constant of answers and cleared
+	tooUnlikely = 1e-4             // so many hangs in a row are no chance
+	mostStrikes = 16
+
+	// manyStruck is how many stores must hang at once, and more where innocent
+	// ones do, for one strike to be enough. If one request in a thousand hangs
+	// for 5 s, at 25 requests/s, six at once happen once in 25 years.
+	manyStruck = 6
+)
+
+// decay lets what was counted lately fade.
+func (z *zone) decay(now int64) {
+	d := now - z.decayed
+	if d < int64(100*time.Millisecond) {
+		return
+	}
+	keep := math.Exp(-float64(d) / float64(chanceOver))
+	z.answers, z.cleared, z.decayed = z.answers*keep, z.cleared*keep, now
 }
 
-// brokenGrace is how long a broken connection waits for its verdict: an API
-// server that is killed breaks many at once, and shows only at the next dial
-// that it is away.
-const brokenGrace = 500 * time.Millisecond
-
-// judgeBroken takes in the connections that broke a while ago, unless the API
-// server turned out to be away.
-func (z *zone) judgeBroken(now int64) {
-	for len(z.broken) > 0 && now-z.broken[0].at >= int64(brokenGrace) {
-		b := z.broken[0]
-		z.broken = z.broken[1:]
-		if !z.g.awaySince(b.at-int64(awayGrace)) && !z.g.silent(now) {
-			z.badOutcome(b.slot, Broken, now)
-		}
+// strikesNeeded is how many requests of a store must hang one after the other,
+// none answered in between, to put it into quarantine: so many that chance is
+// ruled out at the rate at which requests of innocent stores hang, and two at
+// least. Once two stores are in quarantine, and no other store's request was
+// found to hang by chance, one is enough: the zone has damaged stores. So it is
+// once so many stores hang at the same time as chance does not explain.
+func (z *zone) strikesNeeded() int {
+	chance := z.cleared / max(1, z.answers+z.cleared)
+	need := 2
+	for p := chance * chance; p > tooUnlikely && need < mostStrikes; p *= chance {
+		need++
 	}
+	switch {
+	case need > 2:
+	case z.cleared < 0.5 && z.sick >= 2, float64(z.struck) >= manyStruck+4*z.cleared:
+		return 1
+	}
+	return need
 }
 
 // brief is a guard duration for people.

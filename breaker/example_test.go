@@ -54,14 +54,11 @@ func ExampleSlot_Hang() {
 	// hung: 0
 }
 
-// A zone whose stores fail opens; a process that is started meanwhile goes on
-// from there.
+// What is held by hand, which zones are cut off and which workers hang outlives
+// the process.
 func ExampleGuard_Remember() {
 	guard := newExampleGuard()
-	for _, store := range []string{"a", "b", "c"} {
-		slot, _ := guard.Admit(context.Background(), breaker.Request{Zone: "z7", Store: store})
-		slot.End(breaker.Failure)
-	}
+	guard.HoldZone("z7", breaker.Open, 0, "ann", "restoring a backup")
 	kept, err := json.Marshal(guard.Memory()) // to a file, every now and then
 	if err != nil {
 		panic(err)
@@ -81,5 +78,5 @@ func ExampleGuard_Remember() {
 	fmt.Println(zone.State, "-", zone.Evidence)
 	// Output:
 	// zone_open
-	// open - from before firebreak was restarted: 3 of 3 stores seen within 15s are bad
+	// open - held open by hand by ann: restoring a backup
 }

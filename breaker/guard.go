@@ -34,6 +34,11 @@ type Options struct {
 	// called off the request path, one call at a time per zone, and must heed
 	// its context.
 	Check func(ctx context.Context, zone string, c *config.Check) error
+
+	// Dial tries to connect to a server that could not be dialled; nil: requests
+	// find out. It is called off the request path, one call at a time per server,
+	// and must heed its context.
+	Dial func(ctx context.Context, address string) error
 }
 
 // Guard guards one pool of workers. All methods may be called concurrently.
@@ -46,22 +51,31 @@ type Guard struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 
+	life context.Context // ends with Close
+
 	mu        sync.Mutex // guards changes of zones, and below
 	zones     atomic.Pointer[map[string]*zone]
 	forgotten totals // of zones that are no longer there
 
-	occupied   atomic.Int64 // slots, live and hung; never more than workers
+	servers servers
+
+	occupied   atomic.Int64 // slots, live and hung; never more than the pool's capacity
 	hung       atomic.Int64
+	late       atomic.Int64 // slots that are late
+	usage      atomicFloat  // workers that live requests use, averages of all zones
+	rate       atomicFloat  // requests that end per second, likewise
+	patience   atomic.Int64 // of zones that have not learned their own; 0: not known
+	learned    int64        // when patience was learned; the sweeper's own
+	busyZones  atomic.Int64 // zones with slots, as of the last sweep
 	openZones  atomic.Int64 // zones open or half-open, those that only observe left out
 	noUpstream atomic.Uint64
 	awayAt     atomic.Int64 // when a dial to the API server last failed
-	silentAt   atomic.Int64 // when the whole pool was last seen not to answer anybody
-	heardAt    atomic.Int64 // when the pool was last listened to
+	answeredAt atomic.Int64 // when any request was last answered
+	failedAt   atomic.Int64 // when the whole pool was last found not to answer
+	sweptAt    atomic.Int64 // when the sweeper last ran
 	suspect    atomic.Pointer[suspicion]
 
-	errorsUntil   atomic.Int64 // 0: errors are not everywhere
-	slowErrors    atomic.Bool  // and slow ones are
-	countedErrors int64        // when they were last counted; the sweeper's own
+	countedErrors int64 // when failing zones were last counted; the sweeper's own
 	dropped       atomic.Uint64
 	panics        atomic.Uint64 // bugs survived
 
@@ -75,10 +89,9 @@ type Guard struct {
 // New makes a guard and starts its sweeper.
 func New(p *config.Policy, opts Options) *Guard {
 	g := newGuard(time.Now(), p, opts)
-	g.heardAt.Store(g.now())
-	ctx, cancel := context.WithCancel(context.Background())
-	g.stop = cancel
-	g.done.Go(func() { g.sweeper(ctx) })
+	g.sweptAt.Store(g.now())
+	g.done.Go(func() { g.sweeper(g.life) })
+	g.done.Go(func() { g.dispatch(g.life) })
 	return g
 }
 
@@ -87,6 +100,10 @@ func newGuard(start time.Time, p *config.Policy, opts Options) *Guard {
 	g := &Guard{base: start.Add(-past), opts: opts, events: make(chan Event, eventBuffer)}
 	g.policy.Store(p)
 	g.zones.Store(&map[string]*zone{})
+	g.servers.all.Store(&map[string]*server{})
+	g.servers.owned = make(map[string][]string)
+	g.queue.poke = make(chan struct{}, 1)
+	g.life, g.stop = context.WithCancel(context.Background())
 	return g
 }
 
@@ -108,6 +125,7 @@ func (g *Guard) Apply(p *config.Policy, zones []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.policy.Store(p)
+	g.applyPolicy(p)
 	old := *g.zones.Load()
 	next := make(map[string]*zone, len(zones)+len(p.Zones))
 	for _, name := range zones {
@@ -196,11 +214,12 @@ func (g *Guard) zone(name string) *zone {
 	return z
 }
 
-// takeWorker books one worker of the pool.
-func (g *Guard) takeWorker(workers int) bool {
+// takeWorker books one worker of a pool of capacity workers (0: not known), of
+// which so many must stay free.
+func (g *Guard) takeWorker(capacity, reserve int) bool {
 	for {
 		n := g.occupied.Load()
-		if workers > 0 && n >= int64(workers) {
+		if capacity > 0 && n >= int64(capacity-reserve) {
 			return false
 		}
 		if g.occupied.CompareAndSwap(n, n+1) {
@@ -244,5 +263,3 @@ func (g *Guard) awaySince(t int64) bool {
 	at := g.awayAt.Load()
 	return at != 0 && at >= t
 }
-
-const awayGrace = 2 * time.Second

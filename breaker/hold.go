@@ -83,11 +83,10 @@ func (g *Guard) ResetZone(name, by, reason string) {
 			z.held = nil
 		}
 		z.resetState(now, why)
-		for _, rec := range z.sick() {
+		for _, rec := range z.sickStores() {
 			z.release(rec, now, why)
 		}
-		clear(z.bad)
-		clear(z.slow)
+		clear(z.failing)
 		if z.state == Troubled && z.hung == 0 {
 			z.toCalm(now)
 		}
@@ -143,8 +142,8 @@ func (z *zone) resetStore(store string, now int64, why string) {
 	}
 }
 
-// sick are the records of stores in quarantine.
-func (z *zone) sick() (list []*record) {
+// sickStores are the records of stores in quarantine.
+func (z *zone) sickStores() (list []*record) {
 	for _, rec := range z.books.pins {
 		if rec.state != Calm {
 			list = append(list, rec)
@@ -170,7 +169,7 @@ func (z *zone) sweepHolds(now int64) {
 	z.tellAuto("", h, now)
 	if h.open() {
 		z.trouble(now, "its hold is over")
-		z.machine.halfOpen(now, z.policy.MaxInflight)
+		z.machine.halfOpen(now, 1)
 		z.toHalfOpen(now, "its hold is over: was "+h.words())
 	}
 }

@@ -109,10 +109,10 @@ func TestHeldStoreIsNotJudged(t *testing.T) {
 		p := newPool(t, twoSeconds())
 		defer p.close()
 		p.load(time.Second, 300, allZones)
-		p.setFail("z7/bad", true)
-		p.setFail("z7/free", true)
+		p.freeze("z7/bad")
+		p.freeze("z7/free")
 		p.guard.HoldStore("z7", "free", breaker.Calm, 0, "", "")
-		for range 10 {
+		for range 20 {
 			p.send("z7", "bad")
 			p.send("z7", "free")
 			p.load(100*time.Millisecond, 300, allZones)

@@ -76,13 +76,6 @@ func (m *machine) pending() bool {
 	return counts.Requests > counts.TotalExclusions+counts.TotalSuccesses+counts.TotalFailures
 }
 
-// full says that as many probes are on their way, or were answered, as it
-// takes to close: the next request waits for what they say.
-func (m *machine) full() bool {
-	counts := m.cb.Counts()
-	return counts.Requests-counts.TotalExclusions >= m.need
-}
-
 // permit is the right to send one probe. The zero value is no permit, and
 // settling it does nothing, so that it is safe to settle on every path.
 type permit struct{ done func(error) }
@@ -97,15 +90,20 @@ func (p *permit) settle(err error) {
 }
 
 // openTime is the open time of the n-th turn of an episode (from 1): doubling
-// from first to longest, with a jitter of +-20 %.
+// from first to longest, with a jitter of +-10 %.
 func (g *Guard) openTime(first, longest time.Duration, turn int) time.Duration {
 	d := longest
 	if shift := turn - 1; shift < 32 && first<<shift > 0 && first<<shift < longest {
 		d = first << shift
 	}
+	return g.jitter(d)
+}
+
+// jitter spreads a time by +-10 %.
+func (g *Guard) jitter(d time.Duration) time.Duration {
 	chance := rand.Float64
 	if g.simulation != nil {
 		chance = g.simulation.chance.Float64
 	}
-	return time.Duration(float64(d) * (0.8 + 0.4*chance()))
+	return time.Duration(float64(d) * (0.9 + 0.2*chance()))
 }

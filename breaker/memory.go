@@ -75,7 +75,7 @@ func (g *Guard) Memory() Memory {
 func (z *zone) memory(now int64) *ZoneMemory {
 	m := &ZoneMemory{
 		Zone: z.name, State: z.state, Turn: z.turn, Evidence: z.evidence,
-		Since: z.g.wall(z.since), EpisodeSince: z.g.wall(z.episodeSince), OpenedAt: z.g.wall(z.openedAt),
+		Since: z.g.wall(z.stateSince), EpisodeSince: z.g.wall(z.episodeSince), OpenedAt: z.g.wall(z.openedAt),
 		Hold: copyHold(z.held),
 	}
 	if z.state == Open {
@@ -87,14 +87,14 @@ func (z *zone) memory(now int64) *ZoneMemory {
 		}
 		m.HeldStores[store] = copyHold(h)
 	}
-	sick := z.sick()
+	sick := z.sickStores()
 	slices.SortFunc(sick, byStore)
 	for _, rec := range sick {
 		m.Quarantined = append(m.Quarantined, rec.memory(z.g))
 	}
 	down := z.state == Open || z.state == HalfOpen // then its probes are about to hang
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.phase == hung || s.aging(now) || down && s.stuck() {
+		if s.phase == hung || s.aging(now) || down && s.unanswered() {
 			m.Stuck = append(m.Stuck, StuckMemory{
 				Store: s.store, Since: z.g.wall(s.start), HungSince: z.g.wall(s.hungAt), Check: s.check,
 			})
@@ -148,7 +148,6 @@ func (z *zone) remember(m *ZoneMemory, now int64) {
 		z.rememberState(m, now)
 	}
 	z.rememberHolds(m, now)
-	z.explain()
 }
 
 // rememberState begins the episode where it was.
@@ -163,7 +162,7 @@ func (z *zone) rememberState(m *ZoneMemory, now int64) {
 		}
 		z.openFor(now, z.g.left(m.OpenUntil, now, z.policy.OpenTimeMax), why)
 		z.openedAt = z.g.before(m.OpenedAt, now)
-		z.since = z.g.before(m.Since, now)
+		z.stateSince = z.g.before(m.Since, now)
 	}
 	for i := range m.Quarantined {
 		z.rememberStore(&m.Quarantined[i], now)
@@ -187,31 +186,40 @@ func (z *zone) rememberStuck(m *StuckMemory, now int64) {
 	s := &Slot{
 		z: z, policy: z.policy, store: m.Store, hash: z.g.hashOf(m.Store), check: m.Check,
 		start: z.g.before(m.Since, now), timeout: int64(z.policy.Timeout), slowAfter: int64(z.policy.SlowAfter),
-		phase: hung, settled: true, answered: true, remembered: now,
+		settled: true, counted: true, remembered: now,
 	}
 	if s.hungAt = z.g.before(m.HungSince, now); s.hungAt == 0 {
 		s.hungAt = min(s.start+s.timeout, now)
 	}
-	if now-s.hungAt > int64(z.policy.AbandonAfter+lease) || !z.g.takeRemembered() {
+	if now-s.hungAt > int64(forgetHung) || !z.g.takeRemembered() {
 		return
 	}
 	z.slots.pushFront(s)
 	z.live++
+	z.version++
 	z.occupied.Add(1)
 	z.remembered++
-	z.countLane(s.lane, 1)
+	if z.inFlight != nil && !s.check {
+		z.inFlight[s.hash]++
+	}
 	z.turnHung(s, s.hungAt)
+	if !s.check {
+		z.markLate(s)
+	}
 }
+
+// forgetHung is the age at which a worker that an earlier process saw hang is
+// no longer believed to hang.
+const forgetHung = 24 * time.Hour
 
 // takeRemembered books a worker that an earlier process saw hang. An eighth of the
 // pool stays free, with which to find out that it is not so.
 func (g *Guard) takeRemembered() bool {
-	workers := g.policy.Load().Workers
+	workers := g.capacity()
 	if workers == 0 { // not known
-		return g.takeWorker(0)
+		return g.takeWorker(0, 0)
 	}
-	most := workers - max(1, workers/8)
-	return most > 0 && g.takeWorker(most)
+	return g.takeWorker(workers, max(1, workers/8))
 }
 
 func (z *zone) rememberHolds(m *ZoneMemory, now int64) {
@@ -276,13 +284,6 @@ func (z *zone) forget(now int64, which func(*Slot) bool) {
 			z.end(s, Gone, now)
 		}
 	}
-}
-
-// onlyRemembers says that all that is known of the zone is what an earlier process
-// saw. Then it may have one request in flight, whatever the limits say, to find out
-// what is left of it: the API server may have been restarted as well.
-func (z *zone) onlyRemembers() bool {
-	return z.remembered > 0 && z.live == 0 && z.hung == z.remembered
 }
 
 // moment is a time of day in the guard's time.

@@ -143,7 +143,7 @@ func TestFreezeAmongErrors(t *testing.T) {
 }
 
 // TestErrorsOfSomeZones: as long as most zones are well, those whose requests
-// fail are to blame for it, and so are the stores.
+// fail are named, and so is a store.
 func TestErrorsOfSomeZones(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())
@@ -153,12 +153,12 @@ func TestErrorsOfSomeZones(t *testing.T) {
 		p.setFail("z9/s0", true)
 		p.load(10*time.Second, 300, allZones)
 		for _, zone := range []string{"z1", "z2", "z3"} {
-			if got := p.state(zone).State; got != breaker.Open && got != breaker.HalfOpen {
-				t.Errorf("%s is %s, want open", zone, got)
+			if got := p.state(zone).State; got != breaker.Troubled {
+				t.Errorf("%s is %s, want troubled", zone, got)
 			}
 		}
-		if got := p.state("z9").Quarantined; len(got) != 1 {
-			t.Errorf("in quarantine are %v, want the store that fails", got)
+		if got := p.state("z9").Culprits; len(got) != 1 {
+			t.Errorf("culprits are %v, want the store that fails", got)
 		}
 		if p.guard.Status().PoolSuspect {
 			t.Error("the pool is suspected of what three of twelve zones do")

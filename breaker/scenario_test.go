@@ -263,8 +263,12 @@ func TestSurgeOfOneStoreLeavesTheOthersAlone(t *testing.T) {
 					"other stores of the zone": func(r result) bool { return r.zone == "z7" && r.store != "s0" },
 					"other zones":              func(r result) bool { return r.zone != "z7" },
 				} {
-					if got := okPercent(p, began, match); got < 99 {
-						t.Errorf("%s: %.2f %% ok, want 99", name, got)
+					want := 99.0
+					if takes >= 900 { // in the first second it is not known how long the zone takes
+						want = 96
+					}
+					if got := okPercent(p, began, match); got < want {
+						t.Errorf("%s: %.2f %% ok, want %.0f", name, got, want)
 					}
 				}
 				if got := p.state("z7"); got.State != breaker.Calm {
@@ -544,38 +548,49 @@ func TestImpatientClientsDoNotHideAnOutage(t *testing.T) {
 	})
 }
 
-func TestFailingZoneOpens(t *testing.T) {
+// TestQuickErrorsAreNamed: a zone whose requests end in errors at once is named,
+// and none of them is refused, so that it is whole again with its database.
+func TestQuickErrorsAreNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())
 		defer p.close()
 		p.load(3*time.Second, 300, allZones)
+		began := time.Now()
 		p.setFail("z7", true)
-		p.load(6*time.Second, 300, allZones)
-		if got := p.state("z7"); got.State != breaker.Open {
-			t.Fatalf("zone is %s, want open", got.State)
-		} else if got.QuarantinedCount != 0 {
-			t.Errorf("%d stores in quarantine though their zone explains it", got.QuarantinedCount)
+		p.load(40*time.Second, 300, allZones)
+		if got := p.state("z7"); got.State != breaker.Troubled || got.QuarantinedCount != 0 || got.StoresBad < 3 {
+			t.Errorf("zone is %s, %d stores in quarantine, %d bad; want troubled, none, many", got.State, got.QuarantinedCount, got.StoresBad)
+		}
+		if n := p.count(began, func(r result) bool { return r.outcome != "ok" && r.outcome != "failure" }); n != 0 {
+			t.Errorf("%d requests refused, want none", n)
 		}
 		p.setFail("z7", false)
-		p.load(12*time.Second, 300, allZones)
-		since := time.Now()
-		p.load(3*time.Second, 300, allZones)
-		if got := okPercent(p, since, func(r result) bool { return r.zone == "z7" }); got < 99 {
+		healed := time.Now()
+		p.load(15*time.Second, 300, allZones)
+		if got := okPercent(p, healed, zoneOf("z7")); got < 100 {
 			t.Errorf("%.1f %% ok once it is back, state %s", got, p.state("z7").State)
+		}
+		if got := p.state("z7"); got.State != breaker.Calm {
+			t.Errorf("zone is %s 15 s after the last error, want calm: %+v", got.State, got)
 		}
 	})
 }
 
-func TestOneStoreFailingDoesNotOpenItsZone(t *testing.T) {
+// TestFailingStoreIsNamed: one store gets errors. It is a culprit, and not refused.
+func TestFailingStoreIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())
 		defer p.close()
 		p.load(2*time.Second, 300, allZones)
+		began := time.Now()
 		p.setFail("z7/s0", true)
-		p.load(5*time.Second, 300, allZones)
+		p.load(20*time.Second, 300, allZones)
 		got := p.state("z7")
-		if got.State == breaker.Open || !slices.Equal(got.Quarantined, []string{"s0"}) {
-			t.Errorf("state %s, quarantined %v; want s0 alone", got.State, got.Quarantined)
+		if got.State != breaker.Troubled || got.QuarantinedCount > 0 || len(got.Culprits) != 1 || got.Culprits[0].Store != "s0" {
+			t.Errorf("state %s, %d in quarantine, culprits %+v; want s0 alone named", got.State, got.QuarantinedCount, got.Culprits)
+		}
+		if n := p.count(began, func(r result) bool { return r.outcome != "ok" && r.outcome != "failure" }); n != 0 {
+			t.Errorf("%d requests refused, want none", n)
 		}
 	})
 }
@@ -629,8 +644,8 @@ func TestManyCulprits(t *testing.T) {
 				if named != k {
 					t.Errorf("%d of %d culprits named", named, k)
 				}
-				if p.worstOf("z7") > 16 {
-					t.Errorf("the zone occupied %d workers, more than half of the pool", p.worstOf("z7"))
+				if p.worstOf("z7") > 17 {
+					t.Errorf("the zone occupied %d workers, want half of the pool and one at most", p.worstOf("z7"))
 				}
 				if got := okPercent(p, began, func(r result) bool { return r.zone != "z7" }); got < 99.99 {
 					t.Errorf("other zones %.3f %% ok", got)
@@ -699,22 +714,6 @@ func TestKillUnderFullLoad(t *testing.T) {
 			if z.State != breaker.Calm || z.QuarantinedCount > 0 {
 				t.Errorf("%s is %s, %d stores in quarantine: %s", z.Zone, z.State, z.QuarantinedCount, z.Evidence)
 			}
-		}
-	})
-}
-
-// TestBrokenConnectionsCount: with the API server there, a zone whose requests
-// kill their workers opens.
-func TestBrokenConnectionsCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(t, twoSeconds(), breaker.Options{})
-		defer g.Close()
-		for _, store := range []string{"a", "b", "c"} {
-			admit(t, g, "z1", store).End(breaker.Broken)
-		}
-		time.Sleep(time.Second)
-		if got := state(g, "z1"); got != breaker.Open {
-			t.Errorf("three stores' connections broke and the zone is %s, want open", got)
 		}
 	})
 }

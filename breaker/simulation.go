@@ -38,7 +38,7 @@ func Simulate(p *config.Policy, zones []string, start time.Time, seed uint64) *S
 	s := &Simulation{now: int64(time.Hour), chance: rand.New(rand.NewPCG(seed, 0))}
 	s.guard = newGuard(start.Round(0), p, Options{})
 	s.guard.simulation = s
-	s.guard.heardAt.Store(s.now)
+	s.guard.sweptAt.Store(s.now)
 	s.guard.Apply(p, zones)
 	return s
 }
@@ -54,7 +54,7 @@ func (s *Simulation) Set(t time.Time) { s.now = max(s.now, int64(t.Sub(s.guard.b
 
 // Sweep does what time demands.
 func (s *Simulation) Sweep() {
-	s.guard.heardAt.Store(s.now) // it is always run
+	s.guard.sweptAt.Store(s.now) // it is always run
 	s.guard.sweep(context.Background())
 }
 
@@ -72,28 +72,28 @@ func (s *Simulation) Idle() bool {
 	return true
 }
 
-// Admit asks for a slot as Guard.Admit does, and does not wait: of the slot,
+// Admit asks for a worker as Guard.Admit does, and does not wait: of the slot,
 // the refusal and the wait one is not nil.
 func (s *Simulation) Admit(r Request) (*Slot, *Refusal, *Wait) {
 	z := s.guard.zone(r.Zone)
-	slot, refusal, w := z.tryAdmitLocked(&r, s.hashOf(r.Store), s.now)
+	slot, refusal, w, until := z.tryAdmitLocked(&r, s.hashOf(r.Store), s.now)
 	if w == nil {
 		return slot, refusal, nil
 	}
-	s.guard.queue.register(z)
-	s.guard.dispatch()
-	return nil, nil, &Wait{z: z, w: w, Until: s.Now().Add(z.policy.MaxWait)}
+	s.guard.enlist(z)
+	return nil, nil, &Wait{s: s, z: z, w: w, Until: s.Now().Add(until)}
 }
 
-// Wait is a request that waits for a slot, until it is served or gives up.
+// Wait is a request that waits for a worker, until it is served or gives up.
 type Wait struct {
+	s *Simulation
 	z *zone
 	w *waiter
 
-	Until time.Time // its max_wait is over
+	Until time.Time // when to call GiveUp
 }
 
-// Served says whether the wait is over, and with which result.
+// Served reports whether the wait is over, and with which result.
 func (w *Wait) Served() (slot *Slot, refusal *Refusal, ok bool) {
 	select {
 	case a := <-w.w.result:
@@ -103,8 +103,15 @@ func (w *Wait) Served() (slot *Slot, refusal *Refusal, ok bool) {
 	}
 }
 
-// GiveUp ends the wait, as max_wait does.
-func (w *Wait) GiveUp() (*Slot, *Refusal) { return w.z.giveUp(w.w, w.z.busy()) }
+// GiveUp ends the wait, unless it may go on: then it moves Until, and both
+// results are nil.
+func (w *Wait) GiveUp() (*Slot, *Refusal) {
+	slot, refusal, more := w.z.giveUp(w.w, false)
+	if more > 0 {
+		w.Until = w.s.Now().Add(more)
+	}
+	return slot, refusal
+}
 
 // hashOf gives a store the same hash in every process (FNV-1a, its halves
 // mixed): collisions in the table of seen stores must not differ either.

@@ -43,7 +43,7 @@ func plan() (all []planned) {
 // told is an event without what chance decides: when an open time is over, and
 // which request is the first after it.
 func told(e breaker.Event, began time.Time) string {
-	if e.Kind == breaker.EventStoreHalfOpen || e.Kind == breaker.EventStoreReleased {
+	if e.Kind == breaker.EventZoneHalfOpen || e.Kind == breaker.EventStoreHalfOpen || e.Kind == breaker.EventStoreReleased {
 		return fmt.Sprintf("%s %s %s", e.Kind, e.Zone, e.Store)
 	}
 	return fmt.Sprintf("%s %s %s %s", e.At.Sub(began.Round(0)).Round(time.Millisecond), e.Kind, e.Zone, e.Store)
@@ -226,35 +226,6 @@ func TestOpenTimeIsKept(t *testing.T) {
 		}
 		if checked < 2 {
 			t.Errorf("%d became half-open", checked)
-		}
-	})
-}
-
-// TestTriageDoesNotEatThePool: in a triage some stores are answered, which
-// explains the hung requests of the others, and so makes room for more of them.
-func TestTriageDoesNotEatThePool(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		app := twoSeconds()
-		app.Zones[0].MaxWait = new(config.Duration)
-		g := newGuard(t, app, breaker.Options{})
-		defer g.Close()
-		openZone(t, g)
-		for i := range 7 { // one answer more and it is closed
-			if s := tryAdmit(g, fmt.Sprint("good", i)); s != nil {
-				s.End(breaker.OK)
-			}
-			for j := range 8 {
-				if s := tryAdmit(g, fmt.Sprint("bad", i, j)); s != nil {
-					s.Hang()
-				}
-			}
-		}
-		z, _ := g.Zone("z1")
-		if z.Explained < 5 {
-			t.Fatalf("zone is %s with %d explained; want a triage in which some hang", z.State, z.Explained)
-		}
-		if z.Hung > 16 {
-			t.Errorf("the zone occupies %d workers, want at most half of 32", z.Hung)
 		}
 	})
 }

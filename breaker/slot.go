@@ -16,16 +16,8 @@ const (
 	ended
 )
 
-type lane uint8
-
-const (
-	regular lane = iota
-	trial        // a probe slot, beyond max_inflight
-	express      // beyond the probe slots, for stores that were answered just now
-)
-
 // Slot is the occupation of one worker by one request, from admission until
-// the worker has really answered. Its methods may be called in any order, any
+// the worker is known to be free. Its methods may be called in any order, any
 // number of times and from any goroutine: the first verdict counts, the first
 // end ends it. An owner that reports nothing is reported for: the slot hangs a
 // second after its deadline and ends a second after abandon_after.
@@ -43,18 +35,29 @@ type Slot struct {
 	prev, next *Slot // guarded by z.mu, as all below
 
 	phase     phase
-	lane      lane
 	settled   bool // the verdict is in
 	left      bool // the client left early; what that means is not known yet
-	explained bool
 	answering bool // headers are out, a body is on its way
-	answered  bool // the time to the first byte is counted
+	counted   bool // the time to the first byte is counted
 	hungAt    int64
-	zonePass  permit // probe of the zone
-	triage    int    // which of its triages it was admitted in as a probe; 0: none
+	awaiting  int64 // since when it waits for its client, see AwaitClient; 0: it does not
+
+	server *server // where the request went; nil: not known (yet)
+	sentAt int64   // when it was booked there
+
+	witness      bool  // its silence speaks against the zone
+	late         bool  // unanswered for longer than the zone's patience
+	question     bool  // late, and nothing explains it yet
+	struck       bool  // counted as a strike of its store
+	void         bool  // its silence is its server's
+	lprev, lnext *Slot // in the zone's late slots
+
+	probe     bool   // it tries its zone, which is half-open
+	asks      bool   // its store is unproven, and it is not late
+	second    bool   // it asks its store, which is in doubt, again
+	retry     bool   // it tries its quarantined store again
 	storePass permit // probe of the store
-	retry     bool   // it was admitted to try its quarantined store again
-	awaiting  int64  // since when it waits for its client, see AwaitClient; 0: it does not
+	zonePass  permit // probe of the zone
 
 	remembered int64 // when it was taken over from an earlier process; 0: it was not
 }
@@ -75,11 +78,14 @@ func (s *Slot) Track() {
 // stays occupied until End.
 func (s *Slot) Answer(o Outcome) {
 	s.do(func(z *zone, now int64) {
+		if s.phase != live {
+			z.noteFirstByte(s, now)
+			return
+		}
+		z.heard(s)
 		s.answering = true
 		z.noteFirstByte(s, now)
-		if s.phase == live {
-			z.settle(s, o, now)
-		}
+		z.settle(s, o, now)
 	})
 }
 
@@ -96,10 +102,9 @@ func (s *Slot) Hang() {
 		if s.phase != live {
 			return
 		}
-		s.answering = false
 		z.turnHung(s, now)
 		if s.settled {
-			z.restate(s, Hung, now) // it answered, and then its body stalled
+			z.totals.stalled++ // it answered, and then its body stalled
 			return
 		}
 		z.settle(s, Hung, now)
@@ -165,27 +170,30 @@ func (s *Slot) do(f func(z *zone, now int64)) {
 	z := s.z
 	defer z.g.survive()
 	z.do(f)
-	z.g.dispatch()
+	z.g.wake()
 }
 
-// do runs f under the zone's lock.
+// do runs f under the zone's lock and serves the zone's waiting requests.
 func (z *zone) do(f func(z *zone, now int64)) {
 	now := z.g.now()
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	f(z, now)
+	if z.waiters.count > 0 {
+		z.serve(now)
+	}
 }
 
-// stuck says that nobody has heard from the worker yet. A check's silence is
-// no evidence.
-func (s *Slot) stuck() bool {
-	return !s.check && !s.awaitsClient() && (s.phase == hung || (s.phase == live && !s.answering && !s.settled))
+// unanswered reports whether the worker was not heard from yet. The silence of a
+// check is no evidence, nor is that of a request that waits for its client.
+func (s *Slot) unanswered() bool {
+	return !s.check && !s.awaitsClient() && (s.phase == hung || s.phase == live && !s.answering)
 }
 
-// aging says that the slot is stuck and older than it should be, so that it is
-// evidence.
+// aging reports whether the slot is unanswered for longer than slow_after, so
+// that it is evidence.
 func (s *Slot) aging(now int64) bool {
-	return s.stuck() && now-s.start >= s.slowAfter && s.remembered == 0
+	return s.unanswered() && now-s.start >= s.slowAfter && s.remembered == 0
 }
 
 // slotList is the open slots of a zone in order of admission.

@@ -3,6 +3,7 @@ package breaker
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -16,7 +17,7 @@ const (
 // Status is the whole picture, the most troubled zones first.
 func (g *Guard) Status() Status {
 	s := Status{
-		Workers:  g.policy.Load().Workers,
+		Workers: g.capacity(), Servers: g.Servers(),
 		Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
 		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),
 		Zones: g.Zones(),
@@ -59,22 +60,19 @@ func (z *zone) status() ZoneStatus {
 	now := z.g.now()
 	s := ZoneStatus{
 		Zone: z.name, State: z.state, Observe: z.policy.Observe,
-		Since: z.g.wall(z.since), EpisodeSince: z.g.wall(z.episodeSince), OpenedAt: z.g.wall(z.openedAt),
-		Turn: z.turn, Evidence: z.evidence,
-		Live: z.live, Hung: z.hung, Explained: z.explained, Remembered: z.remembered, Waiting: z.waiters.len(), Streams: z.streams,
-		MaxInflight: z.limit(), MaxHung: z.policy.MaxHung, ProbeSlots: z.probeSlots(), WorstOccupied: z.worst,
-		StoresSeen: z.storesSeen(now), StoresBad: len(z.bad),
-		Quarantined: []string{}, QuarantinedCount: z.quarantined(),
+		Since: z.g.wall(z.stateSince), EpisodeSince: z.g.wall(z.episodeSince), OpenedAt: z.g.wall(z.openedAt),
+		Turn: z.turn, Evidence: z.evidence, Cause: z.cause, Window: z.window,
+		Doubt: z.inDoubt(now), PatienceMS: time.Duration(z.patience()).Milliseconds(),
+		Live: z.live, Hung: z.hung, Remembered: z.remembered, Waiting: z.waiters.len(), Streams: z.streams,
+		MaxInflight: z.limitNow(), WorstOccupied: z.worst,
+		StoresSeen: z.storesSeen(now), StoresBad: z.storesBad(),
+		Quarantined: []string{}, QuarantinedCount: z.sick,
 		Outcomes: make(map[string]uint64, outcomes), Refusals: named(z.refusals), WouldRefuse: named(z.wouldRefuse),
 		Abandoned: z.totals.abandoned,
 	}
-	switch z.state {
-	case Open:
+	if z.state == Open {
 		s.OpenUntil = z.g.wall(z.machine.until)
 		s.RetryAfterMS = max(0, time.Duration(z.machine.until-now).Milliseconds())
-	case HalfOpen:
-		s.Window = z.window
-	case Calm, Troubled:
 	}
 	s.Hold, s.HeldStores = copyHold(z.held), len(z.heldStores)
 	if z.held.open() {
@@ -140,7 +138,7 @@ func (z *zone) culpritList(now int64) []Culprit {
 	known := make(map[string]bool)
 	wasted := z.wastedNow(now)
 	z.books.each(func(rec *record) bool {
-		if rec.culprit {
+		if rec.culprit || rec.failed {
 			known[rec.store] = true
 			list = append(list, Culprit{
 				Zone: z.name, Store: rec.store, State: rec.state,
@@ -195,13 +193,13 @@ func (g *Guard) Store(zoneName, store string) StoreStatus {
 			s.Live++
 		}
 	}
-	s.Proven = z.proven(store, g.hashOf(store), now)
+	s.Proven = z.proven(store, g.hashOf(store))
 	rec := z.books.get(store)
 	s.Hold = copyHold(z.heldStores[store])
 	if rec == nil {
 		return s.asHeld()
 	}
-	s.State, s.Hung, s.LastOutcome = rec.state, rec.hung, g.wall(max(rec.lastAt, rec.lastOK))
+	s.State, s.Hung, s.LastOutcome = rec.state, rec.hung, g.wall(max(rec.lastAt, rec.answeredAt))
 	s.WorkerSeconds = time.Duration(rec.wasted + z.wastedNow(now)[store]).Seconds()
 	if rec.state != Calm {
 		s.Since, s.Evidence = g.wall(rec.since), rec.evidence
@@ -230,3 +228,27 @@ func (s StoreStatus) asHeld() StoreStatus {
 
 // ZoneNames lists the zones the guard knows, sorted.
 func (g *Guard) ZoneNames() []string { return slices.Sorted(maps.Keys(*g.zones.Load())) }
+
+// limitNow is how many workers the zone may occupy, for readers.
+func (z *zone) limitNow() int {
+	capacity := z.g.capacity()
+	limit := z.limit(capacity)
+	if capacity > 0 {
+		return min(limit, capacity)
+	}
+	if limit == math.MaxInt32 {
+		return 0
+	}
+	return limit
+}
+
+// storesBad counts the stores without an answer, in quarantine, or failing.
+func (z *zone) storesBad() (n int) {
+	z.books.each(func(rec *record) bool {
+		if _, failing := z.failing[rec]; failing || rec.state != Calm || rec.questions > 0 || rec.hung > 0 {
+			n++
+		}
+		return true
+	})
+	return n
+}

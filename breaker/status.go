@@ -13,7 +13,7 @@ const (
 	Calm     State = iota // nothing wrong; the cheap path
 	Troubled              // an episode is on, its breaker is closed
 	Open                  // everything is refused until the open time is over
-	HalfOpen              // triage: a growing window of requests finds out who is well
+	HalfOpen              // one request at a time finds out whether it answers
 )
 
 // String is the state's name in logs, metrics and the admin API.
@@ -37,17 +37,18 @@ func (s *State) UnmarshalText(text []byte) error {
 
 // Status is the whole picture of the pool.
 type Status struct {
-	Workers         int          `json:"workers"`      // size of the pool, 0 if not known
-	Occupied        int          `json:"occupied"`     // slots: live and hung
-	Live            int          `json:"live"`         // slots within their deadline
-	Hung            int          `json:"hung"`         // slots whose client was answered, worker still busy
-	Waiting         int          `json:"waiting"`      // requests that wait for a slot
-	PoolSuspect     bool         `json:"pool_suspect"` // verdicts are held back: too many zones at once, or nobody answers
-	PoolSuspectText string       `json:"pool_suspect_text,omitempty"`
-	NoUpstream      uint64       `json:"no_upstream"`     // requests whose dial to the API server failed
-	EventsDropped   uint64       `json:"events_dropped"`  // transitions nobody read in time
-	InternalErrors  uint64       `json:"internal_errors"` // bugs of firebreak that were survived; see the log
-	Zones           []ZoneStatus `json:"zones"`           // most troubled first
+	Workers         int            `json:"workers"`      // size of the pool, 0 if not known
+	Occupied        int            `json:"occupied"`     // slots: live and hung
+	Live            int            `json:"live"`         // slots within their deadline
+	Hung            int            `json:"hung"`         // slots whose client was answered, worker still busy
+	Waiting         int            `json:"waiting"`      // requests that wait for a slot
+	PoolSuspect     bool           `json:"pool_suspect"` // verdicts are held back: too many zones at once, or nobody answers
+	PoolSuspectText string         `json:"pool_suspect_text,omitempty"`
+	NoUpstream      uint64         `json:"no_upstream"`       // requests whose dial to the API server failed
+	EventsDropped   uint64         `json:"events_dropped"`    // transitions nobody read in time
+	InternalErrors  uint64         `json:"internal_errors"`   // bugs of firebreak that were survived; see the log
+	Servers         []ServerStatus `json:"servers,omitempty"` // by address
+	Zones           []ZoneStatus   `json:"zones"`             // most troubled first
 }
 
 // ZoneStatus is the picture of one zone.
@@ -61,23 +62,23 @@ type ZoneStatus struct {
 	OpenUntil        time.Time         `json:"open_until,omitzero"`      // set while open
 	RetryAfterMS     int64             `json:"retry_after_ms,omitempty"` // time left of the open state
 	Turn             int               `json:"turn,omitempty"`           // openings in this episode
-	Window           int               `json:"window,omitempty"`         // requests at once in triage
 	Evidence         string            `json:"evidence,omitempty"`       // why the state began, in words
+	Cause            string            `json:"cause,omitempty"`          // why the episode began, or why the zone was first cut off in it
+	Window           int               `json:"window,omitempty"`         // live requests at once while the zone comes back
 	Hold             *Hold             `json:"hold,omitempty"`           // by hand
 	HeldStores       int               `json:"held_stores,omitempty"`    // stores held by hand
 	Live             int               `json:"live"`
 	Hung             int               `json:"hung"`
-	Explained        int               `json:"explained"`            // hung slots that take no room from the innocent
+	Doubt            bool              `json:"doubt,omitempty"`      // no answer for longer than patience_ms: the zone gets no more workers than it takes to judge it
+	PatienceMS       int64             `json:"patience_ms"`          // a few times the usual time to first byte
 	Remembered       int               `json:"remembered,omitempty"` // hung slots that a process before this one saw
 	Waiting          int               `json:"waiting"`
 	Streams          int               `json:"streams"`
-	MaxInflight      int               `json:"max_inflight"` // limit in force now, "half of what is left" included
-	MaxHung          int               `json:"max_hung"`
-	ProbeSlots       int               `json:"probe_slots"`    // those lent included
+	MaxInflight      int               `json:"max_inflight"`   // workers it may occupy now
 	WorstOccupied    int               `json:"worst_occupied"` // of this episode
 	StoresSeen       int               `json:"stores_seen"`    // in the window; an estimate above some hundred
-	StoresBad        int               `json:"stores_bad"`
-	Quarantined      []string          `json:"quarantined"` // stores in quarantine, up to 100
+	StoresBad        int               `json:"stores_bad"`     // without an answer, in quarantine, or failing
+	Quarantined      []string          `json:"quarantined"`    // stores in quarantine, up to 100
 	QuarantinedCount int               `json:"quarantined_count"`
 	Culprits         []Culprit         `json:"culprits"`               // up to 20, worst first
 	Outcomes         map[string]uint64 `json:"outcomes"`               // since start, by outcome
@@ -133,6 +134,8 @@ const (
 	EventStoreIsolated    = "store_isolated"
 	EventStoreAdmitted    = "store_admitted"
 	EventStoreAuto        = "store_auto"
+	EventServerOut        = "server_out"
+	EventServerBack       = "server_back"
 	EventPoolSuspect      = "pool_suspect"
 	EventPoolTrusted      = "pool_trusted"
 	EventInternalError    = "internal_error" // a bug of firebreak was survived; Evidence has the stack
@@ -144,6 +147,7 @@ type Event struct {
 	At       time.Time     `json:"at"`
 	Zone     string        `json:"zone,omitempty"`
 	Store    string        `json:"store,omitempty"`
+	Server   string        `json:"server,omitempty"`
 	From     State         `json:"from"`
 	To       State         `json:"to"`
 	For      time.Duration `json:"for,omitempty"` // open time, for openings and quarantines

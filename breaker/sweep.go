@@ -30,17 +30,26 @@ func (g *Guard) sweeper(ctx context.Context) {
 func (g *Guard) sweep(ctx context.Context) {
 	defer g.survive()
 	zones, now := *g.zones.Load(), g.now()
-	g.listen(zones, now)
-	g.listenToErrors(zones, now)
+	g.detectPoolFailure(zones, now)
+	for _, v := range *g.servers.all.Load() {
+		v.picture = serverPicture{}
+	}
+	busy := 0
 	for z := range g.inTurn(zones) {
 		if z.eventful.Load() {
 			g.sweepZone(ctx, z)
 		}
+		if z.occupied.Load() > 0 {
+			busy++
+		}
 	}
+	g.busyZones.Store(int64(busy))
+	g.learnPatience(zones, now)
+	g.judgeServers(now)
 	if s := g.suspect.Load(); s != nil && now > s.until && g.suspect.CompareAndSwap(s, nil) {
 		g.emit(Event{Kind: EventPoolTrusted, At: g.wall(now), Evidence: "zones can be told apart again"})
 	}
-	g.dispatch()
+	g.wake()
 }
 
 // inTurn are the zones in the order in which they are swept.
@@ -70,41 +79,51 @@ func (z *zone) sweep(now int64) {
 	if z.isHeld() {
 		z.sweepHolds(now)
 	}
-	z.judgeBroken(now)
-	aging := z.sweepSlots(now)
-	if z.state == Calm && aging >= 2 && !z.g.silent(now) {
-		z.trouble(now, fmt.Sprintf("%d requests have no answer for over %s", aging, z.policy.SlowAfter))
+	usage, rate := z.pace.average(z.live, now)
+	addFloat(&z.g.usage, usage)
+	addFloat(&z.g.rate, rate)
+	z.lookForLate(now)
+	if z.lates.len == 0 && z.waiters.count == 0 && 8*z.live < z.g.capacity() {
+		z.inFlight = nil
 	}
+	z.sweepSlots(now)
+	z.look(now)
+	z.decay(now)
+	z.judge(now)
+	z.judgeErrors(now)
 	if z.state == Calm {
-		if z.badStores(now) == 0 && z.hungRequests() == 0 {
-			z.books.clear() // an isolated hiccup begins no episode
-			if len(z.broken) == 0 {
-				z.keepCount(now)
-			}
-		}
-		z.explain()
-		if z.slots.len == 0 && len(z.bad) == 0 && len(z.broken) == 0 && !z.isHeld() {
-			z.eventful.Store(false)
-		}
+		z.sweepCalm(now)
 		return
 	}
-	z.judge(now)
-	z.judgeAging(now)
 	z.sweepStores(now)
 	z.sweepState(now)
-	z.explain()
-	z.lend(now)
 }
 
-// sweepSlots reports for owners that do not, and counts the aging requests.
-func (z *zone) sweepSlots(now int64) (aging int) {
+// sweepCalm keeps a calm zone cheap: it has no records once nothing is late.
+func (z *zone) sweepCalm(now int64) {
+	if z.lates.len == 0 && z.hungRequests() == 0 && len(z.failing) == 0 {
+		z.books.clear() // an isolated hiccup begins no episode
+		z.keepCount(now)
+		if z.waiters.count == 0 {
+			z.window = 0
+		}
+	}
+	if z.slots.len == 0 && len(z.failing) == 0 && !z.isHeld() && z.pace.usage < 0.001 && z.pace.rate < 0.001 {
+		addFloat(&z.g.usage, -z.pace.usage)
+		addFloat(&z.g.rate, -z.pace.rate)
+		z.pace.usage, z.pace.rate, z.pace.averaged = 0, 0, 0
+		z.eventful.Store(false)
+	}
+}
+
+// sweepSlots reports for owners that do not.
+func (z *zone) sweepSlots(now int64) {
 	var next *Slot
 	for s := z.slots.head; s != nil; s = next {
 		next = s.next
 		age := now - s.start
-		if s.aging(now) {
-			aging++
-			z.sweepAging(s, now)
+		if s.left && s.aging(now) && (s.tracked.Load() || z.answered.last < s.start) {
+			z.settle(s, GoneLate, now)
 		}
 		switch {
 		case s.phase == live && !s.answering && !s.awaitsClient() && age > s.timeout+int64(lease):
@@ -112,26 +131,12 @@ func (z *zone) sweepSlots(now int64) (aging int) {
 			z.settle(s, Hung, now)
 		case s.phase == hung && !s.tracked.Load() && z.holdOver(s, now):
 			z.end(s, Gone, now)
-		case s.phase == hung && now-s.hungAt > int64(s.policy.AbandonAfter+lease):
-			z.end(s, Abandoned, now)
 		}
 	}
-	return aging
 }
 
-// sweepAging takes in that a request is aging: of one whose client left early
-// that makes a hang.
-func (z *zone) sweepAging(s *Slot, now int64) {
-	if s.left && (s.tracked.Load() || z.lastOK < s.start) {
-		z.settle(s, GoneLate, now)
-	}
-	// In triage an aging probe makes room for the next store's. It is no strike
-	// yet: a zone that is merely slow must be able to come back.
-	z.settleZonePass(s, errNeutral)
-}
-
-// holdOver says that an untracked hung slot has been held long enough. One
-// whose client left early is held only if nobody was answered since.
+// holdOver reports whether an untracked hung slot has been held long enough. One
+// whose client left early is held only if no request was answered since.
 func (z *zone) holdOver(s *Slot, now int64) bool {
 	if s.remembered != 0 {
 		return now-s.remembered >= int64(s.policy.HungHold) || z.g.awaySince(s.remembered)
@@ -181,44 +186,18 @@ func (z *zone) sweepState(now int64) {
 	case HalfOpen:
 		idle := now - z.idleSince
 		switch {
-		case z.probing > 0:
-		case !z.roomToProbe() && idle > int64(time.Second):
-			z.toOpen(now, fmt.Sprintf("no slot is left to try it with: %d hung", z.hung))
+		case z.probing != nil && z.probing.aging(now) && !z.g.verdictsSuspended(now):
+			z.probeHangs(now)
+		case z.probing != nil:
 		case z.hungRequests() == 0 && idle > int64(z.policy.OpenTimeMax):
 			z.toClosed(now, fmt.Sprintf("no request came for %s", z.policy.OpenTimeMax))
 		}
 	case Troubled:
-		quiet := z.hungRequests() == 0 && z.oldestStuck(now, int64(z.policy.SlowAfter)) == 0 && z.badStores(now) == 0
-		if quiet && z.quarantined() == 0 && now-z.lastTrouble >= int64(z.policy.Window) {
+		quiet := z.hungRequests() == 0 && z.lates.len == 0 && !z.fails(now) && z.sick == 0
+		if quiet && now-z.lastTrouble >= int64(z.policy.Window) {
 			z.toCalm(now)
 		}
 	case Calm:
-	}
-}
-
-func (z *zone) quarantined() (n int) {
-	for _, rec := range z.books.pins {
-		if rec.state != Calm {
-			n++
-		}
-	}
-	return n
-}
-
-// lend adds a probe slot each time the longest open time has passed with all
-// of them hung: without one nobody would ever find out that the zone is well
-// again. A zone with a check has a better way.
-func (z *zone) lend(now int64) {
-	full := z.trials >= z.probeSlots() && z.hung >= z.policy.MaxHung && z.state != Calm
-	switch {
-	case !full:
-		z.lentAt = 0
-		z.lent = max(0, min(z.lent, z.trials-z.policy.ProbeSlots))
-	case z.lentAt == 0:
-		z.lentAt = now
-	case now-z.lentAt >= int64(z.policy.OpenTimeMax) && !z.checkable() && z.policy.MaxInflight+z.probeSlots() < 2*z.policy.MaxInflight:
-		z.lent++
-		z.lentAt = now
 	}
 }
 

@@ -57,14 +57,18 @@ func (z *zone) keepCount(now int64) {
 // are stuck or bad now.
 func (z *zone) firstWrong(now int64) int64 {
 	first := now
-	if stuck := z.oldestStuck(now, 0); stuck != 0 {
-		first = stuck
+	if z.lates.head != nil {
+		first = z.lates.head.start
 	}
-	for rec := range z.bad {
+	z.books.each(func(rec *record) bool {
+		if rec.errorsInRow > 0 {
+			first = min(first, rec.firstError)
+		}
 		if rec.firstBad != 0 {
 			first = min(first, rec.firstBad)
 		}
-	}
+		return true
+	})
 	return first
 }
 

@@ -19,64 +19,72 @@ func (g *Guard) hashOf(store string) uint64 {
 	return maphash.String(hashSeed, store)
 }
 
-// zone is the state of one zone. A calm zone has no books: admitting and
-// settling a request takes its lock for a few dozen nanoseconds and touches
-// counters. The lock is never held over I/O, a callback or another zone's lock.
+// zone is the state of one zone. A calm zone keeps no records of stores:
+// admitting and settling a request takes its lock for a few dozen nanoseconds
+// and changes counters. The lock is never held over I/O, a callback or another
+// zone's lock.
 type zone struct {
 	name string
 	g    *Guard
 
-	lastOKAt atomic.Int64 // copy of lastOK for readers without the lock
-	occupied atomic.Int64 // copy of live+hung, likewise
-	eventful atomic.Bool  // the sweeper has something to look at
+	answeredAt atomic.Int64 // copy of answered.last for readers without the lock
+	occupied   atomic.Int64 // copy of live+hung, likewise
+	eventful   atomic.Bool  // the sweeper has something to look at
 
 	mu     sync.Mutex // guards below
 	policy *config.ZonePolicy
 	store  *config.StorePolicy
 
-	slots     slotList // in order of admission
-	live      int
-	hung      int
-	hungCheck int // of the hung ones, checks of recoveries
-	explained int // stuck slots that take no room from the innocent
-
-	remembered int // slots of an earlier process, see Remember
-	trials     int // slots in the probe lane
-	expresses  int // slots in the express lane
+	// Slots.
+	slots      slotList // in order of start
+	live       int
+	hung       int
+	hungCheck  int // of the hung ones, checks of recoveries
+	remembered int // slots of an earlier process, see Restore
 	streams    int
-	lent       int   // probe slots lent beyond the policy's
-	lentAt     int64 // when the probe lane was found full, or the last one was lent
 
-	seen        *seen
-	lastOK      int64  // latest success, and whose it was
-	lastOKStore uint64 //
-	otherOK     int64  // latest success of any other store
-	fastOK      int64  // the same for successes that were not slow
-	fastStore   uint64 //
-	otherFast   int64  //
-	latency     int64  // moving average of the time to a first byte that was ok
+	// Progress. A slot is unanswered until the worker was heard from, late once
+	// it is unanswered for longer than patience, and a question while nothing
+	// explains that it is late.
+	pace      pace
+	answered  latest         // answers, by store
+	answeredX latest         // answers, by server
+	since     *Slot          // the first unanswered witness that began after the latest answer
+	unlooked  *Slot          // the first slot that was not looked at for being late
+	lates     lates          // late slots
+	questions int            // questions among them
+	struck    int            // strikes among the questions
+	inFlight  map[uint64]int // unanswered slots by store; nil unless a slot is late, requests wait, or a quarter of the pool is the zone's
+	doubts    doubts
+	version   int     // changes with every slot
+	window    int     // slow start: live requests at once; 0: no limit
+	answers   float64 // answers lately, decaying over chanceOver
+	cleared   float64 // late requests lately whose store was answered nevertheless
+	decayed   int64   // when these two last decayed
 
+	seen *seen // stores answered lately
+
+	// The breaker.
 	state        State
-	since        int64
+	stateSince   int64
 	episodeSince int64
 	openedAt     int64
 	turn         int
 	evidence     string
+	cause        string // evidence with which the episode began
 	machine      machine
 	counted      bool // this opening is counted in the guard's openZones
-	window       int  // requests at once in triage
-	probing      int  // unsettled probes
-	triages      int  // counts triages, so that results of an earlier one are told apart
-	triageOK     int
-	strikes      int // stores that failed in this triage
-	lateOK       map[string]struct{}
+	probing      *Slot
+	asking       int   // unanswered requests of unproven stores that are not late
+	seconds      int   // second requests of stores in doubt that are unanswered
+	retries      int   // requests in flight that try a quarantined store again
+	triedAt      int64 // when the latest probe was admitted
 	lastTrouble  int64
 	idleSince    int64
 
 	books    books
-	broken   []broken          // connections that broke a moment ago
-	bad      map[*record]int64 // stores that speak against the zone, and since when; see badStores
-	slow     map[uint64]int64  // stores whose latest outcome was slow; only with slow_share
+	sick     int               // stores in quarantine
+	failing  map[*record]int64 // stores whose latest outcome is an error, and since when
 	culprits []Culprit         // of the last episodes
 	worst    int
 
@@ -84,6 +92,7 @@ type zone struct {
 	heldStores map[string]*Hold // stores held by hand
 
 	waiters waitQueue
+	queued  atomic.Bool // it is in the dispatcher's list
 
 	checking atomic.Bool
 	checkOK  bool  // latest result of the zone's check
@@ -99,7 +108,7 @@ type zone struct {
 }
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {
-	z := &zone{name: name, g: g, bad: make(map[*record]int64), checkOK: true}
+	z := &zone{name: name, g: g, failing: make(map[*record]int64), checkOK: true}
 	z.apply(p)
 	return z
 }
@@ -116,158 +125,301 @@ func (z *zone) apply(p *config.Policy) {
 	}
 }
 
-// inUse says that forgetting the zone would lose something.
+// inUse reports whether forgetting the zone would lose something.
 func (z *zone) inUse() bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	return z.slots.len > 0 || z.streams > 0 || z.state != Calm || z.waiters.len() > 0 || z.isHeld()
 }
 
-// isHeld says that people hold the zone's breaker or one of its stores'.
+// isHeld reports whether the zone's breaker or one of its stores' is held by hand.
 func (z *zone) isHeld() bool { return z.held != nil || len(z.heldStores) > 0 }
 
-// shared is the bucket of unknown keys: nobody is to blame by name in it.
+// shared reports whether the zone is the bucket of unknown keys, in which no
+// store can be told from another.
 func (z *zone) shared() bool { return z.name == config.UnknownZone }
 
-// limit is max_inflight as it stands now: beside its own limit a zone never
-// takes more than half of the workers that are not hung elsewhere, so that
-// several zones hanging one after the other cannot eat the pool.
-func (z *zone) limit() int {
-	limit := z.policy.MaxInflight
-	return max(1, min(limit, z.halfOfWhatIsLeft()-z.probeSlots()))
+// latest is when something last happened, by what it happened to, and when it
+// last happened to anything else.
+type latest struct {
+	last  int64
+	by    uint64
+	other int64
 }
 
-// halfOfWhatIsLeft is half of the workers that are not hung elsewhere: what
-// the zone may occupy at most, probe slots and explained slots included.
-func (z *zone) halfOfWhatIsLeft() int {
-	workers := z.g.policy.Load().Workers
-	if workers == 0 {
-		return math.MaxInt32
+func (l *latest) note(by uint64, now int64) {
+	if by != l.by {
+		l.other, l.by = l.last, by
 	}
-	elsewhere := int(z.g.hung.Load()) - z.hung
-	return max(1, (workers-elsewhere)/2)
+	l.last = now
 }
 
-func (z *zone) countLane(l lane, n int) {
-	switch l {
-	case trial:
-		z.trials += n
-	case express:
-		z.expresses += n
-	case regular:
+// elsewhereSince reports whether it happened to anything else than by after t.
+func (l *latest) elsewhereSince(by uint64, t int64) bool {
+	if l.by != by {
+		return l.last > t
 	}
+	return l.other > t
 }
 
-// probeSlots is how many slots the probe lane has now.
-func (z *zone) probeSlots() int { return z.policy.ProbeSlots + z.lent }
-
-// otherOKSince says that another store of the zone had a success since t.
-func (z *zone) otherOKSince(hash uint64, t int64) bool {
-	if z.lastOKStore != hash {
-		return z.lastOK > t
+// lookForLate marks the slots that have become late.
+func (z *zone) lookForLate(now int64) {
+	if z.unlooked == nil {
+		return
 	}
-	return z.otherOK > t
-}
-
-// othersFastSince says that another store of the zone was answered, and not
-// slowly, since t.
-func (z *zone) othersFastSince(hash uint64, t int64) bool {
-	if z.fastStore != hash {
-		return z.fastOK > t
-	}
-	return z.otherFast > t
-}
-
-// suspectAfter is the age from which a request in flight makes its store wait
-// behind others while room is scarce: four times what is usual in the zone.
-// It is no evidence, only an order of precedence.
-func (z *zone) suspectAfter() int64 {
-	return min(max(4*z.latency, int64(100*time.Millisecond)), int64(z.policy.SlowAfter))
-}
-
-// inDoubt says that the zone has a request in flight for four times as long as
-// is usual in it, and that nobody was answered since. That is no evidence either:
-// but if several zones hang at the same moment, none of their requests is hung
-// yet when the pool is full of them.
-func (z *zone) inDoubt(now int64) bool {
-	after := z.suspectAfter()
-	if z.latency > 0 {
-		after = min(after, max(4*z.latency, int64(20*time.Millisecond)))
-	}
-	for s := z.slots.head; s != nil && now-s.start >= after; s = s.next {
-		if s.stuck() && s.start >= z.lastOK && s.remembered == 0 {
-			return true
+	for patience := z.patience(); z.unlooked != nil && now-z.unlooked.start >= patience; {
+		s := z.unlooked
+		z.unlooked = s.next
+		if s.unanswered() && !s.late {
+			z.markLate(s)
 		}
 	}
-	return false
 }
 
-// reserve is how many workers of the pool are kept from zones in doubt, all
-// together: a quarter. An eighth is, from requests that find out whether a zone
-// is well, and from the first ones of a zone, without which it could not be
-// judged. It is one worker at least, unless there is only one.
-func (z *zone) reserve(workers int, probe bool) int {
-	least := min(1, workers-1)
-	if probe || z.live+z.hung < (z.policy.MaxInflight+1)/2 {
-		return max(least, workers/8)
+func (z *zone) markLate(s *Slot) {
+	z.countStores()
+	s.late = true
+	z.stopAsking(s)
+	z.lates.push(s)
+	z.g.late.Add(1)
+	rec := z.books.ensure(s.store)
+	rec.late++
+	if s.remembered == 0 && !s.void && rec.state == Calm && rec.answeredAt <= s.start {
+		s.question = true
+		z.questions++
+		rec.questions++
 	}
-	return max(least, workers/4)
+	z.books.repin(rec)
 }
 
-// oldestStuck is when the oldest slot began that has no answer and is older
-// than d, or 0.
-func (z *zone) oldestStuck(now, d int64) int64 {
-	for s := z.slots.head; s != nil && now-s.start >= d; s = s.next {
-		if s.stuck() {
-			return s.start
+// unmark takes a slot that is heard from, or has ended, out of what is counted
+// of unanswered slots.
+func (z *zone) unmark(s *Slot) {
+	if z.since == s {
+		z.nextSince(s)
+	}
+	z.stopAsking(s)
+	if s.second {
+		s.second = false
+		z.seconds--
+	}
+	if z.inFlight != nil {
+		if z.inFlight[s.hash]--; z.inFlight[s.hash] <= 0 {
+			delete(z.inFlight, s.hash)
 		}
 	}
-	return 0
-}
-
-// mostOccupied is how many workers the zone may occupy, whatever is explained:
-// half of what is left, and no more than twice its own limit.
-func (z *zone) mostOccupied() int {
-	return min(z.halfOfWhatIsLeft(), 2*z.policy.MaxInflight)
-}
-
-// stuck counts the hung slots and those that are likely to hang, and their
-// stores. Were the latter not counted, as many culprits again could come in
-// while the explained slots of the first ones have made room.
-func (z *zone) stuck(now int64) (slots, stores int) {
-	age := int64(z.policy.SlowAfter)
-	if z.explained > 0 {
-		age = z.suspectAfter()
+	if !s.late {
+		return
 	}
-	var seen map[uint64]struct{}
+	s.late = false
+	z.lates.remove(s)
+	z.g.late.Add(-1)
+	if rec := z.books.get(s.store); rec != nil {
+		z.explained(s, rec)
+		rec.late--
+		z.books.repin(rec)
+	}
+}
+
+// stopAsking takes a slot out of those whose stores are being asked.
+func (z *zone) stopAsking(s *Slot) {
+	if s.asks {
+		s.asks = false
+		z.asking--
+	}
+}
+
+// explained takes a slot out of the questions.
+func (z *zone) explained(s *Slot, rec *record) {
+	if s.question {
+		s.question = false
+		z.questions--
+		rec.questions--
+		if s.struck {
+			z.struck--
+		}
+	}
+}
+
+// countStores begins to count unanswered slots by store.
+func (z *zone) countStores() {
+	if z.inFlight != nil {
+		return
+	}
+	z.inFlight = make(map[uint64]int)
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.check || s.phase != hung && (!s.stuck() || now-s.start < age) {
-			continue
+		if s.unanswered() {
+			z.inFlight[s.hash]++
 		}
-		if seen == nil {
-			seen = make(map[uint64]struct{})
-		}
-		slots++
-		seen[s.hash] = struct{}{}
 	}
-	return slots, len(seen)
 }
 
-// okSince says that the store is known to have had a success since t.
-func (z *zone) okSince(store string, hash uint64, t int64) bool {
-	if r := z.books.get(store); r != nil && r.lastOK > t {
+// answerQuestions takes the store's slots out of the questions: something
+// explains why they are late. It returns how many of them are aging.
+func (z *zone) answerQuestions(rec *record, now int64) (aging int) {
+	for s := z.lates.head; s != nil && rec.questions > 0; s = s.lnext {
+		if s.question && s.store == rec.store {
+			z.explained(s, rec)
+			if s.aging(now) {
+				aging++
+			}
+		}
+	}
+	return aging
+}
+
+// inDoubt reports whether the zone is in doubt: a request is unanswered for
+// longer than patience, and no other was answered since it began.
+func (z *zone) inDoubt(now int64) bool {
+	return z.since != nil && now-z.since.start >= z.patience()
+}
+
+// doubts is what is known of a zone in doubt.
+type doubts struct {
+	version int
+	since   *Slot
+	stores  map[uint64]struct{}
+	asked   int
+}
+
+// silent counts the stores with unanswered witnesses that began after the latest
+// answer, and these requests. They are few: a zone in doubt gets no more than it
+// takes to judge it.
+func (z *zone) silent() (stores, asked int) {
+	if z.doubts.version != z.version || z.doubts.since != z.since {
+		z.doubts = doubts{version: z.version, since: z.since, stores: make(map[uint64]struct{})}
+		for s := z.since; s != nil; s = s.next {
+			if s.unanswered() && !s.void && s.witness {
+				z.doubts.stores[s.hash] = struct{}{}
+				z.doubts.asked++
+			}
+		}
+	}
+	return len(z.doubts.stores), z.doubts.asked
+}
+
+// hear is how many stores must have been asked to judge a zone of a pool:
+// min_bad_stores, fewer in a small pool, where so many workers are too many to
+// lose.
+func (z *zone) hear(capacity int) int {
+	if capacity == 0 {
+		return z.policy.MinBadStores
+	}
+	return min(z.policy.MinBadStores, max(1, min(capacity/2, max(2, capacity/4))))
+}
+
+// stuck is how many workers late and hung requests hold.
+func (z *zone) stuck() int { return max(z.lates.len, z.hung) }
+
+// limit is how many workers the zone may occupy now.
+func (z *zone) limit(capacity int) int {
+	limit := math.MaxInt32
+	if z.policy.MaxInflight > 0 {
+		limit = z.policy.MaxInflight
+	}
+	if capacity > 0 {
+		limit = min(limit, z.borrowable(capacity))
+	}
+	return limit
+}
+
+// picture is what decides about the request of a store.
+func (z *zone) picture(store string, hash uint64, now int64) picture {
+	z.lookForLate(now)
+	capacity := z.g.capacity()
+	p := picture{
+		state: z.state, doubt: z.inDoubt(now), hear: z.hear(capacity), open: z.questions, mixed: z.mixed(), stuck: z.stuck(),
+		taken: z.live + z.hung, limit: z.limit(capacity), window: z.window, live: z.live,
+		proven: true, shared: z.shared(),
+		capacity: capacity, occupied: int(z.g.occupied.Load()),
+	}
+	if z.answered.last == 0 && capacity > 0 {
+		p.window = max(p.hear, capacity/2) // it was never seen to answer
+	}
+	if 4*z.live >= capacity && capacity > 0 {
+		z.countStores()
+	}
+	if z.inFlight != nil {
+		p.mine = z.inFlight[hash]
+		p.greedy = p.mine >= 4 && 2*p.mine > p.taken && z.answered.elsewhereSince(hash, now-int64(awake))
+	}
+	if z.lates.len == 0 {
+		return p
+	}
+	if p.doubt {
+		p.silent, p.asked = z.silent()
+	}
+	p.strikes, p.seconds = z.strikesNeeded(), z.seconds
+	p.asking = z.asking
+	p.proven = z.proven(store, hash)
+	if rec := z.books.get(store); rec != nil {
+		p.mineOpen, p.mineLate, p.struck = rec.questions, rec.late, rec.questions > 0 && rec.strikes >= rec.questions
+	}
+	return p
+}
+
+// awake is for how long after an answer to another store a store that holds most
+// of the zone's workers leaves some to the others.
+const awake = time.Second
+
+// answeredSince reports whether the store is known to have been answered since t.
+func (z *zone) answeredSince(store string, hash uint64, t int64) bool {
+	if r := z.books.get(store); r != nil && r.answeredAt > t {
 		return true
 	}
 	return z.seen != nil && z.seen.since(hash, t)
 }
 
-// proven says that the store had a success after the oldest hung slot of its
-// zone began.
-func (z *zone) proven(store string, hash uint64, now int64) bool {
-	for s := z.slots.head; s != nil; s = s.next {
-		if !s.check && (s.phase == hung || s.aging(now)) {
-			return z.okSince(store, hash, s.start)
-		}
+// proven reports whether the store was answered since the oldest late request of
+// its zone began.
+func (z *zone) proven(store string, hash uint64) bool {
+	return z.lates.head == nil || z.answeredSince(store, hash, z.lates.head.start)
+}
+
+// mixed reports whether requests of some stores hang while others are answered.
+func (z *zone) mixed() bool {
+	if z.sick > 0 {
+		return true
 	}
-	return true
+	return z.questions > 0 && z.lates.head.start < z.answered.last
+}
+
+// lates is the late slots of a zone, in order of start.
+type lates struct {
+	head, tail *Slot
+	len        int
+}
+
+func (l *lates) push(s *Slot) {
+	after := l.tail
+	for after != nil && after.start > s.start {
+		after = after.lprev
+	}
+	s.lprev = after
+	if after != nil {
+		s.lnext, after.lnext = after.lnext, s
+	} else {
+		s.lnext, l.head = l.head, s
+	}
+	if s.lnext != nil {
+		s.lnext.lprev = s
+	} else {
+		l.tail = s
+	}
+	l.len++
+}
+
+func (l *lates) remove(s *Slot) {
+	if s.lprev != nil {
+		s.lprev.lnext = s.lnext
+	} else {
+		l.head = s.lnext
+	}
+	if s.lnext != nil {
+		s.lnext.lprev = s.lprev
+	} else {
+		l.tail = s.lprev
+	}
+	s.lprev, s.lnext = nil, nil
+	l.len--
 }

@@ -17,19 +17,28 @@ const (
 	OnTimeoutCancel = "cancel"
 )
 
-// FairShare is the store's max_inflight that means "its fair share".
-const FairShare = "fair"
-
 // AllZones is the name of the zone block whose settings hold for every zone
 // that does not say otherwise.
 const AllZones = "*"
 
 // App is the part of firebreak's settings that all handlers share.
 type App struct {
-	// The number of workers of the API server behind this sidecar: requests it
-	// serves at the same time. Firebreak never admits more. Required as long
-	// as any limit is a share of the pool, as the default limits are.
+	// The number of workers of all API servers behind this sidecar: requests
+	// they serve at the same time. Firebreak never admits more. With several
+	// servers it is divided evenly among the upstreams there are. Required
+	// unless workers_per_server is given.
 	Workers int `json:"workers,omitempty"`
+
+	// The number of workers of each API server. The pool is the sum over the
+	// servers in service, and changes as they come and go.
+	WorkersPerServer int `json:"workers_per_server,omitempty"`
+
+	// API servers that differ from the others.
+	Servers []Server `json:"servers,omitempty"`
+
+	// At most this share (in percent) of the API servers is taken out of
+	// service by verdict. Default: 50.
+	MaxServersOut float64 `json:"max_servers_out,omitempty"`
 
 	// Opening one more zone must not put more than this share (in percent) of
 	// the known zones into the open state; then firebreak suspects the pool or
@@ -45,6 +54,15 @@ type App struct {
 
 	// Asks the API server whether a store is well; verified recoveries need it.
 	Check *StoreCheck `json:"check,omitempty"`
+}
+
+// Server is the settings of one API server.
+type Server struct {
+	// The upstream's address as reverse_proxy has it, for example "10.0.0.5:9000".
+	Address string `json:"address"`
+
+	// Its number of workers.
+	Workers int `json:"workers"`
 }
 
 // Zone is the settings of one zone, or of all zones ("*"). A field that is
@@ -64,22 +82,13 @@ type Zone struct {
 	// A response body that stands still for so long is hung. Default: 30s.
 	BodyIdle Duration `json:"body_idle,omitempty"`
 
-	// How many workers the zone may occupy: live requests and unexplained hung
-	// ones. A number, or a share of the pool. Default: 25%.
+	// How many workers the zone may occupy at most, whatever the others need:
+	// a number, or a share of workers. Default: no limit of its own; a zone whose
+	// requests are answered may use what no other zone needs.
 	MaxInflight Amount `json:"max_inflight,omitzero"`
 
-	// How many hung requests the zone may have until only stores that are
-	// proven well are admitted. Default: max_inflight.
-	MaxHung Amount `json:"max_hung,omitzero"`
-
-	// Workers beyond max_inflight for finding out who is well while it is used
-	// up. Default: 2.
-	ProbeSlots *int `json:"probe_slots,omitempty"`
-
-	// How long a request may wait for a slot; it occupies no worker meanwhile.
-	// Default: 100ms; with fewer than 8 slots 800ms divided by them, so that a
-	// page's burst of requests passes one after the other, and at most a
-	// quarter of the timeout.
+	// How long a request may wait for a worker; it occupies none meanwhile. A
+	// request of a zone that is in doubt waits up to slow_after. Default: 100ms.
 	MaxWait *Duration `json:"max_wait,omitempty"`
 
 	// How many streams (WebSocket, server-sent events) the zone may have open.
@@ -94,22 +103,19 @@ type Zone struct {
 	// Default: 500, 502, 503, 504.
 	FailStatus []int `json:"fail_status,omitempty"`
 
-	// The share (in percent) of the stores seen in the window that must be bad
-	// for the zone to open. Default: 50.
-	BadShare float64 `json:"bad_share,omitempty"`
-
-	// How many stores must be bad at least for the zone to open. Default: 3.
+	// How many stores must have no answer, while no request of the zone is
+	// answered, for the zone to be cut off. A zone in doubt gets no more workers
+	// than it takes to ask so many stores. Default: 3; fewer in a pool of less
+	// than 12 workers.
 	MinBadStores int `json:"min_bad_stores,omitempty"`
 
-	// The share (in percent) of the stores seen in the window whose last
-	// request was slow that opens the zone. Default: off, slow opens nothing.
-	SlowShare float64 `json:"slow_share,omitempty"`
-
-	// How long the zone stays open the first time in an episode; doubles with
-	// each turn, +-20 % jitter. Default: 5s.
+	// How long the zone stays open the first time in an episode; five times as
+	// long with each turn, +-10 % jitter. Default: 2s.
 	OpenTime Duration `json:"open_time,omitempty"`
 
-	// The longest open time. Default: 60s.
+	// The longest open time while no request of the zone hangs, or if the zone
+	// has a check. While requests hang, each try may cost one more worker, and
+	// the open time goes on growing up to an hour. Default: 60s.
 	OpenTimeMax Duration `json:"open_time_max,omitempty"`
 
 	// "enforce", or "observe": everything is judged, logged and counted as
@@ -122,8 +128,10 @@ type Zone struct {
 	// that notice (Go, Node). Default: hold.
 	OnTimeout string `json:"on_timeout,omitempty"`
 
-	// A hung request is given up after this time: its connection is closed and
-	// its slot ends. Default: 5m.
+	// The connection of a hung request is closed after this time. Its worker
+	// stays on the books until its server was restarted or has left, since a
+	// worker does not notice a closed connection. Default: never; the end of the
+	// connection is what shows that the worker is free.
 	AbandonAfter Duration `json:"abandon_after,omitempty"`
 
 	// How long the slot of a hung request is held where firebreak cannot see
@@ -165,26 +173,8 @@ type Check struct {
 
 // Store is the settings of stores.
 type Store struct {
-	// "fair": while at most half of its zone's slots are taken a store may
-	// hold as many as it likes; above that its fair share, at least one. A
-	// number sets a hard limit. Default: fair.
-	MaxInflight string `json:"max_inflight,omitempty"`
-
-	// So many hung requests put a store into quarantine. Default: 2.
-	MaxHung int `json:"max_hung,omitempty"`
-
-	// So many bad outcomes in a row put a store into quarantine. Default: 3.
-	BadInRow int `json:"bad_in_row,omitempty"`
-
-	// The share (in percent) of bad outcomes in the window that puts a store
-	// into quarantine, given at least min_requests. Default: 50.
-	BadShare float64 `json:"bad_share,omitempty"`
-
-	// The number of outcomes below which bad_share is not judged. Default: 10.
-	MinRequests int `json:"min_requests,omitempty"`
-
 	// How long a store stays in quarantine until it is tried again; doubles
-	// with each turn, +-20 % jitter. Default: 5s.
+	// with each turn, +-10 % jitter. Default: 5s.
 	OpenTime Duration `json:"open_time,omitempty"`
 
 	// The longest quarantine between two tries. Default: 60s.
@@ -198,27 +188,21 @@ type Store struct {
 
 // Defaults, as documented at the fields.
 const (
-	defaultTimeout      = Duration(5 * time.Second)
-	defaultBodyIdle     = Duration(30 * time.Second)
-	defaultMaxWait      = Duration(100 * time.Millisecond)
-	defaultSlotWait     = Duration(800 * time.Millisecond) // of max_inflight 1
-	defaultWindow       = Duration(10 * time.Second)
-	defaultOpenTime     = Duration(5 * time.Second)
-	defaultOpenTimeMax  = Duration(60 * time.Second)
-	defaultAbandonAfter = Duration(5 * time.Minute)
-	defaultHungHold     = Duration(60 * time.Second)
-	defaultCheckEvery   = Duration(time.Second)
-	defaultCheckTimeout = Duration(time.Second)
-	defaultShare        = 25
-	defaultProbeSlots   = 2
-	defaultMaxStreams   = 1000
-	defaultBadShare     = 50
-	defaultMinBadStores = 3
-	defaultMaxOpenZones = 34
-	defaultStoreHung    = 2
-	defaultBadInRow     = 3
-	defaultMinRequests  = 10
-	defaultRecords      = 10000
+	defaultTimeout       = Duration(5 * time.Second)
+	defaultBodyIdle      = Duration(30 * time.Second)
+	defaultMaxWait       = Duration(100 * time.Millisecond)
+	defaultWindow        = Duration(10 * time.Second)
+	defaultOpenTime      = Duration(2 * time.Second)
+	defaultStoreOpenTime = Duration(5 * time.Second)
+	defaultOpenTimeMax   = Duration(60 * time.Second)
+	defaultHungHold      = Duration(60 * time.Second)
+	defaultCheckEvery    = Duration(time.Second)
+	defaultCheckTimeout  = Duration(time.Second)
+	defaultMaxStreams    = 1000
+	defaultMinBadStores  = 3
+	defaultMaxOpenZones  = 34
+	defaultMaxServersOut = 50
+	defaultRecords       = 10000
 
 	// windowTimeouts is how many timeouts must fit into the window: an outcome
 	// that arrives after its window is gone would never be counted.

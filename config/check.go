@@ -31,12 +31,12 @@ func CheckZoneName(name string) error {
 
 // check finds what cannot be right in the settings of a zone before defaults
 // come in.
-func (z *Zone) check(workers int, maxInflight, maxHung Amount) error {
-	if workers == 0 && (maxInflight.NeedsWorkers() || maxHung.NeedsWorkers()) {
-		return errors.New("max_inflight is a share of the pool, but the size of the pool is not known: set workers to the number of requests the API server serves at once (or give max_inflight as a number)")
+func (z *Zone) check(workers int) error {
+	if workers == 0 && z.MaxInflight.NeedsWorkers() {
+		return errors.New("max_inflight is a share of the pool, but the size of the pool is not known: set workers to the number of requests the API servers serve at once (or give max_inflight as a number)")
 	}
-	if workers > 0 && maxInflight.Of(workers) > workers {
-		return fmt.Errorf("max_inflight is %s, more than the %d workers there are", maxInflight, workers)
+	if workers > 0 && z.MaxInflight.Of(workers) > workers {
+		return fmt.Errorf("max_inflight is %s, more than the %d workers there are", z.MaxInflight, workers)
 	}
 	for _, d := range []struct {
 		name  string
@@ -56,8 +56,8 @@ func (z *Zone) check(workers int, maxInflight, maxHung Amount) error {
 			return fmt.Errorf("%s is %s: it must not be negative", d.name, d.value)
 		}
 	}
-	if deref(z.ProbeSlots, 0) < 0 || deref(z.MaxStreams, 0) < 0 || z.MinBadStores < 0 {
-		return errors.New("probe_slots, max_streams and min_bad_stores must not be negative")
+	if deref(z.MaxStreams, 0) < 0 || z.MinBadStores < 0 {
+		return errors.New("max_streams and min_bad_stores must not be negative")
 	}
 	for _, status := range z.FailStatus {
 		if status < 400 || status > 599 {
@@ -74,7 +74,7 @@ func (z *Zone) check(workers int, maxInflight, maxHung Amount) error {
 	default:
 		return fmt.Errorf("on_timeout is %q: it must be hold or cancel", z.OnTimeout)
 	}
-	return cmp.Or(checkShare("bad_share", z.BadShare), checkShare("slow_share", z.SlowShare), z.Check.check())
+	return z.Check.check()
 }
 
 // check finds what does not fit together.
@@ -88,22 +88,20 @@ func (p *ZonePolicy) check() error {
 		return fmt.Errorf("window is %s, but must be at least three times the timeout (%s): an outcome that comes after its window counts for nothing", p.Window, windowTimeouts*p.Timeout)
 	case p.OpenTimeMax < p.OpenTime:
 		return fmt.Errorf("open_time_max is %s, shorter than open_time (%s)", p.OpenTimeMax, p.OpenTime)
-	case p.AbandonAfter < p.Timeout:
+	case p.AbandonAfter > 0 && p.AbandonAfter < p.Timeout:
 		return fmt.Errorf("abandon_after is %s, shorter than the timeout (%s)", p.AbandonAfter, p.Timeout)
-	case p.MaxHung > p.MaxInflight:
-		return fmt.Errorf("max_hung is %d, more than max_inflight (%d): it could never be reached", p.MaxHung, p.MaxInflight)
 	}
 	return nil
 }
 
 func (s *Store) check(p *StorePolicy) error {
-	if s.MaxHung < 0 || s.BadInRow < 0 || s.MinRequests < 0 || s.Records < 0 || s.OpenTime < 0 || s.OpenTimeMax < 0 {
-		return errors.New("max_hung, bad_in_row, min_requests, open_time, open_time_max and records must not be negative")
+	if s.Records < 0 || s.OpenTime < 0 || s.OpenTimeMax < 0 {
+		return errors.New("open_time, open_time_max and records must not be negative")
 	}
 	if p.OpenTimeMax < p.OpenTime {
 		return fmt.Errorf("open_time_max is %s, shorter than open_time (%s)", p.OpenTimeMax, p.OpenTime)
 	}
-	return checkShare("bad_share", s.BadShare)
+	return nil
 }
 
 func (c *Check) check() error {

@@ -2,35 +2,37 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 )
 
 // Policy is settings with every default filled in and every number absolute.
 type Policy struct {
-	Workers      int     // size of the pool; 0: unknown, not limited
-	MaxOpenZones float64 // share of the zones that may be open, 0 to 1
-	Store        StorePolicy
-	Default      ZonePolicy            // of zones that have none of their own
-	Zones        map[string]ZonePolicy // by name
+	Workers       int            // size of the pool; 0: unknown, not limited, or PerServer says
+	PerServer     int            // workers of each server; 0: Workers is divided among them
+	Servers       map[string]int // workers of single servers, by address
+	MaxServersOut float64        // share of the servers that may be taken out of service by verdict, 0 to 1
+	MaxOpenZones  float64        // share of the zones that may be open, 0 to 1
+	Store         StorePolicy
+	Default       ZonePolicy            // of zones that have none of their own
+	Zones         map[string]ZonePolicy // by name
 }
 
 // ZonePolicy is what holds for one zone.
 type ZonePolicy struct {
-	Timeout, SlowAfter, BodyIdle         time.Duration
-	MaxWait, Window                      time.Duration
-	OpenTime, OpenTimeMax                time.Duration
-	AbandonAfter, HungHold               time.Duration
-	MaxInflight, MaxHung                 int
-	ProbeSlots, MaxStreams, MinBadStores int
-	BadShare, SlowShare                  float64 // 0 to 1; SlowShare 0: off
-	FailStatus                           []int
-	Observe                              bool
-	CancelOnTimeout                      bool
-	Check                                *Check
-	StoreCheck                           *StoreCheckPolicy // nil: stores cannot be checked
+	Timeout, SlowAfter, BodyIdle time.Duration
+	MaxWait, Window              time.Duration
+	OpenTime, OpenTimeMax        time.Duration
+	AbandonAfter, HungHold       time.Duration
+	MaxInflight                  int // 0: no limit of its own
+	MaxStreams, MinBadStores     int
+	FailStatus                   []int
+	Observe                      bool
+	CancelOnTimeout              bool
+	Check                        *Check
+	StoreCheck                   *StoreCheckPolicy // nil: stores cannot be checked
 }
 
 // Fails says that a response of this status is a failure of the zone.
@@ -38,11 +40,6 @@ func (z *ZonePolicy) Fails(status int) bool { return slices.Contains(z.FailStatu
 
 // StorePolicy is what holds for every store.
 type StorePolicy struct {
-	MaxInflight           int // 0: its fair share
-	MaxHung               int
-	BadInRow              int
-	BadShare              float64 // 0 to 1
-	MinRequests           int
 	OpenTime, OpenTimeMax time.Duration
 	Records               int
 }
@@ -61,13 +58,20 @@ func (a *App) Policy() (*Policy, error) {
 	if a.Workers < 0 {
 		return nil, fmt.Errorf("workers is %d: it must be the number of requests the API server serves at once, at least 1", a.Workers)
 	}
+	if a.Workers == 0 && a.WorkersPerServer == 0 {
+		return nil, errors.New("the size of the pool is not known: set workers to the number of requests that all API servers together serve at once, or workers per_server to that of each")
+	}
 	if err := checkShare("max_open_zones", a.MaxOpenZones); err != nil {
 		return nil, err
 	}
 	p := &Policy{
-		Workers:      a.Workers,
-		MaxOpenZones: cmp.Or(a.MaxOpenZones, defaultMaxOpenZones) / 100,
-		Zones:        make(map[string]ZonePolicy, len(a.Zones)),
+		Workers:       a.Workers,
+		MaxOpenZones:  cmp.Or(a.MaxOpenZones, defaultMaxOpenZones) / 100,
+		MaxServersOut: cmp.Or(a.MaxServersOut, defaultMaxServersOut) / 100,
+		Zones:         make(map[string]ZonePolicy, len(a.Zones)),
+	}
+	if err := a.servers(p); err != nil {
+		return nil, err
 	}
 	var err error
 	if p.Store, err = a.Store.policy(); err != nil {
@@ -116,16 +120,12 @@ func (z *Zone) inherit(base *Zone) {
 	}
 	z.BodyIdle = cmp.Or(z.BodyIdle, base.BodyIdle)
 	z.MaxInflight = cmp.Or(z.MaxInflight, base.MaxInflight)
-	z.MaxHung = cmp.Or(z.MaxHung, base.MaxHung)
-	z.ProbeSlots = cmp.Or(z.ProbeSlots, base.ProbeSlots)
 	z.MaxWait = cmp.Or(z.MaxWait, base.MaxWait)
 	z.MaxStreams = cmp.Or(z.MaxStreams, base.MaxStreams)
 	if z.FailStatus == nil {
 		z.FailStatus = base.FailStatus
 	}
-	z.BadShare = cmp.Or(z.BadShare, base.BadShare)
 	z.MinBadStores = cmp.Or(z.MinBadStores, base.MinBadStores)
-	z.SlowShare = cmp.Or(z.SlowShare, base.SlowShare)
 	z.OpenTime = cmp.Or(z.OpenTime, base.OpenTime)
 	z.OpenTimeMax = cmp.Or(z.OpenTimeMax, base.OpenTimeMax)
 	z.Mode = cmp.Or(z.Mode, base.Mode)
@@ -138,34 +138,22 @@ func (z *Zone) inherit(base *Zone) {
 
 func (z *Zone) policy(workers int) (ZonePolicy, error) {
 	timeout := cmp.Or(z.Timeout, defaultTimeout)
-	maxInflight := z.MaxInflight
-	if maxInflight.IsZero() {
-		maxInflight = Percent(defaultShare)
-	}
-	maxHung := z.MaxHung
-	if maxHung.IsZero() {
-		maxHung = maxInflight
-	}
-	if err := z.check(workers, maxInflight, maxHung); err != nil {
+	if err := z.check(workers); err != nil {
 		return ZonePolicy{}, err
 	}
 	p := ZonePolicy{
 		Timeout:         time.Duration(timeout),
 		SlowAfter:       time.Duration(cmp.Or(z.SlowAfter, timeout/2)),
 		BodyIdle:        time.Duration(cmp.Or(z.BodyIdle, defaultBodyIdle)),
-		MaxWait:         time.Duration(deref(z.MaxWait, maxWait(maxInflight.Of(workers), timeout))),
+		MaxWait:         time.Duration(deref(z.MaxWait, defaultMaxWait)),
 		Window:          time.Duration(cmp.Or(z.Window, max(defaultWindow, windowTimeouts*timeout))),
 		OpenTime:        time.Duration(cmp.Or(z.OpenTime, defaultOpenTime)),
 		OpenTimeMax:     time.Duration(cmp.Or(z.OpenTimeMax, max(defaultOpenTimeMax, z.OpenTime))),
-		AbandonAfter:    time.Duration(cmp.Or(z.AbandonAfter, max(defaultAbandonAfter, timeout))),
+		AbandonAfter:    time.Duration(z.AbandonAfter),
 		HungHold:        time.Duration(cmp.Or(z.HungHold, defaultHungHold)),
-		MaxInflight:     maxInflight.Of(workers),
-		MaxHung:         maxHung.Of(workers),
-		ProbeSlots:      deref(z.ProbeSlots, defaultProbeSlots),
+		MaxInflight:     z.MaxInflight.Of(workers),
 		MaxStreams:      deref(z.MaxStreams, defaultMaxStreams),
 		MinBadStores:    cmp.Or(z.MinBadStores, defaultMinBadStores),
-		BadShare:        cmp.Or(z.BadShare, defaultBadShare) / 100,
-		SlowShare:       z.SlowShare / 100,
 		FailStatus:      slices.Clone(z.FailStatus),
 		Observe:         z.Mode == ModeObserve,
 		CancelOnTimeout: z.OnTimeout == OnTimeoutCancel,
@@ -181,29 +169,11 @@ func (z *Zone) policy(workers int) (ZonePolicy, error) {
 	return p, p.check()
 }
 
-// maxWait is the default: long enough for a burst of some requests of one store to
-// pass through few slots.
-func maxWait(maxInflight int, timeout Duration) Duration {
-	wait := defaultSlotWait / Duration(max(1, maxInflight))
-	return max(defaultMaxWait, min(wait, timeout/4)/Duration(time.Millisecond)*Duration(time.Millisecond))
-}
-
 func (s *Store) policy() (StorePolicy, error) {
 	p := StorePolicy{
-		MaxHung:     cmp.Or(s.MaxHung, defaultStoreHung),
-		BadInRow:    cmp.Or(s.BadInRow, defaultBadInRow),
-		BadShare:    cmp.Or(s.BadShare, defaultBadShare) / 100,
-		MinRequests: cmp.Or(s.MinRequests, defaultMinRequests),
-		OpenTime:    time.Duration(cmp.Or(s.OpenTime, defaultOpenTime)),
+		OpenTime:    time.Duration(cmp.Or(s.OpenTime, defaultStoreOpenTime)),
 		OpenTimeMax: time.Duration(cmp.Or(s.OpenTimeMax, max(defaultOpenTimeMax, s.OpenTime))),
 		Records:     cmp.Or(s.Records, defaultRecords),
-	}
-	if s.MaxInflight != "" && s.MaxInflight != FairShare {
-		n, err := strconv.Atoi(s.MaxInflight)
-		if err != nil || n < 1 {
-			return p, fmt.Errorf("max_inflight is %q: write fair, or a number of requests of at least 1", s.MaxInflight)
-		}
-		p.MaxInflight = n
 	}
 	return p, s.check(&p)
 }

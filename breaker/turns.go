@@ -16,7 +16,7 @@ func (z *zone) trouble(now int64, why string) {
 // episode begins one that has been going on since an earlier moment.
 func (z *zone) episode(now, since int64, why string) {
 	z.totals.episodes++
-	z.episodeSince, z.lastTrouble, z.worst, z.turn, z.lent = since, now, z.live+z.hung, 0, 0
+	z.episodeSince, z.lastTrouble, z.worst, z.turn, z.cause = since, now, z.live+z.hung, 0, why
 	z.transit(now, EventZoneTroubled, Troubled, why, 0)
 }
 
@@ -35,132 +35,115 @@ func (z *zone) toOpen(now int64, why string) {
 	z.trouble(now, why)
 	z.turn++
 	z.totals.openings++
-	z.openFor(now, z.g.openTime(z.policy.OpenTime, z.policy.OpenTimeMax, z.turn), why)
+	if z.turn == 1 {
+		z.cause = why
+	}
+	z.openFor(now, z.openTime(), why)
 }
+
+// openTime is for how long the zone is cut off until it is tried again. A try
+// that hangs costs a worker for as long as it hangs, so each turn takes five times
+// as long as the one before while requests of the zone hang: with the first after
+// 2 s it was tried twice after 40 s, four times after ten minutes. If nothing hangs
+// any more, a try costs one worker at a time, and the longest open time holds.
+func (z *zone) openTime() time.Duration {
+	d := z.policy.OpenTime
+	for range min(z.turn-1, 8) {
+		d *= 5
+	}
+	longest := z.policy.OpenTimeMax
+	if z.hungRequests() > 0 && !z.checkable() {
+		longest = max(longest, hungTryMax)
+	}
+	return z.g.jitter(min(d, longest))
+}
+
+// hungTryMax bounds the open time of a zone whose requests hang.
+const hungTryMax = time.Hour
 
 // openFor opens the zone for d.
 func (z *zone) openFor(now int64, d time.Duration, why string) {
-	z.machine.open(now, d, z.policy.MaxInflight)
-	z.openedAt, z.lateOK, z.passed = now, make(map[string]struct{}), nil
+	z.machine.open(now, d, 1)
+	z.openedAt, z.passed, z.window = now, nil, 0
 	z.checkOK = false
-	z.pardon(now)
-	clear(z.bad)
-	clear(z.slow)
+	z.clearStores(now)
 	z.transit(now, EventZoneOpened, Open, why, d)
+	z.refuseWaiting(now)
 }
 
-// pardon releases the stores that were put into quarantine since the zone last
-// answered anybody: the zone explains them.
-func (z *zone) pardon(now int64) {
-	var pardoned []*record
+// refuseWaiting refuses the requests that wait, now that the zone is cut off.
+func (z *zone) refuseWaiting(now int64) {
+	for z.waiters.count > 0 {
+		w := z.waiters.order.Front().Value.(*line).waiters.Front().Value.(*waiter)
+		v := z.decide(&w.request, w.hash, now)
+		if v.admit || v.wait {
+			return
+		}
+		z.settleWaiter(w, admission{refusal: z.refuse(v)})
+	}
+}
+
+// clearStores releases the stores that were put into quarantine since the latest
+// answer of the zone: the zone explains them.
+func (z *zone) clearStores(now int64) {
+	var cleared []*record
 	for _, rec := range z.books.pins {
-		if rec.state != Calm && rec.since > z.lastOK {
-			pardoned = append(pardoned, rec)
+		if rec.state != Calm && rec.since > z.answered.last {
+			cleared = append(cleared, rec)
 		}
 	}
-	slices.SortFunc(pardoned, byStore)
-	for _, rec := range pardoned {
+	slices.SortFunc(cleared, byStore)
+	for _, rec := range cleared {
 		rec.culprit = false
 		z.release(rec, now, "its zone opened, which explains it")
 	}
 }
 
-// toHalfOpen begins the triage: one request at first, one more with every
-// success.
+// toHalfOpen lets one request through, to find out whether the zone answers.
 func (z *zone) toHalfOpen(now int64, why string) {
 	if z.machine.isOpen(now) {
-		z.machine.halfOpen(now, z.policy.MaxInflight)
+		z.machine.halfOpen(now, 1)
 	}
-	z.window, z.triageOK, z.strikes, z.idleSince = 1, 0, 0, now
-	z.triages++
+	z.probing, z.idleSince = nil, now
 	z.transit(now, EventZoneHalfOpen, HalfOpen, why, 0)
 }
 
-// grow widens the triage's window by a success.
-func (z *zone) grow() {
-	z.triageOK++
-	z.window = min(z.window+1, z.policy.MaxInflight)
-}
-
-// triageGood takes in a success while the zone is open or in triage.
-func (z *zone) triageGood(s *Slot, now int64) {
-	switch z.state {
-	case Open:
-		z.answeredWhileOpen(s, now)
-	case HalfOpen:
-		z.idleSince = now
-		if s.triage != z.triages {
-			return
-		}
-		z.settleZonePass(s, nil)
-		z.grow()
-		if z.machine.closed() || z.triageOK >= z.policy.MaxInflight {
-			z.forgetInnocent(now)
-			z.toClosed(now, fmt.Sprintf("%d requests in triage were answered", z.triageOK))
-		}
-	case Calm, Troubled:
-	}
-}
-
-// storesToBelieve is how many stores must be answered while the zone is open
-// for the open time to end early.
-const storesToBelieve = 2
-
-// answeredWhileOpen takes in that a request from before the opening, hung or
-// not, was answered: the stuck requests are the best probes there are. One is
-// enough if it is the last.
-func (z *zone) answeredWhileOpen(s *Slot, now int64) {
-	z.lateOK[s.store] = struct{}{}
-	if n := len(z.lateOK); n >= storesToBelieve || z.shared() || z.live+z.hungRequests() == 0 {
-		z.toHalfOpen(now, fmt.Sprintf("requests of %d stores that were stuck came back with an answer", n))
-		z.window = min(z.window+n, z.policy.MaxInflight)
-	}
-}
-
-// strikesToReopen is how many stores must fail in a triage without a single
-// success for the zone to open again.
-const strikesToReopen = 3
-
-// triageBad takes in a bad outcome in triage. One strike puts the store into
-// quarantine. It sends the zone back only if nobody succeeds.
-func (z *zone) triageBad(s *Slot, rec *record, now int64, what string) {
-	if s.triage != z.triages {
+// endProbe takes in what became of the request that tried the zone. One that
+// hangs cuts the zone off again.
+func (z *zone) endProbe(s *Slot, answered bool, now int64) {
+	if !s.zonePass.held() {
 		return
 	}
+	if z.probing == s {
+		z.probing = nil
+	}
+	if answered {
+		s.zonePass.settle(nil)
+		return
+	}
+	s.zonePass.settle(errNeutral)
 	z.idleSince = now
-	if !z.shared() {
-		z.quarantine(rec, now, "one strike in its zone's triage: "+what)
-	}
-	if z.triageOK > 0 {
-		z.settleZonePass(s, errNeutral)
-		return
-	}
-	z.strikes++
-	if z.strikes < strikesToReopen && !z.shared() && z.roomToProbe() {
-		z.settleZonePass(s, errNeutral)
-		return
-	}
-	z.settleZonePass(s, errBad)
-	z.toOpen(now, fmt.Sprintf("%d stores were tried and none was answered, last %s: %s", z.strikes, s.store, what))
 }
 
-// roomToProbe says that a probe could be admitted now.
-func (z *zone) roomToProbe() bool {
-	return !z.crowded() && (z.live+z.hung-z.explained < z.limit() || z.trials < z.probeSlots())
+// probeHangs takes in that the request that tries the zone is aging.
+func (z *zone) probeHangs(now int64) {
+	s := z.probing
+	z.probing = nil
+	s.zonePass.settle(errBad)
+	z.toOpen(now, fmt.Sprintf("a request of store %s tried it and has no answer for %s", s.store, brief(now-s.start)))
 }
 
 // toClosed ends the open state. The episode goes on until nothing is left of
 // it.
 func (z *zone) toClosed(now int64, why string) {
 	z.machine.close()
-	for rec := range z.bad {
-		if rec.state != Calm {
-			delete(z.bad, rec) // the triage has found them out
-		}
-	}
 	z.uncount()
+	z.probing, z.window, z.lastTrouble = nil, startsWith, now
 	z.transit(now, EventZoneClosed, Troubled, why, 0)
 }
+
+// startsWith is how many requests at once a zone gets that comes back.
+const startsWith = 3
 
 // toCalm ends the episode.
 func (z *zone) toCalm(now int64) {
@@ -169,9 +152,8 @@ func (z *zone) toCalm(now int64) {
 	z.keepCulprits()
 	z.transit(now, EventZoneCalm, Calm, fmt.Sprintf("nothing bad for %s; the episode lasted %s", brief(now-z.lastTrouble), brief(now-z.episodeSince)), 0)
 	z.books.clear()
-	clear(z.bad)
-	clear(z.slow)
-	z.episodeSince, z.openedAt, z.turn, z.evidence = 0, 0, 0, ""
+	clear(z.failing)
+	z.episodeSince, z.openedAt, z.turn, z.evidence, z.cause, z.window = 0, 0, 0, "", "", 0
 }
 
 func (z *zone) uncount() {
@@ -184,7 +166,7 @@ func (z *zone) uncount() {
 // transit is the only place where a zone changes its state.
 func (z *zone) transit(now int64, kind string, to State, why string, d time.Duration) {
 	from := z.state
-	z.state, z.since, z.evidence = to, now, why
+	z.state, z.stateSince, z.evidence = to, now, why
 	z.eventful.Store(true)
 	tally, first := z.tallyAt(kind, now)
 	z.g.emit(Event{
@@ -204,7 +186,6 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 		z.totals.quarantines++
 	}
 	z.shut(rec, now, z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn), why)
-	z.explain()
 }
 
 // shut opens the store's breaker for d.
@@ -213,7 +194,8 @@ func (z *zone) shut(rec *record, now int64, d time.Duration, why string) {
 	if rec.firstBad == 0 {
 		rec.firstBad, rec.lastBad = now, now
 	}
-	rec.culprit, rec.cause = true, nil
+	rec.culprit = true
+	z.answerQuestions(rec, now)
 	z.setStore(rec, now, EventStoreQuarantined, Open, why, d)
 }
 
@@ -228,17 +210,20 @@ func (z *zone) storeHalfOpen(rec *record, now int64, why string) {
 // release closes the store's breaker.
 func (z *zone) release(rec *record, now int64, why string) {
 	rec.machine.close()
-	rec.cause, rec.badInRow, rec.turn = nil, 0, 0
-	rec.buckets = [bucketCount]bucket{}
-	delete(z.bad, rec)
+	rec.strikes, rec.turn = 0, 0
 	z.setStore(rec, now, EventStoreReleased, Calm, why, 0)
-	z.explain()
 }
 
 // setStore is the only place where a store changes its state.
 func (z *zone) setStore(rec *record, now int64, kind string, to State, why string, d time.Duration) {
 	from := rec.state
 	rec.state, rec.since = to, now
+	switch {
+	case from == Calm && to != Calm:
+		z.sick++
+	case from != Calm && to == Calm:
+		z.sick--
+	}
 	if to == Open {
 		rec.evidence = why
 	}

@@ -1,0 +1,183 @@
+package breaker
+
+// picture is what is known of a zone, a store and the pool at the moment a
+// request asks for a worker. Everything in it is kept in counters: taking it
+// costs the same with one slot and with thousands.
+type picture struct {
+	// The zone.
+	state  State
+	doubt  bool // a witness is unanswered for longer than patience, and no request was answered since it began
+	silent int  // in doubt: stores with witnesses that began after the latest answer and have none
+	asked  int  // in doubt: those witnesses
+	hear   int  // stores it takes to judge the zone
+	open   int  // questions: late requests that nothing explains yet
+	mixed  bool // requests of some stores hang while others are answered
+	stuck  int  // late and hung requests, explained or not
+	taken  int  // workers occupied
+	limit  int  // workers it may occupy
+	window int  // slow start: live requests at once; 0: no limit
+	live   int
+
+	// The store.
+	mine     int  // its unanswered requests
+	greedy   bool // it holds most of the zone's workers, and other stores are awake
+	mineOpen int  // questions among them
+	mineLate int  // late ones among them
+	asking   int  // unanswered requests of unproven stores that are not late, in the zone
+	seconds  int  // second requests of stores in doubt that are unanswered, in the zone
+	struck   bool // each question of it is a strike: unanswered for slow_after while others were answered
+	proven   bool // answered since the oldest late request of the zone began
+	strikes  int  // strikes that put a store into quarantine
+	shared   bool // the bucket of unknown keys
+
+	// The pool.
+	capacity, occupied int
+}
+
+// class is how well the requests of a store are known to come back. It decides
+// how many workers of the pool are kept from them.
+type class uint8
+
+const (
+	known    class = iota // the zone flows, and nothing speaks against the store
+	unproven              // the zone or the store is in doubt: it may hang
+	trial                 // the zone or the store was found ill, and is tried again
+)
+
+// reserve is the trunk reservation: how many workers of the pool must stay free
+// when a request of the class is admitted, so that requests that may hang never
+// take the last workers from those that are known to come back.
+func (c class) reserve(capacity int) int {
+	if c == known || capacity <= 1 {
+		return 0
+	}
+	return max(1, capacity/8)
+}
+
+// mostStuck is how many workers of the pool the late and hung requests of one
+// zone may hold before only stores that are proven well are let in: three
+// eighths, and as many as it takes to judge the zone.
+func (p *picture) mostStuck() int { return max(p.hear, p.capacity*3/8) }
+
+// ruling is what happens to a request that asks for a worker.
+type ruling struct {
+	admit bool
+	class class
+	why   why
+
+	// witness reports whether the silence of the request would speak against the
+	// zone. That of a store which may hang by itself does not.
+	witness bool
+}
+
+// why says why a request has to wait.
+type why uint8
+
+const (
+	admitted why = iota
+	zoneInDoubt
+	storeInDoubt
+	storeUnproven
+	zoneStuck
+	zoneStarts
+	zoneLimit
+	poolFull
+	poolReserve
+	beingTried
+	storeGreedy
+)
+
+var whys = [...]string{
+	admitted:      "admitted",
+	zoneInDoubt:   "the zone is in doubt: its requests have no answer for longer than usual, and none was answered since",
+	storeInDoubt:  "the store is in doubt: its requests have no answer, while others are answered",
+	storeUnproven: "requests of the zone hang; a store that was not answered since gets one worker at a time",
+	zoneStuck:     "requests of the zone that hang hold as many workers as one zone may lose",
+	zoneStarts:    "the zone came back a moment ago: one more request is let in with each answer",
+	zoneLimit:     "the zone occupies as many workers as it may",
+	poolFull:      "every worker of the pool is occupied",
+	poolReserve:   "the last workers of the pool are kept for requests that are known to come back",
+	storeGreedy:   "the store holds most of the workers of its zone; the last ones are for the others",
+	beingTried:    "another request is trying whether it is well again",
+}
+
+// zoneWide reports whether the reason holds for every store of the zone.
+func (w why) zoneWide() bool {
+	return w == zoneStarts || w == zoneLimit || w == poolFull
+}
+
+// patient reports whether a request may wait up to slow_after instead of
+// max_wait: what it waits for is an answer that is late, not a worker.
+func (w why) patient() bool {
+	return w == zoneInDoubt || w == storeInDoubt || w == zoneStarts || w == storeUnproven
+}
+
+// decide says whether a request of a closed zone gets a worker. It is the one
+// place where that is decided.
+func decide(p *picture) ruling {
+	c, why, witness := known, admitted, true
+	switch {
+	case p.doubt && (!p.mixed || p.proven):
+		// No further worker beyond what it takes to hear enough stores.
+		c = unproven
+		fresh := p.mine == 0 && p.silent < p.hear
+		again := p.asked < p.hear && (p.shared || p.mine == p.mineLate && p.mine < 2)
+		if !fresh && !again {
+			why = zoneInDoubt
+		}
+	case p.shared:
+	case p.mineOpen > 0:
+		// Its next request, alone, says whether the store hangs.
+		c, witness = unproven, false
+		// While several stores are in question, it waits until the first request
+		// is a strike, and two stores are asked again at a time: once two stores
+		// are in quarantine, one strike is enough for the others.
+		several := p.open >= p.hear
+		if p.mine > p.mineOpen || p.mineOpen >= p.strikes || several && (!p.struck || p.strikes == 2 && p.seconds >= 2) {
+			why = storeInDoubt
+		}
+	case (p.open > 0 || p.mixed) && !p.proven:
+		c, witness = unproven, false
+		if p.mine > 0 {
+			why = storeUnproven
+		}
+	}
+	if why == admitted && c == unproven && p.capacity > 0 && p.stuck >= p.mostStuck() {
+		// Beyond that, one request at a time finds out which stores are well.
+		if 2*(p.stuck+p.asking) >= p.capacity || !p.struck && p.asking > 0 {
+			why = zoneStuck
+		}
+	}
+	if why != admitted {
+		return ruling{class: c, why: why}
+	}
+	r := p.room(c)
+	r.witness = witness
+	return r
+}
+
+// room says whether there is a worker for a request of the class.
+func (p *picture) room(c class) ruling {
+	free, reserve := p.capacity-p.occupied, c.reserve(p.capacity)
+	if 2*p.stuck >= p.capacity {
+		reserve = max(reserve, p.capacity/4) // what such a zone gets may not come back
+	}
+	limit := p.limit
+	if p.greedy {
+		reserve = max(reserve, 1, p.capacity/8)
+		limit -= max(1, min(limit, p.capacity)/4)
+	}
+	switch {
+	case p.window > 0 && p.live >= p.window:
+		return ruling{class: c, why: zoneStarts}
+	case p.taken >= limit && p.greedy:
+		return ruling{class: c, why: storeGreedy}
+	case p.taken >= limit:
+		return ruling{class: c, why: zoneLimit}
+	case p.capacity > 0 && free <= 0:
+		return ruling{class: c, why: poolFull}
+	case p.capacity > 0 && free <= reserve:
+		return ruling{class: c, why: poolReserve}
+	}
+	return ruling{admit: true, class: c}
+}

@@ -1,0 +1,449 @@
+package breaker
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+type atomicFloat = atomic.Uint64 // the bits of a float64
+
+// ServerState says whether a server gets requests.
+type ServerState uint8
+
+// The states of a server.
+const (
+	InService    ServerState = iota
+	InDoubt                  // its requests have no answer for longer than usual; others are preferred
+	OutOfService             // found ill; it gets one request at a time, to find out
+	Away                     // it cannot be dialled
+)
+
+var serverStates = [...]string{"in_service", "in_doubt", "out_of_service", "away"}
+
+// String is the state's name in logs, metrics and the admin API.
+func (s ServerState) String() string { return serverStates[s&3] }
+
+// MarshalText writes the state's name.
+func (s ServerState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the state's name, for clients of the admin API.
+func (s *ServerState) UnmarshalText(text []byte) error {
+	i := slices.Index(serverStates[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("%q is no state of a server", text)
+	}
+	*s = ServerState(i)
+	return nil
+}
+
+// server is one API server. What requests change is atomic; the rest belongs to
+// the sweeper and to those who hold servers.mu.
+type server struct {
+	address string
+	id      uint64
+
+	occupied   atomic.Int64 // slots booked on it
+	hung       atomic.Int64 // copy for readers, as of the last sweep
+	capacity   atomic.Int64 // its workers; 0: not known
+	answeredAt atomic.Int64 // when it last answered a request
+	state      atomic.Uint32
+	draining   atomic.Bool
+	window     atomic.Int64 // slow start: slots at once; 0: no limit
+	tryAt      atomic.Int64 // out of service: when it may get a request again
+	away       atomic.Int64 // when it last could not be dialled; 0: never
+	dialling   atomic.Bool
+
+	good, errors atomic.Int64 // answers since the last count, with and without an error
+	goodLately   float64      // the sweeper's, decaying
+	errorsLately float64
+
+	since    int64 // when state began; guarded by servers.mu, as below
+	evidence string
+	turn     int
+	owners   map[string]struct{} // who has it among its upstreams
+	picture  serverPicture       // the sweeper's
+}
+
+func (s *server) is(state ServerState) bool { return ServerState(s.state.Load()) == state }
+
+// serves reports whether the server counts for the capacity of the pool.
+func (s *server) serves() bool {
+	return !s.draining.Load() && (s.is(InService) || s.is(InDoubt))
+}
+
+func (s *server) release(*Slot) {
+	if s != nil {
+		s.occupied.Add(-1)
+	}
+}
+
+// noteAnswer takes in that the server has answered a request, by which a server
+// that was out of service begins to come back.
+func (s *server) noteAnswer(now int64) {
+	s.answeredAt.Store(now)
+	s.good.Add(1)
+	if w := s.window.Load(); w > 0 {
+		s.window.CompareAndSwap(w, w+1)
+	}
+}
+
+func (s *server) noteError(int64) {
+	s.good.Add(-1) // it was counted as an answer
+	s.errors.Add(1)
+}
+
+// free is how many more requests the server may get now.
+func (s *server) free() int64 {
+	capacity := s.capacity.Load()
+	if capacity == 0 {
+		capacity = math.MaxInt32
+	}
+	if w := s.window.Load(); w > 0 {
+		capacity = min(capacity, w)
+	}
+	return capacity - s.occupied.Load()
+}
+
+// servers is the API servers of the pool.
+type servers struct {
+	mu    sync.Mutex // guards changes of all
+	all   atomic.Pointer[map[string]*server]
+	owned map[string][]string // by owner
+	ids   uint64
+
+	total   atomic.Int64 // workers of the servers that serve; 0: not known
+	serving atomic.Int64 // how many serve
+	outside atomic.Int64 // how many do not, or once did not and still have slots
+}
+
+func (s *servers) inService() int64 { return s.serving.Load() }
+
+func (s *servers) get(address string) *server { return (*s.all.Load())[address] }
+
+// SetServers says which upstream addresses one owner (a reverse_proxy handler)
+// sends requests to. The pool is the union over all owners. Servers that no
+// owner names any more leave the pool, and what hangs on them leaves it with
+// them.
+func (g *Guard) SetServers(owner string, addresses []string) {
+	g.servers.mu.Lock()
+	defer g.servers.mu.Unlock()
+	if slices.Equal(g.servers.owned[owner], addresses) {
+		return
+	}
+	if len(addresses) == 0 {
+		delete(g.servers.owned, owner)
+	} else {
+		g.servers.owned[owner] = slices.Clone(addresses)
+	}
+	g.applyServers()
+}
+
+// ForgetServers takes back what SetServers has said for the owner.
+func (g *Guard) ForgetServers(owner string) { g.SetServers(owner, nil) }
+
+// applyServers makes the table of servers anew. The caller holds servers.mu.
+func (g *Guard) applyServers() {
+	old := *g.servers.all.Load()
+	next := make(map[string]*server)
+	for owner, addresses := range g.servers.owned {
+		for _, address := range addresses {
+			s := cmp.Or(next[address], old[address])
+			if s == nil {
+				g.servers.ids++
+				s = &server{address: address, id: g.servers.ids, since: g.now()}
+			}
+			if next[address] == nil {
+				s.owners = make(map[string]struct{})
+			}
+			s.owners[owner] = struct{}{}
+			next[address] = s
+		}
+	}
+	g.servers.all.Store(&next)
+	for address, s := range old {
+		if next[address] == nil {
+			s.draining.Store(true)
+			g.writeOff(s)
+		}
+	}
+	g.countServers()
+}
+
+// writeOff takes the slots of a server that left off the books.
+func (g *Guard) writeOff(gone *server) {
+	g.done.Go(func() {
+		defer g.survive()
+		for _, z := range *g.zones.Load() {
+			z.do(func(z *zone, now int64) {
+				var next *Slot
+				for s := z.slots.head; s != nil; s = next {
+					if next = s.next; s.server == gone && s.phase == hung {
+						z.end(s, Abandoned, now)
+					}
+				}
+			})
+		}
+		g.wake()
+	})
+}
+
+// countServers computes the capacity of the pool. The caller holds servers.mu.
+func (g *Guard) countServers() {
+	p, all := g.policy.Load(), *g.servers.all.Load()
+	total, serving, outside := 0, 0, 0
+	for _, s := range all {
+		workers := p.ServerWorkers(s.address, len(all))
+		s.capacity.Store(int64(workers))
+		if s.serves() {
+			total += workers
+			serving++
+		} else {
+			outside++
+		}
+	}
+	if p.PerServer == 0 && len(p.Servers) == 0 {
+		total = min(total, p.Workers) // what division has rounded up
+	}
+	g.servers.total.Store(int64(total))
+	g.servers.serving.Store(int64(serving))
+	g.servers.outside.Store(int64(outside))
+}
+
+// capacity is how many workers the pool has now: those of the servers in
+// service, and those that slots on other servers hold; 0: not known.
+func (g *Guard) capacity() int {
+	p := g.policy.Load()
+	if g.servers.serving.Load()+g.servers.outside.Load() == 0 {
+		return cmp.Or(p.Workers, p.PerServer)
+	}
+	n := g.servers.total.Load()
+	if g.servers.outside.Load() > 0 {
+		for _, s := range *g.servers.all.Load() {
+			if !s.serves() {
+				n += s.occupied.Load()
+			}
+		}
+	}
+	if n == 0 {
+		return p.Workers // no server is left: the limit stays
+	}
+	return int(n)
+}
+
+// DrainServer takes a server out of service, or puts it back, on the operator's
+// word. It gets no new requests while another server can take them.
+func (g *Guard) DrainServer(address string, drained bool) {
+	g.servers.mu.Lock()
+	defer g.servers.mu.Unlock()
+	if s := g.servers.get(address); s != nil && s.draining.Swap(drained) != drained {
+		g.countServers()
+	}
+}
+
+// PickServer chooses the server for the request among the candidates that are
+// usable: the one with the most free workers, none that is out of service or
+// drained while there is another. The slot is booked on it. It returns the
+// server's index, or -1 if no candidate is usable. Called again, it moves the
+// slot.
+func (s *Slot) PickServer(candidates []string, usable func(i int) bool) int {
+	all := *s.z.g.servers.all.Load()
+	now := s.z.g.now()
+	best, bestServer, bestRank := -1, (*server)(nil), rank{}
+	look := func(i int) {
+		if !usable(i) {
+			return
+		}
+		v := all[candidates[i]]
+		if r := v.rank(now); best < 0 || r.better(bestRank) {
+			best, bestServer, bestRank = i, v, r
+		}
+	}
+	if n := len(candidates); n <= fewServers {
+		first := 0
+		if n > 1 {
+			first = rand.IntN(n)
+		}
+		for i := range n {
+			look((first + i) % n)
+		}
+	} else {
+		for range 2 {
+			look(rand.IntN(n))
+		}
+		if best < 0 || !bestRank.fit() {
+			for i := range n {
+				look(i)
+			}
+		}
+	}
+	if best >= 0 {
+		s.moveTo(bestServer, now)
+	}
+	return best
+}
+
+// fewServers is up to how many servers each is looked at; of more, two that
+// chance has picked are.
+const fewServers = 16
+
+// rank is how good a choice a server is.
+type rank struct {
+	class int // the lower, the better
+	free  int64
+}
+
+func (r rank) better(than rank) bool {
+	if r.class != than.class {
+		return r.class < than.class
+	}
+	return r.free > than.free
+}
+
+func (r rank) fit() bool { return r.class == 0 }
+
+func (s *server) rank(now int64) rank {
+	if s == nil {
+		return rank{class: 1}
+	}
+	r := rank{free: s.free()}
+	switch {
+	case s.draining.Load():
+		r.class = 5
+	case s.is(Away):
+		r.class = 6
+	case s.is(OutOfService):
+		r.class = 4
+		if at := s.tryAt.Load(); at != 0 && now >= at && s.tryAt.CompareAndSwap(at, math.MaxInt64) {
+			r = rank{class: 0, free: math.MaxInt64} // this request finds out
+		}
+	case s.is(InDoubt):
+		r.class = 2
+	case r.free <= 0:
+		r.class = 3
+	}
+	return r
+}
+
+// moveTo books the slot on a server.
+func (s *Slot) moveTo(v *server, now int64) {
+	s.z.mu.Lock()
+	defer s.z.mu.Unlock()
+	if s.server == v || s.phase == ended {
+		return
+	}
+	s.server.release(s)
+	if s.server = v; v != nil {
+		v.occupied.Add(1)
+	}
+	s.void = false
+	s.sentAt = now
+}
+
+// Sent says to which server the request really goes.
+func (s *Slot) Sent(address string) {
+	if v := s.z.g.servers.get(address); v != nil {
+		s.moveTo(v, s.z.g.now())
+	}
+}
+
+// NotSent says that no connection to the server could be made. The slot leaves
+// the server, which is away until a connection can be made again.
+func (s *Slot) NotSent(address string) {
+	g := s.z.g
+	now := g.now()
+	s.moveTo(nil, now)
+	g.upstreamAway(now)
+	v := g.servers.get(address)
+	if v == nil || v.is(Away) {
+		return
+	}
+	v.away.Store(now)
+	g.servers.mu.Lock()
+	defer g.servers.mu.Unlock()
+	g.setServer(v, Away, now, "no connection can be made")
+}
+
+// setServer moves a server to a state. The caller holds servers.mu.
+func (g *Guard) setServer(v *server, to ServerState, now int64, why string) {
+	from := ServerState(v.state.Swap(uint32(to)))
+	if from == to {
+		return
+	}
+	v.since, v.evidence = now, why
+	switch to {
+	case OutOfService, Away:
+		v.turn++
+		v.window.Store(1)
+		first := time.Second
+		if to == OutOfService {
+			first = 2 * time.Second
+		}
+		v.tryAt.Store(now + int64(g.openTime(first, time.Minute, v.turn)))
+	case InService:
+		v.tryAt.Store(0)
+		if from == InDoubt {
+			v.window.Store(0)
+		}
+	case InDoubt:
+	}
+	g.countServers()
+	kind := ""
+	switch {
+	case to == OutOfService || to == Away:
+		kind = EventServerOut
+	case from == OutOfService || from == Away:
+		kind = EventServerBack
+	}
+	if kind != "" {
+		g.emit(Event{Kind: kind, At: g.wall(now), Server: v.address, Evidence: why})
+	}
+	g.wake()
+}
+
+// ServerStatus is the picture of one server.
+type ServerStatus struct {
+	Address  string      `json:"address"`
+	State    ServerState `json:"state"`
+	Draining bool        `json:"draining,omitempty"` // by an operator's switch
+	Since    time.Time   `json:"since,omitzero"`     // when the state began
+	Evidence string      `json:"evidence,omitempty"`
+	Workers  int         `json:"workers"` // 0: not known
+	Occupied int         `json:"occupied"`
+	Live     int         `json:"live"`
+	Hung     int         `json:"hung"`
+}
+
+// Servers is the picture of all servers, by address.
+func (g *Guard) Servers() []ServerStatus {
+	g.servers.mu.Lock()
+	defer g.servers.mu.Unlock()
+	all := *g.servers.all.Load()
+	list := make([]ServerStatus, 0, len(all))
+	for _, address := range slices.Sorted(maps.Keys(all)) {
+		v := all[address]
+		s := ServerStatus{
+			Address: address, State: ServerState(v.state.Load()), Draining: v.draining.Load(), Since: g.wall(v.since), Evidence: v.evidence,
+			Workers: int(v.capacity.Load()), Occupied: int(v.occupied.Load()), Hung: int(v.hung.Load()),
+		}
+		s.Hung = min(s.Hung, s.Occupied)
+		s.Live = s.Occupied - s.Hung
+		list = append(list, s)
+	}
+	return list
+}
+
+// applyPolicy takes in new figures of workers.
+func (g *Guard) applyPolicy(*config.Policy) {
+	g.servers.mu.Lock()
+	defer g.servers.mu.Unlock()
+	g.countServers()
+}
