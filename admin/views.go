@@ -258,8 +258,8 @@ func (a *API) zoneStatus(name string) breaker.ZoneStatus {
 		p := a.Policy.Zone(name)
 		status = breaker.ZoneStatus{
 			Zone: name, Observe: p.Observe,
-			MaxInflight: p.MaxInflight, MaxHung: p.MaxHung, ProbeSlots: p.ProbeSlots,
-			Outcomes: map[string]uint64{}, Refusals: map[string]uint64{},
+			MaxInflight: p.MaxInflight,
+			Outcomes:    map[string]uint64{}, Refusals: map[string]uint64{},
 		}
 	}
 	status.Quarantined = orEmpty(status.Quarantined)

@@ -101,9 +101,7 @@ func (z *zone) noteFirstByte(s *Slot, now int64) {
 // noteEnd counts how a hung slot ended.
 func (z *zone) noteEnd(s *Slot, o Outcome) {
 	switch {
-	case o == Abandoned:
-		z.totals.abandoned++
-	case s.phase != hung:
+	case s.phase != hung || s.abandonedAt != 0:
 	case s.tracked.Load():
 		z.totals.returned++
 	default:

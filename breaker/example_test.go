@@ -78,5 +78,5 @@ func ExampleGuard_Remember() {
 	fmt.Println(zone.State, "-", zone.Evidence)
 	// Output:
 	// zone_open
-	// open - held open by hand by ann: restoring a backup
+	// open - isolated by hand by ann: restoring a backup
 }

@@ -20,7 +20,7 @@ const (
 // the worker is known to be free. Its methods may be called in any order, any
 // number of times and from any goroutine: the first verdict counts, the first
 // end ends it. An owner that reports nothing is reported for: the slot hangs a
-// second after its deadline and ends a second after abandon_after.
+// second after its deadline.
 type Slot struct {
 	z          *zone
 	policy     *config.ZonePolicy
@@ -34,13 +34,14 @@ type Slot struct {
 	tracked    atomic.Bool
 	prev, next *Slot // guarded by z.mu, as all below
 
-	phase     phase
-	settled   bool // the verdict is in
-	left      bool // the client left early; what that means is not known yet
-	answering bool // headers are out, a body is on its way
-	counted   bool // the time to the first byte is counted
-	hungAt    int64
-	awaiting  int64 // since when it waits for its client, see AwaitClient; 0: it does not
+	phase       phase
+	settled     bool // the verdict is in
+	left        bool // the client left early; what that means is not known yet
+	answering   bool // headers are out, a body is on its way
+	counted     bool // the time to the first byte is counted
+	hungAt      int64
+	abandonedAt int64 // when its connection was closed, which its worker does not notice; 0: it was not
+	awaiting    int64 // since when it waits for its client, see AwaitClient; 0: it does not
 
 	server *server // where the request went; nil: not known (yet)
 	sentAt int64   // when it was booked there
@@ -152,10 +153,16 @@ func (s *Slot) Stream() bool {
 
 // End reports that the worker is free again. o is the outcome if there was
 // none yet, or the late answer of a hung request, which is evidence too. A hung
-// slot that is not tracked is held for hung_hold instead.
+// slot that is not tracked is held for hung_hold instead. One that is [Abandoned],
+// since its connection was closed, keeps its worker until the server was restarted
+// or has left: a worker does not notice a closed connection.
 func (s *Slot) End(o Outcome) {
 	s.do(func(z *zone, now int64) {
-		if s.phase == hung && !s.tracked.Load() && o != Abandoned {
+		if s.phase == hung && (s.abandonedAt != 0 || o == Abandoned) {
+			z.abandon(s, now)
+			return
+		}
+		if s.phase == hung && !s.tracked.Load() {
 			return
 		}
 		if s.awaitsClient() {

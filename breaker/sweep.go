@@ -129,10 +129,31 @@ func (z *zone) sweepSlots(now int64) {
 		case s.phase == live && !s.answering && !s.awaitsClient() && age > s.timeout+int64(lease):
 			z.turnHung(s, now)
 			z.settle(s, Hung, now)
+		case s.abandonedAt != 0:
+			if s.restarted(s.abandonedAt) {
+				z.end(s, Gone, now)
+			}
 		case s.phase == hung && !s.tracked.Load() && z.holdOver(s, now):
 			z.end(s, Gone, now)
 		}
 	}
+}
+
+// abandon takes in that the connection of a hung request was closed.
+func (z *zone) abandon(s *Slot, now int64) {
+	if s.abandonedAt == 0 {
+		s.abandonedAt = now
+		z.totals.abandoned++
+	}
+}
+
+// restarted reports whether the slot's server could not be dialled since t, so
+// that its workers are new ones.
+func (s *Slot) restarted(t int64) bool {
+	if s.server != nil {
+		return s.server.away.Load() > t
+	}
+	return s.z.g.awaySince(t)
 }
 
 // holdOver reports whether an untracked hung slot has been held long enough. One

@@ -87,10 +87,10 @@ func (a *App) warnTimeout(name string, zone *config.ZonePolicy) {
 
 // limitsInWords says what a zone may take.
 func limitsInWords(p *config.Policy, zone *config.ZonePolicy) string {
-	pool := ""
-	if p.Workers > 0 {
-		pool = fmt.Sprintf(" of %d", p.Workers)
+	limit := "a zone that is answered may use every worker that no other zone needs"
+	if zone.MaxInflight > 0 {
+		limit = fmt.Sprintf("a zone may occupy %d workers", zone.MaxInflight)
 	}
-	return fmt.Sprintf("a zone may occupy %d%s workers and %d more to find out who is well; a request has %s until its first byte and may wait %s for a slot",
-		zone.MaxInflight, pool, zone.ProbeSlots, zone.Timeout, zone.MaxWait)
+	return fmt.Sprintf("%s, one in doubt no more than it takes to ask %d stores; a request has %s until its first byte and may wait %s for a worker",
+		limit, zone.MinBadStores, zone.Timeout, zone.MaxWait)
 }

@@ -25,8 +25,13 @@ func init() {
 // parseGlobalOption reads the global option:
 //
 //	firebreak {
-//	    workers        <number>
-//	    max_open_zones <percent>
+//	    workers         <number>
+//	    workers         <number> per_server
+//	    server          <address> {
+//	        workers <number>
+//	    }
+//	    max_servers_out <percent>
+//	    max_open_zones  <percent>
 //	    instance       <name>
 //	    directory      <source> ...
 //	    state          <backend> ...
@@ -39,9 +44,8 @@ func init() {
 //	    zone <name>|* {
 //	        timeout | slow_after | body_idle | window | max_wait <duration>
 //	        open_time | open_time_max | abandon_after | hung_hold <duration>
-//	        max_inflight | max_hung <number>|<percent>
-//	        probe_slots | max_streams | min_bad_stores <number>
-//	        bad_share | slow_share <percent>
+//	        max_inflight <number>|<percent>
+//	        max_streams | min_bad_stores <number>
 //	        fail_status <code...>
 //	        mode       enforce|observe
 //	        on_timeout hold|cancel
@@ -53,9 +57,7 @@ func init() {
 //	        store_check [<method> <path>] { ... }
 //	    }
 //	    store {
-//	        max_inflight fair|<number>
-//	        max_hung | bad_in_row | min_requests | records <number>
-//	        bad_share <percent>
+//	        records <number>
 //	        open_time | open_time_max <duration>
 //	    }
 //	}
@@ -87,21 +89,62 @@ type appBlock struct {
 }
 
 var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[string]directive.Option[appBlock]{
-	"workers":        {Usage: "workers 32", Min: 1, Max: 1, Set: setWorkers},
-	"max_open_zones": directive.Share("max_open_zones 34%", func(b *appBlock) *float64 { return &b.app.MaxOpenZones }),
-	"instance":       {Usage: "instance web1", Min: 1, Max: 1, Set: setInstance},
-	"directory":      {Block: parseDirectory},
-	"state":          {Block: parseState},
-	"incidents":      {Block: parseIncidents},
-	"zone":           {Block: parseZone, Repeats: true},
-	"check":          {Block: parseStoreCheck},
-	"store":          {Block: parseStore},
+	"workers":         {Usage: "workers 32", Min: 1, Max: 2, Set: setWorkers},
+	"server":          {Block: parseServer, Repeats: true},
+	"max_servers_out": directive.Share("max_servers_out 50%", func(b *appBlock) *float64 { return &b.app.MaxServersOut }),
+	"max_open_zones":  directive.Share("max_open_zones 34%", func(b *appBlock) *float64 { return &b.app.MaxOpenZones }),
+	"instance":        {Usage: "instance web1", Min: 1, Max: 1, Set: setInstance},
+	"directory":       {Block: parseDirectory},
+	"state":           {Block: parseState},
+	"incidents":       {Block: parseIncidents},
+	"zone":            {Block: parseZone, Repeats: true},
+	"check":           {Block: parseStoreCheck},
+	"store":           {Block: parseStore},
 }}
 
 func setWorkers(b *appBlock, args []string) (err error) {
-	if b.app.Workers, err = directive.ParseCount(args[0], "workers 32", 1); err != nil {
-		return fmt.Errorf("%w (the number of requests that the API server serves at once)", err)
+	workers := &b.app.Workers
+	if len(args) == 2 {
+		if args[1] != "per_server" {
+			return fmt.Errorf("unknown word '%s' behind the number; write for example: workers 32, for all API servers together, or workers 8 per_server", args[1])
+		}
+		workers = &b.app.WorkersPerServer
 	}
+	if *workers, err = directive.ParseCount(args[0], "workers 32", 1); err != nil {
+		return fmt.Errorf("%w (the number of requests that all API servers together serve at once)", err)
+	}
+	return nil
+}
+
+// serverOptions are the options of "server ADDRESS { ... }".
+var serverOptions = directive.Options[config.Server]{Block: "firebreak server", Known: map[string]directive.Option[config.Server]{
+	"workers": directive.Count("workers 16", 1, func(s *config.Server) *int { return &s.Workers }),
+}}
+
+// parseServer reads
+//
+//	server <address> {
+//	    workers <number>
+//	}
+func parseServer(d *caddyfile.Dispenser, b *appBlock) error {
+	at := directive.NewBlock(d)
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return at.Errf("firebreak option 'server' needs the address of an upstream, but has %d values; write for example: server 10.0.0.5:9000 { ... }", len(args))
+	}
+	server := config.Server{Address: args[0]}
+	for _, other := range b.app.Servers {
+		if other.Address == server.Address {
+			return at.Errf("firebreak server '%s' specified twice", server.Address)
+		}
+	}
+	if err := serverOptions.ParseBlock(d, at, &server); err != nil {
+		return err
+	}
+	if server.Workers == 0 {
+		return at.Errf("firebreak server '%s' needs its number of workers; write for example: workers 16", server.Address)
+	}
+	b.app.Servers = append(b.app.Servers, server)
 	return nil
 }
 

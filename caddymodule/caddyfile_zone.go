@@ -17,19 +17,15 @@ var zoneOptions = directive.Options[config.Zone]{Block: "firebreak zone", Known:
 	"slow_after":    directive.Duration("slow_after 1s", func(z *config.Zone) *config.Duration { return &z.SlowAfter }),
 	"body_idle":     directive.Duration("body_idle 30s", func(z *config.Zone) *config.Duration { return &z.BodyIdle }),
 	"window":        directive.Duration("window 10s", func(z *config.Zone) *config.Duration { return &z.Window }),
-	"open_time":     directive.Duration("open_time 5s", func(z *config.Zone) *config.Duration { return &z.OpenTime }),
+	"open_time":     directive.Duration("open_time 2s", func(z *config.Zone) *config.Duration { return &z.OpenTime }),
 	"open_time_max": directive.Duration("open_time_max 60s", func(z *config.Zone) *config.Duration { return &z.OpenTimeMax }),
 	"abandon_after": directive.Duration("abandon_after 5m", func(z *config.Zone) *config.Duration { return &z.AbandonAfter }),
 	"hung_hold":     directive.Duration("hung_hold 60s", func(z *config.Zone) *config.Duration { return &z.HungHold }),
 	"max_wait":      {Usage: "max_wait 100ms", Min: 1, Max: 1, Set: setMaxWait},
 
 	"max_inflight":   directive.Amount("max_inflight 25%", func(z *config.Zone) *config.Amount { return &z.MaxInflight }),
-	"max_hung":       directive.Amount("max_hung 25%", func(z *config.Zone) *config.Amount { return &z.MaxHung }),
-	"probe_slots":    directive.CountPtr("probe_slots 2", func(z *config.Zone) **int { return &z.ProbeSlots }),
 	"max_streams":    directive.CountPtr("max_streams 1000", func(z *config.Zone) **int { return &z.MaxStreams }),
 	"min_bad_stores": directive.Count("min_bad_stores 3", 1, func(z *config.Zone) *int { return &z.MinBadStores }),
-	"bad_share":      directive.Share("bad_share 50%", func(z *config.Zone) *float64 { return &z.BadShare }),
-	"slow_share":     directive.Share("slow_share 80%", func(z *config.Zone) *float64 { return &z.SlowShare }),
 
 	"mode": directive.Word("mode observe", func(z *config.Zone) *string { return &z.Mode },
 		config.ModeEnforce, config.ModeObserve),
@@ -104,22 +100,7 @@ func parseCheck(d *caddyfile.Dispenser, z *config.Zone) error {
 
 // storeOptions are the options of "store { ... }".
 var storeOptions = directive.Options[config.Store]{Block: "firebreak store", Known: map[string]directive.Option[config.Store]{
-	"max_inflight":  {Usage: "max_inflight fair", Min: 1, Max: 1, Set: setStoreMaxInflight},
-	"max_hung":      directive.Count("max_hung 2", 1, func(s *config.Store) *int { return &s.MaxHung }),
-	"bad_in_row":    directive.Count("bad_in_row 3", 1, func(s *config.Store) *int { return &s.BadInRow }),
-	"bad_share":     directive.Share("bad_share 50%", func(s *config.Store) *float64 { return &s.BadShare }),
-	"min_requests":  directive.Count("min_requests 10", 1, func(s *config.Store) *int { return &s.MinRequests }),
 	"open_time":     directive.Duration("open_time 5s", func(s *config.Store) *config.Duration { return &s.OpenTime }),
 	"open_time_max": directive.Duration("open_time_max 60s", func(s *config.Store) *config.Duration { return &s.OpenTimeMax }),
 	"records":       directive.Count("records 10000", 1, func(s *config.Store) *int { return &s.Records }),
 }}
-
-func setStoreMaxInflight(s *config.Store, args []string) error {
-	if args[0] != config.FairShare {
-		if n, err := strconv.Atoi(args[0]); err != nil || n < 1 {
-			return fmt.Errorf("invalid limit %q: write fair, or a number of requests of at least 1", args[0])
-		}
-	}
-	s.MaxInflight = args[0]
-	return nil
-}

@@ -166,7 +166,7 @@ func (t *trip) detach(why leaving) {
 		t.interrupt(errClientLeft)
 	case policy.CancelOnTimeout:
 		t.interrupt(errDeadline)
-	default:
+	case policy.AbandonAfter > 0:
 		t.abandon = time.AfterFunc(policy.AbandonAfter, t.giveUp)
 	}
 }

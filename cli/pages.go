@@ -46,6 +46,12 @@ func (s *session) showZone(z *zoneView) {
 		s.printf("why:          %s\n", clean(why))
 	}
 	s.showProgress(z, why)
+	if z.Window > 0 {
+		s.printf("coming back:  %s at once, one more with each answer\n", plural(z.Window, "request"))
+	}
+	if z.Doubt {
+		s.printf("in doubt:     no answer for longer than %s, which is unusual; it gets no more workers than it takes to judge it\n", brief(time.Duration(z.PatienceMS)*time.Millisecond))
+	}
 	s.showHold(z.Hold, "zone "+z.Zone)
 	s.showMaintenance(z.Maintenance)
 	s.showWorkers(z)

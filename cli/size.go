@@ -43,7 +43,6 @@ func sizeFlags(f *pflag.FlagSet) {
 	f.Duration("slow-after", 0, "Judge this slow_after")
 	f.Duration("window", 0, "Judge this window")
 	f.Int("max-inflight", 0, "Judge this max_inflight")
-	f.Int("probe-slots", 0, "Judge this number of probe_slots")
 	f.Duration("max-wait", 0, "Judge this max_wait")
 	f.String("from", "", "Measure a running sidecar: the address of its admin endpoint")
 	f.Duration("sample", 10*time.Second, "For how long --from measures")
@@ -88,7 +87,7 @@ func (s *session) sizeInput() (*sizing.Load, *sizing.Settings, error) {
 	}
 	have := &sizing.Settings{
 		Timeout: length("zone-timeout"), SlowAfter: length("slow-after"), Window: length("window"),
-		MaxInflight: number("max-inflight"), ProbeSlots: number("probe-slots"), MaxWait: length("max-wait"),
+		MaxInflight: number("max-inflight"), MaxWait: length("max-wait"),
 	}
 	var err error
 	s.flags.VisitAll(func(f *pflag.Flag) {
@@ -112,9 +111,8 @@ func (s *session) showSize(p *sizing.Plan) {
 	s.printf("  the busiest zone has %.0f %% of the requests%s: %s on average, %d in 99 of 100 moments\n", 100*p.Busiest, guessed(p.GuessedBusiest, "busiest"), fmt.Sprintf("%.1f workers", p.ZoneLoad), p.ZoneNeed)
 	s.printf("\nif a zone freezes\n")
 	s.printf("  without firebreak every worker is stuck after %s\n", brief(p.PoolGone))
-	s.printf("  with it the zone is cut off after %s, and takes %s of %d at worst (%d in hours of probing without a check)\n", brief(p.Isolated), plural(p.Worst, "worker"), p.Workers, p.WorstInTime)
-	s.printf("  one after the other: %s\n", s.series(p.OneByOne, p.Bearable))
-	s.printf("  in the same moment:  %s\n", s.series(p.AtOnce, p.BearAtOnce))
+	s.printf("  with it the zone is cut off after %s, and takes %s of %d (%d after ten minutes without a check)\n", brief(p.Isolated), plural(p.Worst, "worker"), p.Workers, p.WorstInTime)
+	s.printf("  %s\n", s.series(p.Taken, p.Bearable))
 	for i, w := range p.Warnings {
 		if i == 0 {
 			s.printf("\n")
@@ -167,20 +165,19 @@ type sizeJSON struct {
 	ZoneLoad    float64 `json:"busiest_zone_occupied"`
 	ZoneNeed    int     `json:"busiest_zone_needs"`
 
-	Timeout     string `json:"timeout"`
-	SlowAfter   string `json:"slow_after"`
-	Window      string `json:"window"`
-	MaxWait     string `json:"max_wait"`
-	MaxInflight int    `json:"max_inflight"`
-	ProbeSlots  int    `json:"probe_slots"`
+	Timeout     string  `json:"timeout"`
+	SlowAfter   string  `json:"slow_after"`
+	Window      string  `json:"window"`
+	MaxWait     string  `json:"max_wait"`
+	MaxInflight int     `json:"max_inflight,omitempty"`
+	Patience    float64 `json:"patience_ms"`
 
 	IsolatedAfter float64  `json:"isolated_after_ms"`
 	PoolGoneAfter float64  `json:"pool_gone_without_after_ms"`
 	Worst         int      `json:"worst_occupied"`
-	OneByOne      []int    `json:"occupied_one_by_one"`
-	AtOnce        []int    `json:"occupied_at_once"`
-	Bearable      int      `json:"bearable_one_by_one"`
-	BearAtOnce    int      `json:"bearable_at_once"`
+	WorstInTime   int      `json:"worst_occupied_after_10m"`
+	Taken         []int    `json:"occupied_by_frozen_zones"`
+	Bearable      int      `json:"bearable_zones"`
 	Warnings      []string `json:"warnings"`
 	Caddyfile     string   `json:"caddyfile"`
 }
@@ -191,9 +188,9 @@ func sizeAnswer(p *sizing.Plan) sizeJSON {
 		Workers: p.Workers, Zones: p.Zones, Rate: p.Rate, P50: ms(p.P50), P99: ms(p.P99), Mean: ms(p.Mean),
 		Occupied: p.Occupied, Utilisation: p.Utilisation, ZoneLoad: p.ZoneLoad, ZoneNeed: p.ZoneNeed,
 		Timeout: p.Timeout.String(), SlowAfter: p.SlowAfter.String(), Window: p.Window.String(), MaxWait: p.MaxWait.String(),
-		MaxInflight: p.MaxInflight, ProbeSlots: p.ProbeSlots,
-		IsolatedAfter: ms(p.Isolated), PoolGoneAfter: ms(p.PoolGone), Worst: p.Worst,
-		OneByOne: p.OneByOne, AtOnce: p.AtOnce, Bearable: p.Bearable, BearAtOnce: p.BearAtOnce,
+		MaxInflight: p.MaxInflight, Patience: ms(p.Patience),
+		IsolatedAfter: ms(p.Isolated), PoolGoneAfter: ms(p.PoolGone), Worst: p.Worst, WorstInTime: p.WorstInTime,
+		Taken: p.Taken, Bearable: p.Bearable,
 		Warnings: append([]string{}, p.Warnings...), Caddyfile: p.Caddyfile(),
 	}
 }

@@ -87,7 +87,7 @@ func (s *session) settingsOf(load *sizing.Load, have *sizing.Settings) error {
 	}
 	z := &policy.Default
 	have.Timeout, have.SlowAfter, have.Window = cmp.Or(have.Timeout, z.Timeout), cmp.Or(have.SlowAfter, z.SlowAfter), cmp.Or(have.Window, z.Window)
-	have.MaxInflight, have.ProbeSlots, have.MaxWait = cmp.Or(have.MaxInflight, z.MaxInflight), cmp.Or(have.ProbeSlots, z.ProbeSlots), cmp.Or(have.MaxWait, z.MaxWait)
+	have.MaxInflight, have.MaxWait = cmp.Or(have.MaxInflight, z.MaxInflight), cmp.Or(have.MaxWait, z.MaxWait)
 	return nil
 }
 

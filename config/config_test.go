@@ -17,8 +17,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	z := p.Zone("any")
-	got := []any{z.Timeout, z.SlowAfter, z.MaxInflight, z.MaxHung, z.ProbeSlots, z.MaxWait, z.Window, z.OpenTime, z.OpenTimeMax, z.AbandonAfter, z.HungHold, z.FailStatus, z.BadShare, p.MaxOpenZones}
-	want := []any{5 * time.Second, 2500 * time.Millisecond, 8, 8, 2, 100 * time.Millisecond, 15 * time.Second, 5 * time.Second, time.Minute, 5 * time.Minute, time.Minute, []int{500, 502, 503, 504}, .5, .34}
+	got := []any{z.Timeout, z.SlowAfter, z.MaxInflight, z.MaxWait, z.Window, z.OpenTime, z.OpenTimeMax, z.AbandonAfter, z.HungHold, z.FailStatus, z.MinBadStores, p.MaxOpenZones, p.MaxServersOut}
+	want := []any{5 * time.Second, 2500 * time.Millisecond, 0, 100 * time.Millisecond, 15 * time.Second, 2 * time.Second, time.Minute, time.Duration(0), time.Minute, []int{500, 502, 503, 504}, 3, .34, .5}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
@@ -56,13 +56,15 @@ func TestWrongSettings(t *testing.T) {
 		"short window":     {zone(config.Zone{Timeout: sec(5), Window: sec(10)}), "at least three times the timeout (15s)"},
 		"late slow_after":  {zone(config.Zone{Timeout: sec(1), SlowAfter: sec(1)}), "slow_after is 1s, but must be shorter"},
 		"too many slots":   {zone(config.Zone{MaxInflight: config.Count(33)}), "more than the 32 workers"},
-		"max_hung":         {zone(config.Zone{MaxInflight: config.Count(4), MaxHung: config.Count(5)}), "it could never be reached"},
+		"two sizes":        {config.App{Workers: 32, WorkersPerServer: 8}, "give one of them"},
+		"idle server":      {config.App{Workers: 8, Servers: []config.Server{{Address: "api:1"}}}, "workers is 0"},
+		"server twice":     {config.App{Workers: 8, Servers: []config.Server{{Address: "api:1", Workers: 1}, {Address: "api:1", Workers: 2}}}, "specified twice"},
 		"status":           {zone(config.Zone{FailStatus: []int{200}}), "fail_status 200"},
 		"mode":             {zone(config.Zone{Mode: "shadow"}), "enforce or observe"},
 		"silent tcp check": {zone(config.Zone{Check: &config.Check{Protocol: "tcp", Address: "db:1"}}), "add send or expect"},
 		"reserved name":    {config.App{Workers: 1, Zones: []config.Zone{{Name: "all"}}}, "reserved"},
 		"twice":            {config.App{Workers: 8, Zones: []config.Zone{{Name: "a"}, {Name: "a"}}}, "specified twice"},
-		"store":            {config.App{Workers: 8, Store: config.Store{MaxInflight: "many"}}, "write fair, or a number"},
+		"store":            {config.App{Workers: 8, Store: config.Store{Records: -1}}, "must not be negative"},
 		"abandon":          {zone(config.Zone{Timeout: sec(10), AbandonAfter: sec(5)}), "abandon_after"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +76,7 @@ func TestWrongSettings(t *testing.T) {
 }
 
 func TestValuesReadWhatTheyWrite(t *testing.T) {
-	in := `{"workers":8,"zones":[{"name":"*","timeout":"2s","max_inflight":"25%","max_hung":2}],"store":{}}`
+	in := `{"workers":8,"zones":[{"name":"*","timeout":"2s","max_inflight":"25%"}],"store":{}}`
 	var app config.App
 	if err := json.Unmarshal([]byte(in), &app); err != nil {
 		t.Fatal(err)

@@ -225,7 +225,7 @@ func (t *trip) timeOut() error {
 	zone := t.slot.Policy()
 	if zone.CancelOnTimeout {
 		t.cancel(context.Canceled)
-	} else {
+	} else if zone.AbandonAfter > 0 {
 		giveUp := time.AfterFunc(zone.AbandonAfter, func() { t.cancel(errGivenUp) })
 		context.AfterFunc(t.ctx, func() { giveUp.Stop() })
 	}

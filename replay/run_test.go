@@ -275,8 +275,8 @@ func TestRoundTrip(t *testing.T) {
 func TestSet(t *testing.T) {
 	app := config.App{Workers: 32, Zones: []config.Zone{{Name: "z7", Timeout: config.Duration(5 * time.Second)}}}
 	for _, change := range []string{
-		"workers=48", "max_open_zones=50%", "zone.timeout=1s", "zone.z7.max_inflight=20%", "zone.z.8.probe_slots=3",
-		"zone.z7.fail_status=500,503", "zone.max_wait=0s", "store.max_hung=3", "store.max_inflight=2", "zone.z7.mode=observe",
+		"workers=48", "max_open_zones=50%", "zone.timeout=1s", "zone.z7.max_inflight=20%", "zone.z.8.min_bad_stores=4",
+		"zone.z7.fail_status=500,503", "zone.max_wait=0s", "store.records=3", "zone.z7.mode=observe",
 	} {
 		if err := replay.Set(&app, change); err != nil {
 			t.Errorf("%s: %v", change, err)
@@ -289,7 +289,7 @@ func TestSet(t *testing.T) {
 	z7 := policy.Zone("z7")
 	if policy.Workers != 48 || policy.MaxOpenZones != 0.5 || policy.Zone("other").Timeout != time.Second || policy.Zone("other").MaxWait != 0 ||
 		z7.MaxInflight != 9 || z7.Timeout != 5*time.Second || !slices.Equal(z7.FailStatus, []int{500, 503}) || !z7.Observe ||
-		policy.Zone("z.8").ProbeSlots != 3 || policy.Store.MaxHung != 3 || policy.Store.MaxInflight != 2 {
+		policy.Zone("z.8").MinBadStores != 4 || policy.Store.Records != 3 {
 		t.Errorf("policy %+v", policy)
 	}
 	for _, c := range []struct{ change, want string }{
@@ -299,13 +299,13 @@ func TestSet(t *testing.T) {
 		{"zone.z7.max_inflght=3", "did you mean zone.z7.max_inflight?"},
 		{"timeout=1s", "did you mean zone.timeout?"},
 		{"zones.timeout=1s", "did you mean zone.timeout?"},
-		{"store.max_hang=3", "did you mean store.max_hung?"},
+		{"store.recods=3", "did you mean store.records?"},
 		{"zone.name=z", "there is no such setting"},
 		{"zone.=1", "there is no such setting"},
 		{"zone.a b.timeout=1s", "a zone's name is"},
 		{"zone.timeout=fast", `invalid duration "fast"`},
 		{"workers=many", `"many" is no whole number`},
-		{"zone.bad_share=x", `"x" is no share in percent`},
+		{"max_open_zones=x", `"x" is no share in percent`},
 		{"zone.fail_status=x", `"x" is no list of HTTP statuses`},
 		{"zone.max_inflight=0", "invalid amount"},
 	} {

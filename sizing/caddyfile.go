@@ -29,14 +29,12 @@ func (p *Plan) Caddyfile() string {
 	if p.Window > max(10*time.Second, windows*p.Timeout) {
 		line(3, "window "+short(p.Window), "")
 	}
-	line(3, fmt.Sprintf("max_inflight %d", p.MaxInflight), fmt.Sprintf("the busiest zone needs %d in 99 of 100 moments", p.ZoneNeed))
-	line(3, fmt.Sprintf("probe_slots %d", p.ProbeSlots), "")
+	if p.MaxInflight > 0 {
+		line(3, fmt.Sprintf("max_inflight %d", p.MaxInflight), fmt.Sprintf("the busiest zone needs %d in 99 of 100 moments", p.ZoneNeed))
+	}
 	line(3, "max_wait "+short(p.MaxWait), fmt.Sprintf("a burst of %d requests passes", p.Burst))
 	if p.HungHold > 0 {
 		line(3, "hung_hold "+short(p.HungHold), "after a restart, and behind a transport that is not firebreak's")
-	}
-	if p.KillAfter > 5*time.Minute {
-		line(3, "abandon_after "+short(p.HungHold), "no worker runs longer")
 	}
 	line(2, "}", "")
 	line(1, "}", "")

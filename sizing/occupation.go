@@ -2,48 +2,50 @@ package sizing
 
 // Occupation is what bounds the workers that frozen zones take.
 type Occupation struct {
-	Workers, MaxInflight, ProbeSlots int
+	Workers int
 
-	// Early is how many workers a zone takes before it is in doubt: before a
-	// request of its takes four times as long as usual.
+	// Early is how many workers a zone takes before it is in doubt: what comes
+	// within its patience.
 	Early int
 }
 
-// OneByOne is how many workers each of k zones takes at most if one freezes
-// after the other: max_inflight and the probe slots, but never more than half of
-// the workers that are not hung elsewhere, and at least one. What is left after
-// k zones is therefore at least the pool divided by 2 to the k.
-func (o Occupation) OneByOne(k int) []int {
-	taken, each := 0, make([]int, k)
-	for i := range each {
-		each[i] = o.oneMore(taken)
-		taken += each[i]
-	}
-	return each
+const (
+	// minBadStores is how many stores are asked to judge a zone.
+	minBadStores = 3
+
+	// probesSoon is how often a frozen zone without a check is tried within 40 s,
+	// and probesLater within ten minutes.
+	probesSoon, probesLater = 2, 4
+)
+
+// hear is how many stores are asked in a pool of this size: see min_bad_stores.
+func (o Occupation) hear() int {
+	return min(minBadStores, max(1, min(o.Workers/2, max(2, o.Workers/4))))
 }
 
-// oneMore is what a zone takes while others have hung workers.
-func (o Occupation) oneMore(taken int) int {
-	left := o.Workers - taken
-	if left <= 0 {
-		return 0
-	}
-	half := max(1, left/2)
-	regular := max(1, min(o.MaxInflight, half-o.ProbeSlots))
-	return min(regular+o.ProbeSlots, half)
+// Most is how many workers a frozen zone takes at most when it was tried so many
+// times: those of the requests that came before it was in doubt, those that it
+// takes to judge it, and one for each try.
+func (o Occupation) Most(tries int) int {
+	return min(o.Workers, o.Early+o.hear()+tries)
 }
 
-// AtOnce is the same if they freeze in the same moment. Nothing is hung then, so
-// that each zone still has the whole of its limit and its probe slots; but from
-// zones in doubt an eighth of the pool is kept, and one worker at least, whatever
-// they are about.
-func (o Occupation) AtOnce(k int) []int {
-	each, taken := make([]int, k), 0
-	kept := max(min(1, o.Workers-1), o.Workers/8)
-	room := min(o.Workers, max(k*o.Early, o.Workers-kept))
-	for i := range each {
-		each[i] = min(o.oneMore(0), room-taken)
-		taken += each[i]
+// Usual is the same if the requests that came before the zone was in doubt are of
+// different stores, as they usually are: they are what it takes to judge it.
+func (o Occupation) Usual(tries int) int {
+	return min(o.Workers, max(o.Early, o.hear())+tries)
+}
+
+// Taken is how many workers 1, 2, ... k frozen zones take in all, whether they
+// freeze one after the other or in the same moment. The last eighth of the pool,
+// and one worker at least, is kept from all but what came before they were in
+// doubt.
+func (o Occupation) Taken(k int) []int {
+	taken := make([]int, k)
+	kept := min(o.Workers-1, max(1, o.Workers/8))
+	for i := range taken {
+		n := i + 1
+		taken[i] = min(o.Workers, max(n*o.Early, min(n*o.Usual(probesSoon), o.Workers-kept)))
 	}
-	return each
+	return taken
 }

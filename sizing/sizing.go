@@ -35,8 +35,7 @@ type Settings struct {
 	SlowAfter   time.Duration
 	Window      time.Duration
 	MaxWait     time.Duration
-	MaxInflight int
-	ProbeSlots  int
+	MaxInflight int // 0: no limit of its own
 	HungHold    time.Duration
 }
 
@@ -57,18 +56,18 @@ type Plan struct {
 
 	Isolated    time.Duration // from the freeze of an average zone to its opening
 	PoolGone    time.Duration // from the freeze to the last free worker, without firebreak
-	Worst       int           // workers a frozen zone takes at most
-	WorstInTime int           // after hours of probing without a check
-	OneByOne    []int         // workers taken, after one zone froze, after two, ...
-	AtOnce      []int         // the same if they freeze in the same moment
-	Bearable    int           // so many zones may freeze one after the other
-	BearAtOnce  int           // and so many in the same moment: the others still have room
+	Worst       int           // workers a frozen zone takes within 40 s
+	WorstInTime int           // within ten minutes, without a check
+	Patience    time.Duration // after which a zone without an answer is in doubt
+	Taken       []int         // workers taken, if one zone is frozen, two, ...
+	Bearable    int           // so many zones may be frozen: the others still have room
 
 	Warnings []string
 }
 
-// How many deviations of a normal distribution 99 and 99.9 % are away.
+// How many deviations of a normal distribution 90, 99 and 99.9 % are away.
 const (
+	deviations90  = 1.2816
 	deviations99  = 2.3263
 	deviations999 = 3.0902
 )
@@ -169,20 +168,21 @@ func (p *Plan) suggest() {
 	if p.Window == 0 {
 		p.Window = max(10*time.Second, 3*p.Timeout)
 	}
-	if p.ProbeSlots == 0 {
-		p.ProbeSlots = min(max(1, p.Workers/16), 4)
-	}
-	if p.MaxInflight == 0 {
-		least := max(p.ZoneNeed, (p.Workers+7)/8, min(p.Burst, p.Workers/4))
-		p.MaxInflight = max(1, min(least, p.Workers/2-p.ProbeSlots))
-	}
 	if p.MaxWait == 0 {
-		drained := 2 * p.Mean * time.Duration(p.Burst) / time.Duration(p.MaxInflight)
+		drained := 2 * p.Mean * time.Duration(p.Burst) / time.Duration(p.slots())
 		p.MaxWait = max(100*time.Millisecond, min(nice(drained), time.Second, p.Timeout/4))
 	}
 	if p.HungHold == 0 && p.KillAfter > 0 {
 		p.HungHold = (p.KillAfter * 4 / 3).Round(time.Second)
 	}
+}
+
+// slots is how many workers the busiest zone may occupy on a healthy day.
+func (p *Plan) slots() int {
+	if p.MaxInflight > 0 {
+		return p.MaxInflight
+	}
+	return p.Workers
 }
 
 // nice rounds up to a figure that people would write.
@@ -199,24 +199,24 @@ func nice(d time.Duration) time.Duration {
 // sweep is how often the guard looks at requests in flight, and then some.
 const sweep = 100 * time.Millisecond
 
-// minBadStores is how many stores must have had no answer for a zone to open.
-const minBadStores = 3
-
 // foresee says what a frozen zone does.
 func (p *Plan) foresee() {
 	perZone := p.Rate / float64(p.Zones)
 	p.Isolated = p.SlowAfter + sweep + time.Duration(minBadStores/perZone*float64(time.Second))
 	p.PoolGone = time.Duration((float64(p.Workers) - p.Occupied) / perZone * float64(time.Second))
 	p.PoolGone = max(p.PoolGone, 0)
-	early := math.Ceil(4 * p.Occupied / float64(p.Zones))
-	o := Occupation{Workers: p.Workers, MaxInflight: p.MaxInflight, ProbeSlots: p.ProbeSlots, Early: int(early)}
-	for k := 1; k <= p.Zones; k++ {
-		p.OneByOne = append(p.OneByOne, sum(o.OneByOne(k)))
-		p.AtOnce = append(p.AtOnce, sum(o.AtOnce(k)))
-	}
-	p.Worst = p.OneByOne[0]
-	p.WorstInTime = max(p.Worst, min(p.Workers/2, 2*p.MaxInflight))
-	p.Bearable, p.BearAtOnce = p.bearable(p.OneByOne), p.bearable(p.AtOnce)
+	p.Patience = min(max(20*time.Millisecond, 4*p.p90()), p.SlowAfter)
+	early := math.Ceil(perZone * p.Patience.Seconds())
+	o := Occupation{Workers: p.Workers, Early: int(min(early, float64(p.Workers)))}
+	p.Worst, p.WorstInTime = o.Usual(probesSoon), o.Usual(probesLater)
+	p.Taken = o.Taken(p.Zones)
+	p.Bearable = p.bearable(p.Taken)
+}
+
+// p90 is the time that nine of ten requests keep.
+func (p *Plan) p90() time.Duration {
+	sigma := math.Log(float64(p.P99)/float64(p.P50)) / deviations99
+	return time.Duration(float64(p.P50) * math.Exp(sigma*deviations90))
 }
 
 // bearable is how many zones may freeze for the workers that are left to have
@@ -230,11 +230,4 @@ func (p *Plan) bearable(taken []int) int {
 		}
 	}
 	return len(taken)
-}
-
-func sum(each []int) (n int) {
-	for _, one := range each {
-		n += one
-	}
-	return n
 }

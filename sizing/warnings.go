@@ -32,7 +32,7 @@ func (p *Plan) warnPool() {
 		p.warning("the pool is small for its load: its workers are busy for %.0f %% of the time, so that a short peak already waits for one. With %d workers it would be 60 %%", 100*p.Utilisation, enough)
 	}
 	if p.Bearable == 0 && p.Utilisation < 1 {
-		p.warning("with one zone frozen the %d workers that are left would be busy for %.0f %% of the time: the other zones would feel it. Take more workers, or a smaller max_inflight if the busiest zone allows it", p.Workers-p.Worst, 100*p.Occupied*float64(p.Zones-1)/float64(p.Zones)/float64(p.Workers-p.Worst))
+		p.warning("with one zone frozen the %d workers that are left would be busy for %.0f %% of the time: the other zones would feel it. Take more workers", p.Workers-p.Worst, 100*p.Occupied*float64(p.Zones-1)/float64(p.Zones)/float64(p.Workers-p.Worst))
 	}
 	if p.Zones == 1 {
 		p.warning("there is one zone only: nobody can be saved from it. Stores that are the cause are still found")
@@ -41,19 +41,17 @@ func (p *Plan) warnPool() {
 
 func (p *Plan) warnLimits() {
 	switch {
+	case p.MaxInflight == 0:
 	case p.MaxInflight < p.ZoneNeed:
 		p.warning("max_inflight %d is less than the busiest zone needs on a healthy day: %.1f workers on average, %d in 99 of 100 moments; its requests would wait, and be refused after max_wait (%s). Take at least %d", p.MaxInflight, p.ZoneLoad, p.ZoneNeed, p.MaxWait, min(p.ZoneNeed, p.Workers))
 	case p.MaxInflight < p.Burst && p.burstTakes() > p.MaxWait:
 		p.warning("a burst of %d requests of one store does not fit into max_inflight %d, and takes longer to pass than they may wait (%s): some would be refused on a healthy day. Take max_wait %s", p.Burst, p.MaxInflight, p.MaxWait, nice(p.burstTakes()))
 	}
-	if p.MaxInflight+p.ProbeSlots > max(1, p.Workers/2) {
-		p.warning("max_inflight %d and %d probe slots are more than half of the %d workers: a zone never takes more than half of those that are not hung elsewhere, so the limit is %d", p.MaxInflight, p.ProbeSlots, p.Workers, p.Worst)
-	}
 }
 
 // burstTakes is how long the last request of a burst waits for a worker.
 func (p *Plan) burstTakes() time.Duration {
-	return p.Mean * time.Duration(p.Burst-1) / time.Duration(p.MaxInflight)
+	return p.Mean * time.Duration(p.Burst-1) / time.Duration(p.slots())
 }
 
 func (p *Plan) warnTimes(have *Settings) {

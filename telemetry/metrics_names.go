@@ -44,7 +44,7 @@ func newHistogram(name, help string, labels ...string) *meter {
 var (
 	zoneState       = newGauge("zone_state", "Always 1; the label says what firebreak observes: calm, troubled, open or half_open.", "state", "zone")
 	zoneMaintenance = newGauge("zone_maintenance", "What operators desire for the zone as a whole: 0 normal service, 1 read only, 2 maintenance.", "zone")
-	zoneSlots       = newGauge("slots", "Slots in use by kind: live and hung. The most troubled zones also have explained and waiting.", "kind", "zone")
+	zoneSlots       = newGauge("slots", "Slots in use by kind: live and hung. The most troubled zones also have waiting.", "kind", "zone")
 	zoneQuarantined = newGauge("quarantined_stores", "Stores in quarantine.", "zone")
 	zoneQuarantines = newCounter("quarantines_total", "Times that a store was put into quarantine.", "zone")
 	zoneRequests    = newCounter("requests_total", "Admitted requests by outcome; failure includes broken connections, hung includes clients that left late.", "outcome", "zone")
@@ -55,7 +55,8 @@ var (
 
 // Only the most troubled zones have these.
 var (
-	zoneLimit   = newGauge("slot_limit", "Slots that the zone may occupy as things are, half of what is left included.", "zone")
+	zoneLimit   = newGauge("slot_limit", "Workers that the zone may occupy now.", "zone")
+	zoneDoubt   = newGauge("in_doubt", "1 while no request of the zone is answered for longer than usual: it gets no more workers than it takes to judge it.", "zone")
 	zoneStreams = newGauge("streams", "Open streams.", "zone")
 	zoneCheckUp = newGauge("zone_check_up", "1 if the latest check of the zone's own database passed.", "zone")
 )

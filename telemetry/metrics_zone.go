@@ -73,7 +73,7 @@ func collectZone(out collection, z *breaker.ZoneCounters) {
 
 // collectDetails sends more about a zone.
 func collectDetails(out collection, z *breaker.ZoneCounters) {
-	out.send(zoneSlots, float64(z.Explained), "explained", z.Zone)
+	out.send(zoneDoubt, oneIf(z.Doubt), z.Zone)
 	out.send(zoneSlots, float64(z.Waiting), "waiting", z.Zone)
 	out.send(zoneLimit, float64(z.MaxInflight), z.Zone)
 	out.send(zoneStreams, float64(z.Streams), z.Zone)

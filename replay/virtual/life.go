@@ -82,7 +82,9 @@ func (l *life) hang() {
 	l.slot.Hang()
 	l.done(breaker.Hung)
 	if !l.slot.Policy().CancelOnTimeout {
-		l.w.At(l.w.now+l.slot.Policy().AbandonAfter, l.abandon)
+		if after := l.slot.Policy().AbandonAfter; after > 0 {
+			l.w.At(l.w.now+after, l.abandon)
+		}
 		return
 	}
 	l.over = true
