@@ -11,7 +11,7 @@ func (s *Slot) AwaitClient(on bool) {
 		switch {
 		case s.phase != live || on == s.awaitsClient():
 		case on:
-			if s.unanswered() {
+			if s.silent() {
 				z.unmark(s)
 			}
 			s.awaiting = max(now, 1)
@@ -27,7 +27,7 @@ func (s *Slot) AwaitClient(on bool) {
 // resume counts the slot as unanswered again.
 func (z *zone) resume(s *Slot) {
 	z.version++
-	if !s.unanswered() {
+	if !s.silent() {
 		return
 	}
 	if z.inFlight != nil {

@@ -146,18 +146,20 @@ func (z *zone) caseForOpening(now int64) string {
 	}
 	hear := z.hear(z.g.capacity())
 	silent, young := make(map[uint64]struct{}), make(map[uint64]struct{})
-	servers := make(map[*server]struct{})
-	slots, sure, witness, oldest := 0, false, false, now
+	servers, sure := make(map[*server]struct{}), make(map[uint64]struct{})
+	slots, witness, oldest := 0, false, now
 	for s := z.slots.tail; s != nil && s.start > z.answered.last; s = s.prev {
 		switch {
 		case s.check || s.void || s.awaitsClient() || s.remembered != 0:
 		case s.aging(now) && (hear >= z.policy.MinBadStores || s.phase == hung):
 			silent[s.hash], servers[s.server] = struct{}{}, struct{}{}
 			slots++
-			sure = sure || s.server == nil || s.server.answeredAt.Load() > s.start
+			if s.server == nil || s.server.answeredAt.Load() > s.sentAt {
+				sure[s.hash] = struct{}{}
+			}
 			witness = witness || s.witness
 			oldest = s.start
-		case !s.unanswered() || !s.late:
+		case !s.silent() || !s.late:
 			young[s.hash] = struct{}{} // answered, or too young to tell
 		}
 	}
@@ -174,9 +176,9 @@ func (z *zone) caseForOpening(now int64) string {
 	if z.shared() {
 		enough = slots >= hear
 	}
-	// What is silent on one server only, which answers no other zone either, may
-	// be the server's fault.
-	if !enough || !sure && len(servers) < 2 && z.g.servers.inService() > 1 {
+	// What is silent on one server only, which does not answer other zones either,
+	// may be the server's fault.
+	if !enough || len(sure) < hear && len(servers) < 2 && z.g.servers.inService() > 1 {
 		return ""
 	}
 	return fmt.Sprintf("%d stores have no answer for over %s, and no request of the zone was answered %s", len(silent), z.policy.SlowAfter, z.unansweredFor(now))
@@ -208,7 +210,7 @@ func (z *zone) isSilent(now int64) bool {
 				late++
 				all++
 			}
-		case !s.unanswered() || !s.late:
+		case !s.silent() || !s.late:
 			all++
 		}
 	}

@@ -128,7 +128,7 @@ func (g *Guard) countCheck(err error) {
 // each for a moment.
 func (g *Guard) Counters() Counters {
 	c := Counters{
-		Workers: g.capacity(), Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
+		Workers: g.workers(), Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
 		PoolSuspect: g.suspect.Load() != nil, OpenZones: int(g.openZones.Load()), MaxOpenZones: int(g.mostOpen()),
 		ChecksPassed: g.checksPassed.Load(), ChecksFailed: g.checksFailed.Load(),
 		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),

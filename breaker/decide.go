@@ -32,6 +32,8 @@ type picture struct {
 
 	// The pool.
 	capacity, occupied int
+	stuckAll           int // late and hung requests of all zones
+	needed             int // workers that the other zones usually need, peaks included
 }
 
 // class is how well the requests of a store are known to come back. It decides
@@ -46,7 +48,9 @@ const (
 
 // reserve is the trunk reservation: how many workers of the pool must stay free
 // when a request of the class is admitted, so that requests that may hang never
-// take the last workers from those that are known to come back.
+// take the last workers from those that are known to come back. Nor do requests
+// that may hang get a worker if, with those that hang already, less is left than
+// the other zones usually need.
 func (c class) reserve(capacity int) int {
 	if c == known || capacity <= 1 {
 		return 0
@@ -176,7 +180,7 @@ func (p *picture) room(c class) ruling {
 		return ruling{class: c, why: zoneLimit}
 	case p.capacity > 0 && free <= 0:
 		return ruling{class: c, why: poolFull}
-	case p.capacity > 0 && free <= reserve:
+	case p.capacity > 0 && (free <= reserve || c != known && p.stuckAll > 0 && p.stuckAll >= p.capacity-p.needed):
 		return ruling{class: c, why: poolReserve}
 	}
 	return ruling{admit: true, class: c}

@@ -57,7 +57,7 @@ func (z *zone) learn(s *Slot, o Outcome, now int64) {
 // answer takes in that a request was answered: the zone, the store and the
 // server are alive.
 func (z *zone) answer(s *Slot, o Outcome, now int64) {
-	z.noteAnswer(s, now)
+	z.noteAnswer(s, now, o.isError())
 	z.forgetFor(s, now)
 	if o.isError() {
 		z.noteError(s, o, now)
@@ -79,7 +79,7 @@ func (z *zone) answer(s *Slot, o Outcome, now int64) {
 }
 
 // noteAnswer notes when and by whom the zone was answered.
-func (z *zone) noteAnswer(s *Slot, now int64) {
+func (z *zone) noteAnswer(s *Slot, now int64, failed bool) {
 	if z.seen == nil {
 		z.seen = new(seen)
 	}
@@ -97,7 +97,7 @@ func (z *zone) noteAnswer(s *Slot, now int64) {
 	z.since = nil // all slots began before this answer
 	if s.server != nil {
 		z.answeredX.note(s.server.id, now)
-		s.server.noteAnswer(now)
+		s.server.noteAnswer(s.sentAt, now, failed)
 	}
 	z.g.answeredAt.Store(now)
 }
@@ -178,14 +178,14 @@ func (z *zone) stalled(s *Slot, now int64) {
 		z.rejuvenate(s, late-s.start)
 	}
 	z.resume(s)
-	if !s.late {
+	if !s.late && !s.void {
 		z.markLate(s)
 	}
 }
 
 // heard takes in that the worker was heard from.
 func (z *zone) heard(s *Slot) {
-	if !s.answering && !s.check {
+	if s.silent() {
 		z.unmark(s)
 	}
 	z.version++
@@ -220,7 +220,7 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 
 // remove takes the slot off the books of the zone, the server and the pool.
 func (z *zone) remove(s *Slot) {
-	if s.unanswered() {
+	if s.silent() {
 		z.unmark(s)
 	}
 	if z.unlooked == s {

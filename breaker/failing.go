@@ -17,9 +17,6 @@ func (z *zone) noteError(s *Slot, o Outcome, now int64) {
 	if o == Broken && z.g.awaySince(now-int64(awayGrace)) {
 		return // the API server is away
 	}
-	if s.server != nil {
-		s.server.noteError(now)
-	}
 	rec := z.books.ensure(s.store)
 	rec.note(o, now)
 	if rec.errorsInRow == 0 {

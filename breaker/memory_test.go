@@ -218,10 +218,11 @@ func TestMemoryIsStable(t *testing.T) {
 		if m := p.guard.Memory(); len(m.Zones) > 0 {
 			t.Errorf("without a fault something is remembered: %+v", m)
 		}
-		p.freeze("z7")
 		p.freeze("z3/s0")
 		p.freeze("z3/s1")
-		p.load(4*time.Second, 300, allZones)
+		p.load(3*time.Second, 300, allZones)
+		p.freeze("z7")
+		p.load(2800*time.Millisecond, 300, allZones)
 		first := p.guard.Memory()
 		if len(first.Zones) != 2 || len(first.Zones[0].Quarantined) != 2 || len(first.Zones[1].Stuck) < 3 {
 			t.Errorf("want two stores of z3 and the workers of z7: %+v", first)

@@ -11,7 +11,7 @@ type pace struct {
 	now, last paceWindow // the current window and the one before it
 	patience  int64      // see learn; 0: not enough answers yet
 
-	usage    float64 // workers in use by live requests, moving average
+	usage    float64 // workers in use by requests that are not late, moving average
 	rate     float64 // requests that ended per second, moving average
 	ended    int     // requests that ended since the averages were updated
 	averaged int64   // when the averages were updated
@@ -117,7 +117,7 @@ func (g *Guard) learnPatience(zones map[string]*zone, now int64) {
 	}
 }
 
-// average updates usage and rate; live is the number of live requests now. It
+// average updates usage and rate; live is the number of requests now that are not late. It
 // returns by how much usage and rate have changed.
 func (p *pace) average(live int, now int64) (usage, rate float64) {
 	if p.averaged == 0 {
@@ -153,7 +153,7 @@ func (z *zone) patience() int64 {
 // reservePeaks is how many standard deviations of the other zones' demand for
 // workers are kept free from a zone that holds workers longer than they do.
 // Demand is taken to be Poisson, whose variance is its mean.
-const reservePeaks = 2.5
+const reservePeaks = 2
 
 // slowerThanOthers is how many times longer than a request of the other zones a
 // request of a zone must hold a worker for the zone to be kept to what the
@@ -177,10 +177,21 @@ func (z *zone) borrowable(capacity int) int {
 	if mine < slowerThanOthers*others {
 		return capacity
 	}
-	elsewhere := int(g.hung.Load()) - z.hung
-	reserve := int(math.Ceil(usage + reservePeaks*math.Sqrt(usage)))
-	share := capacity / max(1, int(g.busyZones.Load()))
-	return max(1, share, capacity-elsewhere-reserve)
+	return z.leaves(capacity)
+}
+
+// leaves is how many workers the zone may occupy for the others to have what they
+// usually need: a fair share at least.
+func (z *zone) leaves(capacity int) int {
+	elsewhere := int(z.g.hung.Load()) - z.hung
+	share := capacity / max(1, int(z.g.busyZones.Load()))
+	return max(1, share, capacity-elsewhere-z.g.needed(z))
+}
+
+// needed is how many workers the other zones usually need, peaks included.
+func (g *Guard) needed(but *zone) int {
+	usage := max(0, math.Float64frombits(g.usage.Load())-but.pace.usage)
+	return int(math.Ceil(usage + reservePeaks*math.Sqrt(usage)))
 }
 
 // addFloat adds to a sum that is read without a lock.

@@ -34,7 +34,7 @@ func drawSteps(t *rapid.T) []step {
 			zone:    rapid.IntRange(0, 2).Draw(t, "zone"),
 			store:   rapid.IntRange(0, 5).Draw(t, "store"),
 			slot:    rapid.IntRange(0, 1000).Draw(t, "slot"),
-			outcome: rapid.SampledFrom(breaker.Outcomes()).Draw(t, "outcome"),
+			outcome: rapid.SampledFrom(breaker.Outcomes()[:breaker.Abandoned]).Draw(t, "outcome"), // which keeps its worker
 			wait:    time.Duration(rapid.SampledFrom([]int{1, 50, 300, 1200, 2500, 7000, 70000}).Draw(t, "wait")) * time.Millisecond,
 		}
 	}), 1, 200).Draw(t, "steps")

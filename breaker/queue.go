@@ -176,10 +176,13 @@ func (z *zone) giveUp(w *waiter, left bool) (_ *Slot, _ *Refusal, more time.Dura
 // answer that is late waits up to slow_after, which costs no worker; one that
 // waits for a worker, max_wait.
 func (z *zone) mayWait(r *Request, why why) time.Duration {
-	if !why.patient() || z.policy.MaxWait == 0 {
+	if !why.patient() && z.window == 0 || z.policy.MaxWait == 0 {
 		return z.policy.MaxWait
 	}
 	d := max(z.policy.MaxWait, z.policy.SlowAfter)
+	if z.window > 0 {
+		d += d / 2 // it is being served
+	}
 	if r.Timeout > 0 {
 		d = min(d, r.Timeout)
 	}

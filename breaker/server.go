@@ -60,10 +60,12 @@ type server struct {
 	window     atomic.Int64 // slow start: slots at once; 0: no limit
 	tryAt      atomic.Int64 // out of service: when it may get a request again
 	away       atomic.Int64 // when it last could not be dialled; 0: never
+	backAt     atomic.Int64 // when it last answered a request that was sent since
 	dialling   atomic.Bool
 
 	good, errors atomic.Int64 // answers since the last count, with and without an error
-	goodLately   float64      // the sweeper's, decaying
+	errorsInRow  atomic.Int64
+	goodLately   float64 // the sweeper's, decaying
 	errorsLately float64
 
 	since    int64 // when state began; guarded by servers.mu, as below
@@ -88,17 +90,21 @@ func (s *server) release(*Slot) {
 
 // noteAnswer takes in that the server has answered a request, by which a server
 // that was out of service begins to come back.
-func (s *server) noteAnswer(now int64) {
+func (s *server) noteAnswer(sentAt, now int64, failed bool) {
 	s.answeredAt.Store(now)
-	s.good.Add(1)
+	if sentAt > s.away.Load() {
+		s.backAt.Store(now)
+	}
+	if failed {
+		s.errors.Add(1)
+		s.errorsInRow.Add(1)
+	} else {
+		s.good.Add(1)
+		s.errorsInRow.Store(0)
+	}
 	if w := s.window.Load(); w > 0 {
 		s.window.CompareAndSwap(w, w+1)
 	}
-}
-
-func (s *server) noteError(int64) {
-	s.good.Add(-1) // it was counted as an answer
-	s.errors.Add(1)
 }
 
 // free is how many more requests the server may get now.
@@ -122,10 +128,13 @@ type servers struct {
 
 	total   atomic.Int64 // workers of the servers that serve; 0: not known
 	serving atomic.Int64 // how many serve
-	outside atomic.Int64 // how many do not, or once did not and still have slots
+	number  atomic.Int64 // how many there are
+	extra   atomic.Int64 // slots that take no room in the pool: on servers that do not serve, or beyond a server's capacity
 }
 
 func (s *servers) inService() int64 { return s.serving.Load() }
+
+func (s *servers) known() int64 { return s.number.Load() }
 
 func (s *servers) get(address string) *server { return (*s.all.Load())[address] }
 
@@ -196,18 +205,20 @@ func (g *Guard) writeOff(gone *server) {
 	})
 }
 
-// countServers computes the capacity of the pool. The caller holds servers.mu.
+// countServers computes the capacity of the pool. The sweeper repeats it, since
+// slots come and go. The caller holds servers.mu.
 func (g *Guard) countServers() {
 	p, all := g.policy.Load(), *g.servers.all.Load()
-	total, serving, outside := 0, 0, 0
+	total, serving, extra := 0, 0, int64(0)
 	for _, s := range all {
 		workers := p.ServerWorkers(s.address, len(all))
 		s.capacity.Store(int64(workers))
 		if s.serves() {
 			total += workers
 			serving++
+			extra += max(0, s.occupied.Load()-int64(workers))
 		} else {
-			outside++
+			extra += s.occupied.Load()
 		}
 	}
 	if p.PerServer == 0 && len(p.Servers) == 0 {
@@ -215,28 +226,30 @@ func (g *Guard) countServers() {
 	}
 	g.servers.total.Store(int64(total))
 	g.servers.serving.Store(int64(serving))
-	g.servers.outside.Store(int64(outside))
+	g.servers.number.Store(int64(len(all)))
+	g.servers.extra.Store(extra)
 }
 
-// capacity is how many workers the pool has now: those of the servers in
-// service, and those that slots on other servers hold; 0: not known.
+// capacity is how many slots the pool has room for now: the workers of the servers
+// in service, and the slots that take no room there; 0: not known.
 func (g *Guard) capacity() int {
-	p := g.policy.Load()
-	if g.servers.serving.Load()+g.servers.outside.Load() == 0 {
+	if g.servers.number.Load() == 0 {
+		p := g.policy.Load()
 		return cmp.Or(p.Workers, p.PerServer)
 	}
 	n := g.servers.total.Load()
-	if g.servers.outside.Load() > 0 {
-		for _, s := range *g.servers.all.Load() {
-			if !s.serves() {
-				n += s.occupied.Load()
-			}
-		}
-	}
 	if n == 0 {
-		return p.Workers // no server is left: the limit stays
+		return g.policy.Load().Workers // no server is left: the limit stays
 	}
-	return int(n)
+	return int(n + g.servers.extra.Load())
+}
+
+// workers is how many workers the servers in service have; 0: not known.
+func (g *Guard) workers() int {
+	if n := g.servers.total.Load(); n > 0 {
+		return int(n)
+	}
+	return g.capacity()
 }
 
 // DrainServer takes a server out of service, or puts it back, on the operator's
@@ -318,9 +331,7 @@ func (s *server) rank(now int64) rank {
 	switch {
 	case s.draining.Load():
 		r.class = 5
-	case s.is(Away):
-		r.class = 6
-	case s.is(OutOfService):
+	case s.is(Away), s.is(OutOfService):
 		r.class = 4
 		if at := s.tryAt.Load(); at != 0 && now >= at && s.tryAt.CompareAndSwap(at, math.MaxInt64) {
 			r = rank{class: 0, free: math.MaxInt64} // this request finds out
@@ -344,8 +355,16 @@ func (s *Slot) moveTo(v *server, now int64) {
 	if s.server = v; v != nil {
 		v.occupied.Add(1)
 	}
-	s.void = false
 	s.sentAt = now
+	switch ill := v != nil && (v.is(OutOfService) || v.is(Away)); {
+	case ill && s.silent():
+		s.z.void(s, "", now)
+	case ill:
+		s.void = true
+	case s.void:
+		s.void = false
+		s.z.resume(s)
+	}
 }
 
 // Sent says to which server the request really goes.
@@ -383,11 +402,7 @@ func (g *Guard) setServer(v *server, to ServerState, now int64, why string) {
 	case OutOfService, Away:
 		v.turn++
 		v.window.Store(1)
-		first := time.Second
-		if to == OutOfService {
-			first = 2 * time.Second
-		}
-		v.tryAt.Store(now + int64(g.openTime(first, time.Minute, v.turn)))
+		v.tryAt.Store(now + int64(tryServer))
 	case InService:
 		v.tryAt.Store(0)
 		if from == InDoubt {

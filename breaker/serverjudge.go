@@ -11,16 +11,34 @@ import (
 type serverPicture struct {
 	hung  int
 	late  int                 // late requests that began after the server's latest answer
-	aging map[uint64]struct{} // stores of those that are unanswered for slow_after, while their zones are answered elsewhere
-	zones map[*zone]struct{}  // these zones
+	zones map[*zone]struct{}  // zones of unanswered requests that are aging
+	aging map[tenant]struct{} // stores of those that are unanswered for slow_after, while their zones are answered elsewhere
 }
+
+// tenant is a store of a zone.
+type tenant struct {
+	z     *zone
+	store uint64
+}
+
+// manyErrors is how many answers of a server must be errors, in a row or half of
+// the latest ones, for it to be taken out of service.
+const manyErrors = 10
 
 // storesForServer is how many stores must be silent on a server, while their
 // zones are answered by other servers, for it to be taken out of service.
 const storesForServer = 2
 
-// look adds the slots of a zone to the pictures of their servers.
+// zonesForServer is how many zones must be silent on a server, if they are not
+// answered by others either since they get no requests there.
+const zonesForServer = 3
+
+// look adds the slots of a zone to the pictures of their servers, and takes in
+// what their servers say of them.
 func (z *zone) look(now int64) {
+	if z.g.servers.known() == 0 {
+		return
+	}
 	for s := z.slots.head; s != nil; s = s.next {
 		v := s.server
 		if v == nil {
@@ -29,16 +47,32 @@ func (z *zone) look(now int64) {
 		if s.phase == hung {
 			v.picture.hung++
 		}
-		if !s.unanswered() || !s.late || s.sentAt < v.answeredAt.Load() {
+		if !s.late {
 			continue
 		}
-		v.picture.late++
-		if s.aging(now) && !s.void && z.answeredX.elsewhereSince(v.id, s.sentAt) {
-			if v.picture.aging == nil {
-				v.picture.aging, v.picture.zones = make(map[uint64]struct{}), make(map[*zone]struct{})
+		if rec := z.books.get(s.store); rec != nil {
+			z.reconsider(s, rec)
+		}
+		answered := v.answeredAt.Load()
+		if s.sentAt >= answered {
+			v.picture.late++
+		}
+		// An answer that came right after the request was sent may have been on
+		// its way already when the server stopped.
+		if s.sentAt < answered-z.patience() || now-answered < s.slowAfter*8/10 {
+			continue
+		}
+		if s.aging(now) {
+			if v.picture.zones == nil {
+				v.picture.zones = make(map[*zone]struct{})
 			}
-			v.picture.aging[s.hash] = struct{}{}
 			v.picture.zones[z] = struct{}{}
+		}
+		if s.aging(now) && z.answeredX.elsewhereSince(v.id, s.sentAt) {
+			if v.picture.aging == nil {
+				v.picture.aging = make(map[tenant]struct{})
+			}
+			v.picture.aging[tenant{z, s.hash}] = struct{}{}
 		}
 	}
 }
@@ -53,6 +87,7 @@ func (g *Guard) judgeServers(now int64) {
 	g.servers.mu.Lock()
 	defer g.servers.mu.Unlock()
 	good, errors := g.countAnswers(all)
+	g.countServers()
 	for _, v := range all {
 		v.hung.Store(int64(v.picture.hung))
 		switch ServerState(v.state.Load()) {
@@ -87,10 +122,12 @@ func (g *Guard) countAnswers(all map[string]*server) (good, errors float64) {
 func (g *Guard) judgeServer(v *server, good, errors float64, now int64) {
 	why := ""
 	switch {
+	case len(v.picture.zones) >= zonesForServer && g.answeredAt.Load() > v.answeredAt.Load()+int64(g.policy.Load().Default.SlowAfter)/2:
+		why = fmt.Sprintf("requests of %d zones have no answer for over %s, while other servers answer", len(v.picture.zones), g.policy.Load().Default.SlowAfter)
 	case len(v.picture.aging) >= storesForServer:
 		why = fmt.Sprintf("requests of %d stores have no answer for over %s, while their zones are answered by other servers", len(v.picture.aging), g.policy.Load().Default.SlowAfter)
-	case v.errorsLately >= 10 && v.errorsLately >= v.goodLately && good >= 10 && errors <= good/10:
-		why = fmt.Sprintf("%.0f %% of its answers are errors, %.0f %% of the other servers'", 100*v.errorsLately/(v.errorsLately+v.goodLately), 100*errors/(good+errors))
+	case v.errorsLately >= manyErrors/2 && (v.errorsLately >= v.goodLately || v.errorsInRow.Load() >= manyErrors) && good >= manyErrors && errors <= good/10:
+		why = fmt.Sprintf("its last %d answers are errors, %.0f %% of the other servers' are", v.errorsInRow.Load(), 100*errors/(good+errors))
 	}
 	if why != "" && g.mayTakeOut() && !g.verdictsSuspended(now) {
 		v.turn = 0
@@ -118,17 +155,25 @@ func (g *Guard) mayTakeOut() bool {
 	return float64(out+1) <= g.policy.Load().MaxServersOut*float64(len(all)) && g.servers.serving.Load() > 1
 }
 
+// tryServer is after what time a server that is out of service gets a request,
+// the first time.
+const tryServer = 2 * time.Second
+
 // judgeOut brings a server back that answers again.
 func (g *Guard) judgeOut(v *server, now int64) {
-	if answered := v.answeredAt.Load(); answered > v.since && v.goodLately > v.errorsLately {
+	if v.answeredAt.Load() > v.since && v.errorsInRow.Load() == 0 {
 		v.window.Store(2)
 		g.setServer(v, InService, now, "it answers again")
 		return
 	}
-	// The request that was to find out did not come back: the next one follows.
-	if v.tryAt.Load() == math.MaxInt64 && v.occupied.Load() <= int64(v.picture.hung) {
+	// The requests that hang on it are the best probes there are, and cost no
+	// client anything. Once there is none left, one request at a time finds out.
+	switch {
+	case v.occupied.Load() > 0:
+		v.tryAt.Store(math.MaxInt64)
+	case v.tryAt.Load() == math.MaxInt64:
 		v.turn++
-		v.tryAt.Store(now + int64(g.openTime(2*time.Second, time.Minute, v.turn)))
+		v.tryAt.Store(now + int64(g.openTime(tryServer, time.Minute, v.turn)))
 	}
 }
 
@@ -136,7 +181,7 @@ const dialEvery = 250 * time.Millisecond
 
 // judgeAway dials a server that could not be dialled.
 func (g *Guard) judgeAway(v *server, now int64) {
-	if v.answeredAt.Load() > v.since {
+	if v.backAt.Load() > v.since {
 		g.cameBack(v, now)
 		return
 	}
@@ -184,26 +229,8 @@ func (g *Guard) voidSlots(v *server, why string, now int64) {
 
 func (z *zone) voidSlots(v *server, why string, now int64) {
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.server != v || !s.unanswered() || s.void {
-			continue
-		}
-		s.void = true
-		z.version++
-		if z.since == s {
-			z.nextSince(s)
-		}
-		rec := z.books.get(s.store)
-		if rec == nil {
-			continue
-		}
-		z.explained(s, rec)
-		if s.struck {
-			s.struck = false
-			rec.strikes--
-		}
-		if rec.state != Calm && rec.strikes <= 0 {
-			rec.culprit = false
-			z.release(rec, now, why)
+		if s.server == v && s.silent() {
+			z.void(s, why, now)
 		}
 	}
 	if z.state == Open && z.held == nil && z.caseForOpening(now) == "" {
@@ -211,8 +238,25 @@ func (z *zone) voidSlots(v *server, why string, now int64) {
 	}
 }
 
+// void takes a slot whose silence is its server's out of what is held against its
+// store and its zone.
+func (z *zone) void(s *Slot, why string, now int64) {
+	z.unmark(s)
+	s.void = true
+	z.version++
+	rec := z.books.get(s.store)
+	if rec == nil || !s.struck {
+		return
+	}
+	s.struck = false
+	if rec.strikes--; rec.strikes <= 0 && rec.state != Calm {
+		rec.culprit = false
+		z.release(rec, now, why)
+	}
+}
+
 // nextSince moves since on to the next slot that may be evidence.
 func (z *zone) nextSince(s *Slot) {
-	for z.since = s.next; z.since != nil && (!z.since.unanswered() || z.since.void || !z.since.witness); z.since = z.since.next {
+	for z.since = s.next; z.since != nil && (!z.since.silent() || !z.since.witness); z.since = z.since.next {
 	}
 }

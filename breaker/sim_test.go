@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -26,13 +28,21 @@ type pool struct {
 	busy    map[string]int // workers really busy, by zone
 	worst   map[string]int
 	results []result
+	details map[string]int // why requests were refused
 	wg      sync.WaitGroup
 
-	failShare func(zone string) bool // says that a request fails; nil: none does
-	killAfter time.Duration          // a worker busy for so long is killed; 0: never
-	down      bool                   // nobody listens
-	killed    chan struct{}          // closed when the API server is killed
-	booted    time.Time              // workers answer nobody before
+	failShare func(zone string) bool          // says that a request fails; nil: none does
+	takes     func() time.Duration            // how long a worker takes; nil: 20 ms
+	hangs     func(zone string) bool          // says that a request hangs until its worker is killed; nil: none does
+	killAfter time.Duration                   // a worker busy for so long is killed; 0: never
+	down      bool                            // nobody listens
+	killed    chan struct{}                   // closed when the API server is killed
+	servers   []string                        // API servers; empty: one, which is not named
+	pick      func(slot *breaker.Slot) string // chooses one
+	dead      map[string]bool                 // servers that refuse connections
+	slowBy    map[string]time.Duration        // servers that take longer
+	sick      map[string]bool                 // servers that answer with errors
+	booted    time.Time                       // workers answer nobody before
 }
 
 type result struct {
@@ -49,15 +59,28 @@ func newPool(t *testing.T, app config.App) *pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &pool{
-		t: t, guard: twelveZones(p),
+	pool := &pool{
+		t:      t,
 		healed: map[string]chan struct{}{}, fails: map[string]bool{}, delay: map[string]time.Duration{},
-		busy: map[string]int{}, worst: map[string]int{}, killed: make(chan struct{}),
+		busy: map[string]int{}, worst: map[string]int{}, details: map[string]int{}, killed: make(chan struct{}),
 	}
+	pool.guard = twelveZones(p, pool.check)
+	return pool
 }
 
-func twelveZones(p *config.Policy) *breaker.Guard {
-	g := breaker.New(p, breaker.Options{})
+// check is the zones' check: it asks the database itself.
+func (p *pool) check(ctx context.Context, zone string, _ *config.Check) error {
+	p.mu.Lock()
+	frozen := p.healed[zone] != nil
+	p.mu.Unlock()
+	if frozen {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+func twelveZones(p *config.Policy, check func(context.Context, string, *config.Check) error) *breaker.Guard {
+	g := breaker.New(p, breaker.Options{Check: check})
 	names := make([]string, 12)
 	for i := range names {
 		names[i] = fmt.Sprintf("z%d", i+1)
@@ -79,7 +102,7 @@ func (p *pool) restart() {
 	if err := json.Unmarshal(kept, &memory); err != nil {
 		p.t.Fatal(err)
 	}
-	next := twelveZones(old.Policy())
+	next := twelveZones(old.Policy(), p.check)
 	next.Remember(memory)
 	p.mu.Lock()
 	p.guard = next
@@ -124,6 +147,15 @@ func (p *pool) heal(name string) {
 	}
 }
 
+// lose heals a zone whose queries are lost: the workers that wait for them go on
+// waiting.
+func (p *pool) lose(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.healed[name+" lost"] = p.healed[name]
+	delete(p.healed, name)
+}
+
 // setFail makes a zone, or a store ("zone/store"), answer with errors.
 func (p *pool) setFail(name string, fails bool) {
 	p.mu.Lock()
@@ -154,7 +186,7 @@ func (p *pool) boot(d time.Duration) {
 }
 
 // work is what a worker does, and how it ends.
-func (p *pool) work(zone, store string) breaker.Outcome {
+func (p *pool) work(server, zone, store string) breaker.Outcome {
 	p.mu.Lock()
 	down, killed, boots := p.down, p.killed, time.Until(p.booted)
 	if down {
@@ -174,7 +206,17 @@ func (p *pool) work(zone, store string) breaker.Outcome {
 	if p.killAfter > 0 {
 		kill = time.After(p.killAfter)
 	}
-	for _, name := range []string{zone, zone + "/" + store} {
+	p.mu.Lock()
+	if p.hangs != nil && p.hangs(zone) {
+		p.mu.Unlock()
+		select {
+		case <-kill:
+		case <-killed:
+		}
+		return breaker.Broken
+	}
+	p.mu.Unlock()
+	for _, name := range []string{zone, zone + "/" + store, server} {
 		p.mu.Lock()
 		ch := p.healed[name]
 		p.mu.Unlock()
@@ -190,7 +232,11 @@ func (p *pool) work(zone, store string) breaker.Outcome {
 		}
 	}
 	p.mu.Lock()
-	d := max(20*time.Millisecond, p.delay[zone], p.delay[zone+"/"+store])
+	d := 20 * time.Millisecond
+	if p.takes != nil {
+		d = p.takes()
+	}
+	d = max(d, p.delay[zone], p.delay[zone+"/"+store], p.slowBy[server])
 	p.mu.Unlock()
 	select {
 	case <-time.After(d):
@@ -199,6 +245,9 @@ func (p *pool) work(zone, store string) breaker.Outcome {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.sick[server] {
+		return breaker.Failure
+	}
 	if p.failShare != nil && p.failShare(zone) {
 		return breaker.Failure
 	}
@@ -210,6 +259,25 @@ func (p *pool) work(zone, store string) breaker.Outcome {
 
 // send sends one request and does not wait for its end.
 func (p *pool) send(zone, store string) { p.sendFor(zone, store, time.Hour) }
+
+// sendAs sends a request of a store that takes as long as another one's.
+func (p *pool) sendAs(zone, store, like string) {
+	slot, refusal := p.current().Admit(context.Background(), breaker.Request{Zone: zone, Store: store})
+	if refusal != nil {
+		p.t.Errorf("%s/%s refused: %s", zone, store, refusal.Detail)
+		return
+	}
+	slot.Track()
+	p.wg.Go(func() {
+		o := p.work("", zone, like)
+		slot.Answer(o)
+		slot.End(o)
+	})
+	p.wg.Go(func() {
+		time.Sleep(slot.Timeout())
+		slot.Hang()
+	})
+}
 
 // sendFor sends the request of a client that leaves after its patience.
 func (p *pool) sendFor(zone, store string, patience time.Duration) {
@@ -228,12 +296,16 @@ func (p *pool) request(zone, store string, patience time.Duration) string {
 	defer cancel()
 	slot, refusal := p.current().Admit(ctx, breaker.Request{Zone: zone, Store: store, Shared: zone == config.UnknownZone})
 	if refusal != nil {
+		p.mu.Lock()
+		p.details[refusal.Detail]++
+		p.mu.Unlock()
 		return string(refusal.Reason)
 	}
 	slot.Track()
+	server := p.choose(slot)
 	answer := make(chan breaker.Outcome, 1)
 	p.wg.Go(func() {
-		o := p.work(zone, store)
+		o := p.work(server, zone, store)
 		answer <- o
 		slot.End(o)
 	})
@@ -248,6 +320,25 @@ func (p *pool) request(zone, store string, patience time.Duration) string {
 		slot.Leave()
 		return "gone"
 	}
+}
+
+// choose sends the request to an API server; one that refuses connections costs
+// nothing, the next one is tried.
+func (p *pool) choose(slot *breaker.Slot) string {
+	if p.pick == nil {
+		return ""
+	}
+	for range len(p.servers) {
+		server := p.pick(slot)
+		p.mu.Lock()
+		dead := p.dead[server]
+		p.mu.Unlock()
+		if !dead {
+			return server
+		}
+		slot.NotSent(server)
+	}
+	return ""
 }
 
 // watchProven returns the ok % of the zone's innocent stores that are proven,
@@ -289,4 +380,9 @@ func allZones(i int) (zone, store string) {
 	zone = fmt.Sprintf("z%d", i%12+1)
 	n := (i / 12 * 7919) % 199
 	return zone, fmt.Sprintf("s%d", n*n/400)
+}
+
+// lognormal is a factor around 1 with so many deviations of its logarithm.
+func lognormal(random *rand.Rand, sigma float64) float64 {
+	return math.Exp(sigma * random.NormFloat64())
 }

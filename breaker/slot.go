@@ -197,10 +197,14 @@ func (s *Slot) unanswered() bool {
 	return !s.check && !s.awaitsClient() && (s.phase == hung || s.phase == live && !s.answering)
 }
 
+// silent reports whether the slot counts as unanswered: its silence is not its
+// server's.
+func (s *Slot) silent() bool { return s.unanswered() && !s.void }
+
 // aging reports whether the slot is unanswered for longer than slow_after, so
 // that it is evidence.
 func (s *Slot) aging(now int64) bool {
-	return s.unanswered() && now-s.start >= s.slowAfter && s.remembered == 0
+	return s.silent() && now-s.start >= s.slowAfter && s.remembered == 0
 }
 
 // slotList is the open slots of a zone in order of admission.

@@ -17,7 +17,7 @@ const (
 // Status is the whole picture, the most troubled zones first.
 func (g *Guard) Status() Status {
 	s := Status{
-		Workers: g.capacity(), Servers: g.Servers(),
+		Workers: g.workers(), Servers: g.Servers(),
 		Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
 		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),
 		Zones: g.Zones(),

@@ -79,7 +79,7 @@ func (z *zone) sweep(now int64) {
 	if z.isHeld() {
 		z.sweepHolds(now)
 	}
-	usage, rate := z.pace.average(z.live, now)
+	usage, rate := z.pace.average(z.live+z.hung-z.lates.len, now)
 	addFloat(&z.g.usage, usage)
 	addFloat(&z.g.rate, rate)
 	z.lookForLate(now)

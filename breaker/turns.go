@@ -143,7 +143,7 @@ func (z *zone) toClosed(now int64, why string) {
 }
 
 // startsWith is how many requests at once a zone gets that comes back.
-const startsWith = 3
+const startsWith = 4
 
 // toCalm ends the episode.
 func (z *zone) toCalm(now int64) {

@@ -170,7 +170,7 @@ func (z *zone) lookForLate(now int64) {
 	for patience := z.patience(); z.unlooked != nil && now-z.unlooked.start >= patience; {
 		s := z.unlooked
 		z.unlooked = s.next
-		if s.unanswered() && !s.late {
+		if s.silent() && !s.late {
 			z.markLate(s)
 		}
 	}
@@ -184,11 +184,7 @@ func (z *zone) markLate(s *Slot) {
 	z.g.late.Add(1)
 	rec := z.books.ensure(s.store)
 	rec.late++
-	if s.remembered == 0 && !s.void && rec.state == Calm && rec.answeredAt <= s.start {
-		s.question = true
-		z.questions++
-		rec.questions++
-	}
+	z.reconsider(s, rec)
 	z.books.repin(rec)
 }
 
@@ -221,6 +217,28 @@ func (z *zone) unmark(s *Slot) {
 	}
 }
 
+// reconsider makes a late slot a question, or no question any more: it is one
+// while neither an answer to its store, nor its store's quarantine, nor the
+// silence of its server explains it.
+func (z *zone) reconsider(s *Slot, rec *record) {
+	v := s.server
+	excused := v != nil && v.is(InDoubt) && v.answeredAt.Load() < s.sentAt
+	is := s.remembered == 0 && rec.state == Calm && rec.answeredAt <= s.start && !excused
+	if is == s.question {
+		return
+	}
+	if !is {
+		z.explained(s, rec)
+		return
+	}
+	s.question = true
+	z.questions++
+	rec.questions++
+	if s.struck {
+		z.struck++
+	}
+}
+
 // stopAsking takes a slot out of those whose stores are being asked.
 func (z *zone) stopAsking(s *Slot) {
 	if s.asks {
@@ -248,7 +266,7 @@ func (z *zone) countStores() {
 	}
 	z.inFlight = make(map[uint64]int)
 	for s := z.slots.head; s != nil; s = s.next {
-		if s.unanswered() {
+		if s.silent() {
 			z.inFlight[s.hash]++
 		}
 	}
@@ -289,7 +307,7 @@ func (z *zone) silent() (stores, asked int) {
 	if z.doubts.version != z.version || z.doubts.since != z.since {
 		z.doubts = doubts{version: z.version, since: z.since, stores: make(map[uint64]struct{})}
 		for s := z.since; s != nil; s = s.next {
-			if s.unanswered() && !s.void && s.witness {
+			if s.silent() && s.witness {
 				z.doubts.stores[s.hash] = struct{}{}
 				z.doubts.asked++
 			}
@@ -317,10 +335,13 @@ func (z *zone) limit(capacity int) int {
 	if z.policy.MaxInflight > 0 {
 		limit = z.policy.MaxInflight
 	}
-	if capacity > 0 {
-		limit = min(limit, z.borrowable(capacity))
+	switch {
+	case capacity == 0:
+		return limit
+	case z.window > 0: // it catches up
+		return min(limit, z.leaves(capacity))
 	}
-	return limit
+	return min(limit, z.borrowable(capacity))
 }
 
 // picture is what decides about the request of a store.
@@ -331,7 +352,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 		state: z.state, doubt: z.inDoubt(now), hear: z.hear(capacity), open: z.questions, mixed: z.mixed(), stuck: z.stuck(),
 		taken: z.live + z.hung, limit: z.limit(capacity), window: z.window, live: z.live,
 		proven: true, shared: z.shared(),
-		capacity: capacity, occupied: int(z.g.occupied.Load()),
+		capacity: capacity, occupied: int(z.g.occupied.Load()), stuckAll: int(z.g.late.Load()), needed: z.g.needed(z),
 	}
 	if z.answered.last == 0 && capacity > 0 {
 		p.window = max(p.hear, capacity/2) // it was never seen to answer
@@ -381,7 +402,7 @@ func (z *zone) mixed() bool {
 	if z.sick > 0 {
 		return true
 	}
-	return z.questions > 0 && z.lates.head.start < z.answered.last
+	return z.questions > 0 && z.answered.last-z.lates.head.start >= z.patience()
 }
 
 // lates is the late slots of a zone, in order of start.

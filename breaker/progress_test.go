@@ -1,0 +1,348 @@
+package breaker_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// The tests in this file state what a zone costs and gets, by how it moves.
+
+// percentile is the time that a share of the answered requests kept.
+func percentile(p *pool, since time.Time, share float64, match func(result) bool) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var took []time.Duration
+	for _, r := range p.results {
+		if !r.at.Before(since) && r.outcome == "ok" && match(r) {
+			took = append(took, r.took)
+		}
+	}
+	if len(took) == 0 {
+		return 0
+	}
+	slices.Sort(took)
+	return took[int(share*float64(len(took)-1))]
+}
+
+// refusedBy counts the requests that were neither answered nor hung.
+func refusedBy(p *pool, since time.Time, match func(result) bool) int {
+	return p.count(since, func(r result) bool {
+		return match(r) && r.outcome != "ok" && r.outcome != "slow" && r.outcome != "hung" && r.outcome != "failure"
+	})
+}
+
+func anyZone(result) bool { return true }
+
+// TestWhatAFreezeCosts: three workers know that the zone is frozen, and the rest is
+// trying whether it is back.
+func TestWhatAFreezeCosts(t *testing.T) {
+	check := &config.Check{Protocol: "tcp", Address: "db:1", Send: "x"}
+	for _, tt := range []struct {
+		name  string
+		lasts time.Duration
+		rate  int
+		check *config.Check
+		most  int
+	}{
+		{"40 s", 40 * time.Second, 300, nil, 5},
+		{"10 minutes", 10 * time.Minute, 60, nil, 8},
+		{"10 minutes, with a check", 10 * time.Minute, 60, check, 4},
+		{"2 hours, with a check", 2 * time.Hour, 12, check, 4},
+		{"2 hours", 2 * time.Hour, 12, nil, 9},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				app := twoSeconds()
+				app.Zones[0].Check = tt.check
+				p := newPool(t, app)
+				defer p.close()
+				p.load(20*time.Second, tt.rate, allZones)
+				calm := percentile(p, time.Time{}, .99, anyZone)
+				began := time.Now()
+				p.freeze("z7")
+				p.load(tt.lasts, tt.rate, allZones)
+				if got := p.worstOf("z7"); got > tt.most {
+					t.Errorf("the frozen zone occupied %d workers, want at most %d", got, tt.most)
+				}
+				if got := okPercent(p, began, notZone("z7")); got < 100 {
+					t.Errorf("other zones: %.3f %% ok, want all", got)
+				}
+				if got := percentile(p, began, .99, notZone("z7")); got > calm*11/10 {
+					t.Errorf("other zones: p99 %s, want within 10 %% of %s", got, calm)
+				}
+				p.heal("z7")
+				healed := time.Now()
+				p.load(5*time.Second, max(tt.rate, 60), allZones)
+				if got := okPercent(p, healed.Add(time.Second), zoneOf("z7")); got < 99 {
+					t.Errorf("1 s after the heal %.1f %% ok, want 99: %+v", got, p.state("z7"))
+				}
+				t.Logf("%d workers", p.worstOf("z7"))
+			})
+		})
+	}
+}
+
+// TestThreeFrozenZonesCost: fifteen of 32 workers at most.
+func TestThreeFrozenZonesCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(10*time.Second, 300, allZones)
+		calm := percentile(p, time.Time{}, .99, anyZone)
+		began := time.Now()
+		frozen := map[string]bool{}
+		lost := 0
+		for i := range 25 {
+			if i%3 == 0 && len(frozen) < 3 {
+				zone := fmt.Sprintf("z%d", 3*len(frozen)+3)
+				frozen[zone] = true
+				p.freeze(zone)
+			}
+			p.load(time.Second, 300, allZones)
+			sum := 0
+			for zone := range frozen {
+				s := p.state(zone)
+				sum += s.Live + s.Hung
+			}
+			lost = max(lost, sum)
+		}
+		others := func(r result) bool { return !frozen[r.zone] }
+		if got := okPercent(p, began, others); got < 99.99 {
+			t.Errorf("other zones: %.3f %% ok", got)
+		}
+		if got := percentile(p, began, .99, others); got > calm*11/10 {
+			t.Errorf("other zones: p99 %s, want within 10 %% of %s", got, calm)
+		}
+		if lost > 15 {
+			t.Errorf("%d workers lost, want at most 15", lost)
+		}
+		t.Logf("%d workers lost", lost)
+	})
+}
+
+// TestStallRefusesNothing: a zone stands still for a moment and goes on, as for a
+// checkpoint, a failover, or a collection of garbage. Its requests are late, and
+// none is refused.
+func TestStallRefusesNothing(t *testing.T) {
+	for _, rate := range []int{25, 250} {
+		for _, stall := range []time.Duration{100, 300, 600, 900} {
+			t.Run(fmt.Sprintf("%d ms at %d requests/s", stall, rate), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p := newPool(t, twoSeconds())
+					defer p.close()
+					mixed := func(i int) (zone, store string) {
+						if i%2 == 0 {
+							return "z7", fmt.Sprintf("s%d", i*7919%97)
+						}
+						return allZones(i)
+					}
+					p.load(10*time.Second, 2*rate, mixed)
+					calm := percentile(p, time.Time{}, .99, notZone("z7"))
+					began := time.Now()
+					p.freeze("z7")
+					p.load(stall*time.Millisecond, 2*rate, mixed)
+					p.heal("z7")
+					p.load(5*time.Second, 2*rate, mixed)
+					if n := p.count(began, func(r result) bool { return r.outcome != "ok" }); n != 0 {
+						t.Errorf("%d requests refused or failed, want none: %v", n, p.details)
+					}
+					if got := percentile(p, began, .99, notZone("z7")); got > calm*11/10 {
+						t.Errorf("other zones: p99 %s, want within 10 %% of %s", got, calm)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestPoolStallRefusesNothing: the whole API server stands still.
+func TestPoolStallRefusesNothing(t *testing.T) {
+	for _, stall := range []time.Duration{100, 300, 600, 900} {
+		t.Run(fmt.Sprintf("%d ms", stall), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				app := twoSeconds()
+				app.Workers = 128
+				p := newPool(t, app)
+				defer p.close()
+				p.load(10*time.Second, 100, allZones)
+				began := time.Now()
+				for i := range 12 {
+					p.freeze(fmt.Sprintf("z%d", i+1))
+				}
+				p.load(stall*time.Millisecond, 100, allZones)
+				for i := range 12 {
+					p.heal(fmt.Sprintf("z%d", i+1))
+				}
+				p.load(5*time.Second, 100, allZones)
+				if n := p.count(began, func(r result) bool { return r.outcome != "ok" }); n != 0 {
+					t.Errorf("%d requests refused or failed, want none", n)
+				}
+			})
+		})
+	}
+}
+
+// TestSlowZoneUsesWhatIsIdle: a zone whose requests take 1.5 s of 2 s.
+func TestSlowZoneUsesWhatIsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(10*time.Second, 300, allZones)
+		calm := percentile(p, time.Time{}, .99, anyZone)
+		p.mu.Lock()
+		p.delay["z7"] = 1500 * time.Millisecond
+		p.mu.Unlock()
+		began := time.Now()
+		p.load(40*time.Second, 300, allZones)
+		time.Sleep(3 * time.Second)
+		served := okPercent(p, began, zoneOf("z7"))
+		if served < 45 {
+			t.Errorf("%.0f %% of the slow zone's requests were served, want half", served)
+		}
+		if got := okPercent(p, began, notZone("z7")); got < 100 {
+			t.Errorf("other zones: %.3f %% ok, want all", got)
+		}
+		if got := percentile(p, began, .99, notZone("z7")); got > calm*11/10 {
+			t.Errorf("other zones: p99 %s, want within 10 %% of %s", got, calm)
+		}
+		t.Logf("%.1f %% served; others' p99 %s, calm %s", served, percentile(p, began, .99, notZone("z7")), calm)
+	})
+}
+
+// TestBusyPoolRefusesNothing: 128 workers, four zones, 60 % busy, a third of a
+// zone's requests by one store, times with a heavy tail, no fault at all.
+func TestBusyPoolRefusesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := twoSeconds()
+		app.Workers = 128
+		p := newPool(t, app)
+		defer p.close()
+		random := rand.New(rand.NewPCG(1, 2))
+		p.takes = func() time.Duration {
+			return min(time.Duration(30*float64(time.Millisecond)*lognormal(random, 1)), 900*time.Millisecond)
+		}
+		// 128 workers x 60 % / 49 ms.
+		for range 60 * 1550 {
+			store := fmt.Sprintf("s%d", random.IntN(100))
+			if random.Float64() < .3 {
+				store = "big"
+			}
+			p.send(fmt.Sprintf("z%d", random.IntN(4)+1), store)
+			time.Sleep(time.Duration(random.ExpFloat64() * float64(time.Second) / 1550))
+		}
+		if n := p.count(time.Time{}, func(r result) bool { return r.outcome != "ok" }); n != 0 {
+			t.Errorf("%d of %d requests refused, want none", n, 60*1550)
+		}
+	})
+}
+
+// TestSmallPoolWithAFrozenZone: eight workers, twelve zones.
+func TestSmallPoolWithAFrozenZone(t *testing.T) {
+	for frozen, want := range map[int]float64{1: 99.9, 3: 90.6} {
+		t.Run(fmt.Sprintf("%d frozen", frozen), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				app := twoSeconds()
+				app.Workers = 8
+				p := newPool(t, app)
+				defer p.close()
+				p.load(10*time.Second, 100, allZones)
+				began := time.Now()
+				ill := map[string]bool{}
+				for i := range frozen {
+					ill[fmt.Sprintf("z%d", i+1)] = true
+					p.freeze(fmt.Sprintf("z%d", i+1))
+				}
+				p.load(40*time.Second, 100, allZones)
+				if got := okPercent(p, began, func(r result) bool { return !ill[r.zone] }); got < want {
+					t.Errorf("healthy zones %.2f %% ok, want %.1f: %v", got, want, p.details)
+				} else {
+					t.Logf("healthy zones %.2f %% ok", got)
+				}
+			})
+		})
+	}
+}
+
+// TestOneSlowRequest: a report of a minute does not put its store out.
+func TestOneSlowRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		p.load(10*time.Second, 300, allZones)
+		began := time.Now()
+		p.mu.Lock()
+		p.delay["z7/report"] = time.Minute
+		p.mu.Unlock()
+		report := func(i int) (zone, store string) { // 25 requests/s of the store, of which one is the report
+			if i%12 == 6 {
+				return "z7", "shop"
+			}
+			return allZones(i)
+		}
+		p.sendAs("z7", "shop", "report")
+		p.load(time.Minute, 300, report)
+		if n := p.count(began.Add(time.Millisecond), func(r result) bool { return r.zone == "z7" && r.outcome != "ok" }); n != 0 {
+			t.Errorf("%d requests of the zone were not answered besides the report, want none: %+v", n, p.guard.Store("z7", "shop"))
+		}
+		if got := p.guard.Culprits("z7"); len(got) != 0 {
+			t.Errorf("culprits: %+v", got)
+		}
+	})
+}
+
+// TestHangsByChance: one of ten requests of a zone hangs, whichever store's it
+// is. That is no store's fault, and stays the zone's own.
+func TestHangsByChance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		p.killAfter = 10 * time.Second
+		defer p.close()
+		p.load(10*time.Second, 300, allZones)
+		began := time.Now()
+		random := rand.New(rand.NewPCG(1, 2))
+		p.mu.Lock()
+		p.hangs = func(zone string) bool { return zone == "z7" && random.Float64() < .1 }
+		p.mu.Unlock()
+		p.load(2*time.Minute, 300, allZones)
+		if got := p.guard.Culprits("z7"); len(got) > 0 {
+			t.Errorf("%d stores are named: %+v", len(got), got[0])
+		}
+		if got := okPercent(p, began, notZone("z7")); got < 100 {
+			t.Errorf("other zones: %.3f %% ok, want all", got)
+		}
+		t.Logf("the zone: %.1f %% ok, %d workers at worst, %v", okPercent(p, began, zoneOf("z7")), p.worstOf("z7"), p.state("z7").Refusals)
+	})
+}
+
+// TestReturnAfterLostQueries: the host of a database is rebooted; its queries are
+// lost, and their workers hang until the pool kills them.
+func TestReturnAfterLostQueries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		p.killAfter = 30 * time.Second
+		defer p.close()
+		p.load(10*time.Second, 300, allZones)
+		froze := time.Now()
+		p.freeze("z7")
+		p.load(20*time.Second, 300, allZones)
+		p.lose("z7")
+		healed := time.Now()
+		for range 60 {
+			p.load(time.Second, 300, allZones)
+			if p.state("z7").State == breaker.Troubled || p.state("z7").State == breaker.Calm {
+				break
+			}
+		}
+		if got := time.Since(healed); got > 12*time.Second {
+			t.Errorf("the zone was back %s after the heal, want 12 s: its workers were killed %s after it froze", got, 30*time.Second)
+		}
+		t.Logf("back %s after the heal, %s after the freeze, %d workers", time.Since(healed), time.Since(froze), p.worstOf("z7"))
+	})
+}
