@@ -96,7 +96,7 @@ func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *w
 // isPlain reports whether nothing at all speaks against a request, so that the
 // calm path is short.
 func (z *zone) isPlain(r *Request, now int64) bool {
-	if z.state != Calm || r.Stream || z.lates.len > 0 || z.window > 0 || z.answered.last == 0 || z.policy.MaxInflight > 0 || z.waiters.count > 0 || z.isHeld() {
+	if z.state != Calm || r.Stream || z.lost || z.lates.len > 0 || z.window > 0 || z.answered.last == 0 || z.policy.MaxInflight > 0 || z.waiters.count > 0 || z.isHeld() {
 		return false
 	}
 	if z.unlooked != nil && now-z.unlooked.start >= leastPatience {
@@ -148,7 +148,7 @@ func (z *zone) decideQuarantined(rec *record, p *picture, now int64) verdict {
 		v.after = max(time.Duration(rec.machine.until-now), 0)
 		return v
 	}
-	if rec.hung > 0 && now-rec.lastHung < int64(z.store.OpenTimeMax) || p.capacity > 0 && p.stuck >= p.mostStuck() || z.state == HalfOpen {
+	if !rec.secondLook && rec.hung > 0 && now-rec.lastHung < int64(z.store.OpenTimeMax) || p.capacity > 0 && p.stuck >= p.mostStuck() || z.state == HalfOpen {
 		return v
 	}
 	if rec.machine.pending() && rec.late == 0 {

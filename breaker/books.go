@@ -36,12 +36,13 @@ type record struct {
 	firstBad int64
 	lastBad  int64
 
-	state    State // Calm, Open or HalfOpen
-	machine  machine
-	turn     int
-	since    int64 // when state began
-	evidence string
-	culprit  bool // was in quarantine in this episode
+	state      State // Calm, Open or HalfOpen
+	machine    machine
+	turn       int
+	secondLook bool  // it is tried soon, though its requests hang
+	since      int64 // when state began
+	evidence   string
+	culprit    bool // was in quarantine in this episode
 }
 
 // note counts an outcome that is not neutral.

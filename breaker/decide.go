@@ -25,6 +25,7 @@ type picture struct {
 	mineLate int  // late ones among them
 	asking   int  // unanswered requests of unproven stores that are not late, in the zone
 	seconds  int  // second requests of stores in doubt that are unanswered, in the zone
+	lost     bool // its latest request hung, and has ended without an answer
 	struck   bool // each question of it is a strike: unanswered for slow_after while others were answered
 	proven   bool // answered since the oldest late request of the zone began
 	strikes  int  // strikes that put a store into quarantine
@@ -50,7 +51,7 @@ const (
 // when a request of the class is admitted, so that requests that may hang never
 // take the last workers from those that are known to come back. Nor do requests
 // that may hang get a worker if, with those that hang already, less is left than
-// the other zones usually need.
+// the other zones usually need, but for one at a time of a zone that flows.
 func (c class) reserve(capacity int) int {
 	if c == known || capacity <= 1 {
 		return 0
@@ -113,7 +114,12 @@ func (w why) zoneWide() bool {
 // patient reports whether a request may wait up to slow_after instead of
 // max_wait: what it waits for is an answer that is late, not a worker.
 func (w why) patient() bool {
-	return w == zoneInDoubt || w == storeInDoubt || w == zoneStarts || w == storeUnproven
+	switch w {
+	case zoneInDoubt, storeInDoubt, zoneStarts, storeUnproven, zoneStuck, poolReserve:
+		return true
+	case admitted, zoneLimit, poolFull, beingTried, storeGreedy:
+	}
+	return false
 }
 
 // decide says whether a request of a closed zone gets a worker. It is the one
@@ -140,7 +146,7 @@ func decide(p *picture) ruling {
 		if p.mine > p.mineOpen || p.mineOpen >= p.strikes || several && (!p.struck || p.strikes == 2 && p.seconds >= 2) {
 			why = storeInDoubt
 		}
-	case (p.open > 0 || p.mixed) && !p.proven:
+	case p.lost || (p.open > 0 || p.mixed) && !p.proven:
 		c, witness = unproven, false
 		if p.mine > 0 {
 			why = storeUnproven
@@ -180,7 +186,7 @@ func (p *picture) room(c class) ruling {
 		return ruling{class: c, why: zoneLimit}
 	case p.capacity > 0 && free <= 0:
 		return ruling{class: c, why: poolFull}
-	case p.capacity > 0 && (free <= reserve || c != known && p.stuckAll > 0 && p.stuckAll >= p.capacity-p.needed):
+	case p.capacity > 0 && (free <= reserve || c != known && p.stuckAll > 0 && p.stuckAll >= p.capacity-p.needed && (p.doubt || c == trial || p.asking > 0)):
 		return ruling{class: c, why: poolReserve}
 	}
 	return ruling{admit: true, class: c}

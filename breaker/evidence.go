@@ -94,7 +94,7 @@ func (z *zone) noteAnswer(s *Slot, now int64, failed bool) {
 	z.answered.note(s.hash, now)
 	z.answeredAt.Store(now)
 	z.answers++
-	z.since = nil // all slots began before this answer
+	z.since, z.lost = nil, false // all slots began before this answer
 	if s.server != nil {
 		z.answeredX.note(s.server.id, now)
 		s.server.noteAnswer(s.sentAt, now, failed)
@@ -213,7 +213,7 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 		z.settle(s, o, now)
 	case wasHung && o.good() && !s.check:
 		z.cameBack(s, now)
-	case wasHung && !s.check:
+	case wasHung && !s.check && s.remembered == 0:
 		z.gaveUp(s, now)
 	}
 }
@@ -265,6 +265,9 @@ func (z *zone) cameBack(s *Slot, now int64) {
 // worker was killed: another one may be tried in its place, which costs no
 // further worker.
 func (z *zone) gaveUp(s *Slot, now int64) {
+	if s.witness && !s.void && s.start > z.answered.last {
+		z.lost = true
+	}
 	if z.state == Open && z.held == nil && z.probing == nil && !s.void {
 		z.toHalfOpen(now, "a worker that hung is free again")
 	}
@@ -281,7 +284,7 @@ func (g *Guard) upstreamAway(now int64) {
 // were answered all the same.
 const (
 	chanceOver  = 10 * time.Second // time constant of answers and cleared
-	tooUnlikely = 1e-4             // so many hangs in a row are no chance
+	tooUnlikely = 1.5e-6           // so many hangs in a row are no chance
 	mostStrikes = 16
 
 	// manyStruck is how many stores must hang at once, and more where innocent

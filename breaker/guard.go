@@ -71,6 +71,7 @@ type Guard struct {
 	noUpstream atomic.Uint64
 	awayAt     atomic.Int64 // when a dial to the API server last failed
 	answeredAt atomic.Int64 // when any request was last answered
+	stoodAt    atomic.Int64 // when the whole pool was last seen to stand still, as of the last sweep
 	failedAt   atomic.Int64 // when the whole pool was last found not to answer
 	sweptAt    atomic.Int64 // when the sweeper last ran
 	suspect    atomic.Pointer[suspicion]

@@ -136,7 +136,8 @@ func (p *pace) average(live int, now int64) (usage, rate float64) {
 
 // patience is for how long a request may be unanswered before the zone is in
 // doubt, if no other request of the zone is answered meanwhile: a few times the
-// zone's own usual time to first byte, at most slow_after. A zone that has not
+// zone's own usual time to first byte, at most slow_after, and less in a zone that
+// is usually answered many times in that time. A zone that has not
 // answered often enough yet is taken to be like the others, and a pool that has
 // not gets half of slow_after.
 func (z *zone) patience() int64 {
@@ -147,8 +148,18 @@ func (z *zone) patience() int64 {
 		}
 		return slow / 2
 	}
-	return min(z.pace.patience, slow)
+	patience := min(z.pace.patience, slow)
+	if z.pace.rate > 0 {
+		quiet := int64(tooQuiet / z.pace.rate * float64(time.Second))
+		patience = min(patience, max(quiet, z.pace.patience/patienceTimes, leastPatience))
+	}
+	return patience
 }
+
+// tooQuiet is how many answers must be missing for a busy zone to be in doubt
+// before its patience is over: if answers come at random, so many are missing by
+// chance once in a million times (e^-14).
+const tooQuiet = 14
 
 // reservePeaks is how many standard deviations of the other zones' demand for
 // workers are kept free from a zone that holds workers longer than they do.

@@ -44,6 +44,9 @@ func (g *Guard) detectPoolFailure(zones map[string]*zone, now int64) {
 			silent++
 		}
 	}
+	if g.answeredAt.Load() != 0 && g.stands(2*leastPatience) {
+		g.stoodAt.Store(now)
+	}
 	quiet := int64(p.Default.SlowAfter) * 8 / 10
 	switch {
 	case silent >= 2 && now-g.answeredAt.Load() >= quiet:

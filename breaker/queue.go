@@ -173,21 +173,27 @@ func (z *zone) giveUp(w *waiter, left bool) (_ *Slot, _ *Refusal, more time.Dura
 }
 
 // mayWait is how long a request may wait in all. A request that waits for an
-// answer that is late waits up to slow_after, which costs no worker; one that
-// waits for a worker, max_wait.
+// answer that is late waits up to slow_after, and max_wait to be served,
+// which costs no worker; one that waits for a worker, max_wait, unless the whole
+// pool stood still a moment ago.
 func (z *zone) mayWait(r *Request, why why) time.Duration {
-	if !why.patient() && z.window == 0 || z.policy.MaxWait == 0 {
+	patient := why.patient() || z.window > 0 || why == poolFull && z.g.now()-z.g.stoodAt.Load() < int64(z.policy.SlowAfter)
+	if !patient || z.policy.MaxWait == 0 {
 		return z.policy.MaxWait
 	}
-	d := max(z.policy.MaxWait, z.policy.SlowAfter)
-	if z.window > 0 {
-		d += d / 2 // it is being served
+	d := z.policy.SlowAfter + z.policy.MaxWait
+	if z.window > 0 || z.g.now()-z.answered.last < z.patience() {
+		d += d / 2 // the zone is answered again, and serves what waits
 	}
 	if r.Timeout > 0 {
 		d = min(d, r.Timeout)
 	}
 	return d
 }
+
+// stands reports whether no request at all was answered for longer than patience:
+// the whole pool stands still, as for a collection of garbage.
+func (g *Guard) stands(patience int64) bool { return g.now()-g.answeredAt.Load() > patience }
 
 // serve admits the waiting requests whose turn it is and for which there is
 // room. Those that can no longer be admitted at all are refused. It looks at a

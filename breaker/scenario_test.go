@@ -316,7 +316,7 @@ func TestSmallPools(t *testing.T) {
 				p.freeze("z8")
 				p.load(40*time.Second, 6*workers, allZones)
 				if got := okPercent(p, began, func(r result) bool { return r.zone != "z7" && r.zone != "z8" }); got < 99 {
-					t.Errorf("other zones: %.2f %% ok, want 99", got)
+					t.Errorf("other zones: %.2f %% ok, want 99: %v", got, p.details)
 				}
 			})
 		})

@@ -50,7 +50,7 @@ func (t *seen) find(hash uint64) uint64 {
 func (t *seen) since(hash uint64, t0 int64) bool {
 	_, entry := seenEntry(hash, t0)
 	got := t.find(hash)
-	return got != 0 && uint32(got) > uint32(entry)
+	return got != 0 && int32(uint32(got)-uint32(entry)) > 0 // ticks wrap after 497 days
 }
 
 // at is when the store had its latest success, if the table knows.
@@ -65,7 +65,7 @@ func (t *seen) at(hash uint64) (int64, bool) {
 func (t *seen) count(t0 int64) int {
 	from, used := uint32(t0/seenTick), 0
 	for _, e := range t.places {
-		if e != 0 && uint32(e) >= from {
+		if e != 0 && int32(uint32(e)-from) >= 0 {
 			used++
 		}
 	}

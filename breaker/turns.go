@@ -138,7 +138,7 @@ func (z *zone) probeHangs(now int64) {
 func (z *zone) toClosed(now int64, why string) {
 	z.machine.close()
 	z.uncount()
-	z.probing, z.window, z.lastTrouble = nil, startsWith, now
+	z.probing, z.window, z.lastTrouble, z.lost = nil, startsWith, now, false
 	z.transit(now, EventZoneClosed, Troubled, why, 0)
 }
 
@@ -185,8 +185,21 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 	if rec.state == Calm {
 		z.totals.quarantines++
 	}
-	z.shut(rec, now, z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn), why)
+	d := z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
+	rec.secondLook = rec.turn == 1 && z.sick < fewSick
+	if rec.secondLook {
+		d = min(d, secondLook)
+	}
+	z.shut(rec, now, d, why)
 }
+
+const (
+	// secondLook is the first open time of a store while hardly any other of the
+	// zone is in quarantine. Two slow requests one after the other may be chance;
+	// another request shows that soon, and costs a worker at most.
+	secondLook = 900 * time.Millisecond
+	fewSick    = 2
+)
 
 // shut opens the store's breaker for d.
 func (z *zone) shut(rec *record, now int64, d time.Duration, why string) {

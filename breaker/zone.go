@@ -50,6 +50,7 @@ type zone struct {
 	answered  latest         // answers, by store
 	answeredX latest         // answers, by server
 	since     *Slot          // the first unanswered witness that began after the latest answer
+	lost      bool           // a late witness has ended without an answer, and no request was answered since
 	unlooked  *Slot          // the first slot that was not looked at for being late
 	lates     lates          // late slots
 	questions int            // questions among them
@@ -223,7 +224,7 @@ func (z *zone) unmark(s *Slot) {
 func (z *zone) reconsider(s *Slot, rec *record) {
 	v := s.server
 	excused := v != nil && v.is(InDoubt) && v.answeredAt.Load() < s.sentAt
-	is := s.remembered == 0 && rec.state == Calm && rec.answeredAt <= s.start && !excused
+	is := s.remembered == 0 && rec.state == Calm && !excused && !z.answeredSince(s.store, s.hash, s.start)
 	if is == s.question {
 		return
 	}
@@ -287,9 +288,9 @@ func (z *zone) answerQuestions(rec *record, now int64) (aging int) {
 }
 
 // inDoubt reports whether the zone is in doubt: a request is unanswered for
-// longer than patience, and no other was answered since it began.
+// longer than patience, or has ended so, and no other was answered since it began.
 func (z *zone) inDoubt(now int64) bool {
-	return z.since != nil && now-z.since.start >= z.patience()
+	return z.lost || z.since != nil && now-z.since.start >= z.patience()
 }
 
 // doubts is what is known of a zone in doubt.
@@ -364,7 +365,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 		p.mine = z.inFlight[hash]
 		p.greedy = p.mine >= 4 && 2*p.mine > p.taken && z.answered.elsewhereSince(hash, now-int64(awake))
 	}
-	if z.lates.len == 0 {
+	if z.lates.len == 0 && !p.doubt {
 		return p
 	}
 	if p.doubt {
@@ -375,6 +376,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 	p.proven = z.proven(store, hash)
 	if rec := z.books.get(store); rec != nil {
 		p.mineOpen, p.mineLate, p.struck = rec.questions, rec.late, rec.questions > 0 && rec.strikes >= rec.questions
+		p.lost = rec.strikes > 0 && rec.questions == 0
 	}
 	return p
 }

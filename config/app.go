@@ -88,7 +88,8 @@ type Zone struct {
 	MaxInflight Amount `json:"max_inflight,omitzero"`
 
 	// How long a request may wait for a worker; it occupies none meanwhile. A
-	// request of a zone that is in doubt waits up to slow_after. Default: 100ms.
+	// request of a zone that is in doubt waits up to slow_after. Default: 8s
+	// divided by workers, at least 100ms and at most a quarter of the timeout.
 	MaxWait *Duration `json:"max_wait,omitempty"`
 
 	// How many streams (WebSocket, server-sent events) the zone may have open.
@@ -191,6 +192,7 @@ const (
 	defaultTimeout       = Duration(5 * time.Second)
 	defaultBodyIdle      = Duration(30 * time.Second)
 	defaultMaxWait       = Duration(100 * time.Millisecond)
+	defaultPoolWait      = Duration(8 * time.Second) // of a pool of one worker
 	defaultWindow        = Duration(10 * time.Second)
 	defaultOpenTime      = Duration(2 * time.Second)
 	defaultStoreOpenTime = Duration(5 * time.Second)

@@ -18,7 +18,7 @@ func TestDefaults(t *testing.T) {
 	}
 	z := p.Zone("any")
 	got := []any{z.Timeout, z.SlowAfter, z.MaxInflight, z.MaxWait, z.Window, z.OpenTime, z.OpenTimeMax, z.AbandonAfter, z.HungHold, z.FailStatus, z.MinBadStores, p.MaxOpenZones, p.MaxServersOut}
-	want := []any{5 * time.Second, 2500 * time.Millisecond, 0, 100 * time.Millisecond, 15 * time.Second, 2 * time.Second, time.Minute, time.Duration(0), time.Minute, []int{500, 502, 503, 504}, 3, .34, .5}
+	want := []any{5 * time.Second, 2500 * time.Millisecond, 0, 250 * time.Millisecond, 15 * time.Second, 2 * time.Second, time.Minute, time.Duration(0), time.Minute, []int{500, 502, 503, 504}, 3, .34, .5}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}

@@ -145,7 +145,7 @@ func (z *Zone) policy(workers int) (ZonePolicy, error) {
 		Timeout:         time.Duration(timeout),
 		SlowAfter:       time.Duration(cmp.Or(z.SlowAfter, timeout/2)),
 		BodyIdle:        time.Duration(cmp.Or(z.BodyIdle, defaultBodyIdle)),
-		MaxWait:         time.Duration(deref(z.MaxWait, defaultMaxWait)),
+		MaxWait:         time.Duration(deref(z.MaxWait, maxWait(workers, timeout))),
 		Window:          time.Duration(cmp.Or(z.Window, max(defaultWindow, windowTimeouts*timeout))),
 		OpenTime:        time.Duration(cmp.Or(z.OpenTime, defaultOpenTime)),
 		OpenTimeMax:     time.Duration(cmp.Or(z.OpenTimeMax, max(defaultOpenTimeMax, z.OpenTime))),
@@ -167,6 +167,13 @@ func (z *Zone) policy(workers int) (ZonePolicy, error) {
 		return p, fmt.Errorf("store check: %w", err)
 	}
 	return p, p.check()
+}
+
+// maxWait is the default: the smaller the pool, the longer all of its workers are
+// busy by chance.
+func maxWait(workers int, timeout Duration) Duration {
+	wait := min(defaultPoolWait/Duration(max(1, workers)), timeout/4)
+	return max(defaultMaxWait, wait/Duration(time.Millisecond)*Duration(time.Millisecond))
 }
 
 func (s *Store) policy() (StorePolicy, error) {

@@ -1,0 +1,308 @@
+package breaker_test
+
+import (
+	"cmp"
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// noise is healthy days in virtual time: nothing is broken, and much looks as if
+// it were. Service times have heavy tails, one request in a thousand takes longer
+// than the timeout, zones and the pool stand still for moments, the API server is
+// deployed every hour, stores surge, run batches, and get errors.
+type noise struct {
+	sim    *breaker.Simulation
+	random *rand.Rand
+	now    time.Duration
+	events eventQueue
+	start  time.Time
+
+	workers, zones, stores int
+	rate                   float64
+	median                 time.Duration
+
+	stalls map[string]interval // of zones, and "" of the pool
+	down   interval            // the API server refuses connections
+	failing,
+	surging string // stores, as zone/store
+
+	busy    int
+	backlog []func()
+
+	asked, refused, hung  int
+	reasons               map[string]int
+	openings, alarms      int
+	quarantined           map[string]time.Duration // since when
+	longQuarantines       int
+	worst                 time.Duration
+	details               []string
+	lastDeploy, lastStall time.Duration
+}
+
+type interval struct{ from, to time.Duration }
+
+type event struct {
+	at time.Duration
+	do func()
+}
+
+type eventQueue []event
+
+func (q eventQueue) Len() int           { return len(q) }
+func (q eventQueue) Less(i, j int) bool { return q[i].at < q[j].at }
+func (q eventQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *eventQueue) Push(x any)        { *q = append(*q, x.(event)) }
+func (q *eventQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return e
+}
+
+func newNoise(t testing.TB, workers, zones int, utilisation float64, seed uint64) *noise {
+	t.Helper()
+	p, err := (&config.App{Workers: workers, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}).Policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make([]string, zones)
+	for i := range names {
+		names[i] = fmt.Sprint("z", i)
+	}
+	n := &noise{
+		random: rand.New(rand.NewPCG(seed, 1)), workers: workers, zones: zones, stores: 100,
+		median: 20 * time.Millisecond, stalls: map[string]interval{}, quarantined: map[string]time.Duration{}, reasons: map[string]int{},
+	}
+	n.start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	n.sim = breaker.Simulate(p, names, n.start, seed)
+	n.rate = float64(workers) * utilisation / 0.045 // the mean, the slow ones included
+	return n
+}
+
+func (n *noise) at(d time.Duration, do func()) { heap.Push(&n.events, event{d, do}) }
+
+// every lets something happen again and again, so far apart on average.
+func (n *noise) every(mean time.Duration, do func()) {
+	n.at(n.now+time.Duration(n.random.ExpFloat64()*float64(mean)), func() { do(); n.every(mean, do) })
+}
+
+func (n *noise) zone() string { return fmt.Sprint("z", n.random.IntN(n.zones)) }
+
+// store is a store by a popularity that falls with its number.
+func (n *noise) store() string {
+	u := n.random.Float64()
+	return fmt.Sprint("s", int(u*u*float64(n.stores)))
+}
+
+func (n *noise) takes() time.Duration {
+	switch u := n.random.Float64(); {
+	case u < .001: // over the timeout
+		return 2*time.Second + time.Duration(n.random.ExpFloat64()*float64(6*time.Second))
+	case u < .01:
+		return time.Duration(200+n.random.IntN(700)) * time.Millisecond
+	}
+	return time.Duration(float64(n.median) * lognormal(n.random, .8))
+}
+
+// run lets it be noisy for so long.
+func (n *noise) run(d time.Duration) {
+	n.every(time.Duration(float64(time.Second)/n.rate), func() { n.send(n.zone(), n.store()) })
+	n.every(4*time.Minute, func() { n.stall(n.zone(), 900*time.Millisecond) })
+	n.every(10*time.Minute, func() { n.stall("", 700*time.Millisecond) })
+	n.every(15*time.Minute, func() { n.surge(20 * time.Second) })
+	n.every(15*time.Minute, func() {
+		n.failing = n.zone() + "/" + n.store()
+		n.at(n.now+time.Minute, func() { n.failing = "" })
+	})
+	n.every(time.Hour, n.deploy)
+	sweep := time.Duration(breaker.SweepEvery)
+	for n.now < d {
+		next := n.events[0].at
+		for sweep <= next && sweep <= d {
+			n.now = sweep
+			n.sim.Set(n.start.Add(n.now))
+			n.sim.Sweep()
+			n.look()
+			sweep += breaker.SweepEvery
+		}
+		e := heap.Pop(&n.events).(event)
+		n.now = e.at
+		n.sim.Set(n.start.Add(n.now))
+		e.do()
+	}
+	for name, since := range n.quarantined {
+		n.released(name, since)
+	}
+}
+
+func (n *noise) stall(zone string, most time.Duration) {
+	d := time.Duration(n.random.Int64N(int64(most)))
+	n.stalls[zone] = interval{n.now, n.now + d}
+	n.lastStall = n.now + d
+}
+
+// surge lets one store send thirty times as much.
+func (n *noise) surge(d time.Duration) {
+	zone, store := n.zone(), n.store()
+	until, gap := n.now+d, time.Duration(float64(time.Second)/(n.rate*.2))
+	var next func()
+	next = func() {
+		if n.now < until {
+			n.send(zone, store)
+			n.at(n.now+gap, next)
+		}
+	}
+	next()
+}
+
+// deploy restarts the API server: for two seconds it refuses connections.
+func (n *noise) deploy() {
+	n.down = interval{n.now, n.now + 2*time.Second}
+	n.lastDeploy = n.down.to
+}
+
+func (n *noise) send(zone, store string) {
+	n.asked++
+	slot, refusal, wait := n.sim.Admit(breaker.Request{Zone: zone, Store: store})
+	if wait == nil {
+		n.admitted(zone, store, slot, refusal)
+		return
+	}
+	n.await(zone, store, wait)
+}
+
+// await asks every few milliseconds whether the wait is over.
+func (n *noise) await(zone, store string, wait *breaker.Wait) {
+	n.at(n.now+2*time.Millisecond, func() {
+		if slot, refusal, ok := wait.Served(); ok {
+			n.admitted(zone, store, slot, refusal)
+			return
+		}
+		if !n.sim.Now().Before(wait.Until) {
+			if slot, refusal := wait.GiveUp(); slot != nil || refusal != nil {
+				n.admitted(zone, store, slot, refusal)
+				return
+			}
+		}
+		n.await(zone, store, wait)
+	})
+}
+
+func (n *noise) admitted(zone, store string, slot *breaker.Slot, refusal *breaker.Refusal) {
+	if refusal != nil {
+		if n.now < n.lastDeploy+5*time.Second {
+			return // nothing would have answered
+		}
+		n.refused++
+		n.reasons[refusal.Detail]++
+		return
+	}
+	slot.Track()
+	if n.now < n.down.to {
+		slot.End(breaker.NoUpstream)
+		return
+	}
+	outcome := breaker.OK
+	if zone+"/"+store == n.failing {
+		outcome = breaker.Failure
+	}
+	ends, answered := n.now+n.takes(), false
+	for _, name := range []string{"", zone} {
+		if s := n.stalls[name]; s.to > n.now {
+			ends += s.to - max(s.from, n.now)
+		}
+	}
+	n.at(ends, func() {
+		if !answered {
+			answered = true
+			slot.Answer(outcome)
+		}
+		slot.End(outcome)
+	})
+	if ends-n.now > slot.Timeout() {
+		n.at(n.now+slot.Timeout(), func() {
+			answered = true
+			n.hung++
+			slot.Hang()
+		})
+	}
+}
+
+// look takes in what the guard has found out, all of which is wrong.
+func (n *noise) look() {
+	for events := n.sim.Guard().Events(); len(events) > 0; {
+		e := <-events
+		name := e.Zone + "/" + e.Store
+		switch e.Kind {
+		case breaker.EventZoneOpened:
+			n.openings++
+			n.details = append(n.details, fmt.Sprint(n.now, " ", e.Kind, " ", e.Zone, " ", e.Evidence))
+		case breaker.EventPoolSuspect:
+			if n.now > n.lastDeploy+5*time.Second && n.now > n.lastStall+5*time.Second {
+				n.alarms++
+				n.details = append(n.details, fmt.Sprint(n.now, " ", e.Kind, " ", e.Evidence))
+			}
+		case breaker.EventStoreQuarantined:
+			if _, ok := n.quarantined[name]; !ok {
+				n.quarantined[name] = n.now
+				n.details = append(n.details, fmt.Sprint(n.now, " ", e.Kind, " ", name, " ", e.Evidence))
+			}
+		case breaker.EventStoreHalfOpen, breaker.EventStoreReleased:
+			n.released(name, n.quarantined[name])
+		}
+	}
+}
+
+func (n *noise) released(name string, since time.Duration) {
+	if _, ok := n.quarantined[name]; !ok {
+		return
+	}
+	d := n.now - since
+	n.worst = max(n.worst, d)
+	if d > time.Second {
+		n.longQuarantines++
+	}
+	delete(n.quarantined, name)
+}
+
+// TestHealthyNoise: on healthy days next to nothing is refused, no zone is cut
+// off, no store is named for longer than a moment, and the pool is not suspected.
+// FIREBREAK_NOISE_HOURS asks for more than a few minutes of each.
+func TestHealthyNoise(t *testing.T) {
+	hours, _ := strconv.ParseFloat(cmp.Or(os.Getenv("FIREBREAK_NOISE_HOURS"), "0.25"), 64)
+	for i, tt := range []struct {
+		workers, zones int
+		utilisation    float64
+	}{
+		{8, 4, .2},
+		{8, 12, .3},
+		{32, 12, .2},
+		{32, 12, .5},
+		{128, 4, .5},
+		{1000, 100, .3},
+	} {
+		t.Run(fmt.Sprintf("%d workers, %d zones, %.0f %% busy", tt.workers, tt.zones, 100*tt.utilisation), func(t *testing.T) {
+			t.Parallel()
+			n := newNoise(t, tt.workers, tt.zones, tt.utilisation, uint64(i+1))
+			d := time.Duration(hours * float64(time.Hour) * min(1, 200/n.rate))
+			n.run(d)
+			share := 100 * float64(n.refused) / float64(max(1, n.asked))
+			t.Logf("%s: %d requests, %d refused (%.4f %%), %d over the timeout; %d openings, %d alarms, %d quarantines over 1 s (longest %s)",
+				d.Round(time.Second), n.asked, n.refused, share, n.hung, n.openings, n.alarms, n.longQuarantines, n.worst)
+			if share > .01 {
+				t.Errorf("%.4f %% of good requests refused, want at most 0.01 %%: %v", share, n.reasons)
+			}
+			if n.openings+n.alarms+n.longQuarantines > 0 {
+				t.Errorf("%d zones cut off, %d false alarms, %d wrong quarantines: %q", n.openings, n.alarms, n.longQuarantines, n.details[:min(len(n.details), 10)])
+			}
+		})
+	}
+}
