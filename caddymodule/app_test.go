@@ -144,6 +144,8 @@ const (
 		workers 32
 		zone * {
 			max_inflight 4
+			slow_after 200ms
+			open_time 1m
 		}
 		directory inline {
 			zone z1 {
@@ -156,21 +158,24 @@ const (
 	smallSite = "firebreak {\n\tkey query key\n\tkey header X-Key\n\tkey json key\n}\nrespond ok"
 )
 
-// openZone lets requests of all stores of zone z1 fail until it opens.
-func openZone(t *testing.T, g *breaker.Guard) {
+// openZone lets requests of three stores of zone z1 hang until it opens, and
+// returns their slots.
+func openZone(t *testing.T, g *breaker.Guard) []*breaker.Slot {
 	t.Helper()
-	for range 5 {
-		for _, store := range []string{"a", "b", "c", "d"} {
-			slot, refusal := g.Admit(t.Context(), breaker.Request{Zone: "z1", Store: store})
-			if refusal == nil {
-				slot.Answer(breaker.Failure)
-				slot.End(breaker.Failure)
-			}
+	var stuck []*breaker.Slot
+	for _, store := range []string{"a", "b", "c"} {
+		stuck = append(stuck, admit(t, g, "z1", store))
+	}
+	eventuallyOr(t, func() string {
+		if z, _ := g.Zone("z1"); z.State != breaker.Open {
+			return fmt.Sprintf("zone z1 is %s after requests of three stores hung, want open", z.State)
 		}
+		return ""
+	})
+	for _, slot := range stuck {
+		slot.Hang()
 	}
-	if z, _ := g.Zone("z1"); z.State != breaker.Open {
-		t.Fatalf("zone z1 is %s after all its stores failed, want open", z.State)
-	}
+	return stuck
 }
 
 func admit(t *testing.T, g *breaker.Guard, zone, store string) *breaker.Slot {
@@ -188,7 +193,7 @@ func TestReloadKeepsState(t *testing.T) {
 	guard := s.app(t).Guard()
 	live, hung := admit(t, guard, "z2", "e"), admit(t, guard, "z2", "e")
 	hung.Hang()
-	openZone(t, guard)
+	stuck := openZone(t, guard)
 	before, _ := guard.Zone("z1")
 
 	if err := s.load(strings.Replace(smallApp, "max_inflight 4", "max_inflight 6\ntimeout 3s", 1), smallSite); err != nil {
@@ -201,14 +206,15 @@ func TestReloadKeepsState(t *testing.T) {
 	if after.State != breaker.Open || !after.OpenedAt.Equal(before.OpenedAt) || after.Turn != before.Turn {
 		t.Errorf("z1 was %+v before the reload, and is %+v after it", before, after)
 	}
-	if st := guard.Status(); st.Live != 1 || st.Hung != 1 || st.Occupied != 2 {
-		t.Errorf("after the reload: %d live and %d hung slots of %d, want 1 and 1 of 2", st.Live, st.Hung, st.Occupied)
+	if st := guard.Status(); st.Live != 1 || st.Hung != 4 || st.Occupied != 5 {
+		t.Errorf("after the reload: %d live and %d hung slots of %d, want 1 and 4 of 5", st.Live, st.Hung, st.Occupied)
 	}
 	if got := guard.Policy().Default.Timeout; got != 3*time.Second {
 		t.Errorf("after the reload the timeout in force is %s, want the new one, 3s", got)
 	}
-	live.End(breaker.OK)
-	hung.End(breaker.OK)
+	for _, slot := range append(stuck, live, hung) {
+		slot.End(breaker.OK)
+	}
 	if st := guard.Status(); st.Occupied != 0 {
 		t.Errorf("slots opened before the reload ended after it, but %d are still on the books", st.Occupied)
 	}

@@ -210,7 +210,7 @@ func (i *Incident) blame(named []breaker.Culprit) {
 
 // worthKeeping says that something came of the episode.
 func (i *Incident) worthKeeping() bool {
-	return i.Openings > 0 || i.Hung > 0 || i.LeftLate > 0 || i.StoresDark > 0 || i.DarkMinutes > 0 ||
+	return i.Openings > 0 || i.Hung > 0 || i.LeftLate > 0 || i.Failed > 0 || i.StoresDark > 0 || i.DarkMinutes > 0 ||
 		len(i.Refused) > 0 || i.WouldRefuse > 0 || i.Follows != ""
 }
 

@@ -153,10 +153,21 @@ func TestStuckCheckEnds(t *testing.T) {
 		d := newDesk(t, config.Zone{Timeout: config.Duration(300 * time.Millisecond), AbandonAfter: config.Duration(400 * time.Millisecond)}, untilGone)
 		_ = d.check("a")
 		d.slots(0, 1)
-		d.slots(0, 0)
-		if z, _ := d.guard.Zone("z1"); z.Abandoned != 1 {
-			t.Errorf("%d workers abandoned, want 1", z.Abandoned)
+		abandoned := func() uint64 { z, _ := d.guard.Zone("z1"); return z.Abandoned }
+		for end := time.Now().Add(5 * time.Second); abandoned() == 0 && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond)
 		}
+		if n := abandoned(); n != 1 {
+			t.Errorf("%d workers abandoned, want 1", n)
+		}
+		time.Sleep(200 * time.Millisecond) // two sweeps
+		d.slots(0, 1)                      // a worker does not notice that its connection is closed
+		slot, refusal := d.guard.Admit(t.Context(), breaker.Request{Zone: "z2", Store: "b"})
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		slot.End(breaker.NoUpstream) // the server is restarted
+		d.slots(0, 0)
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		d := newDesk(t, config.Zone{OnTimeout: config.OnTimeoutCancel}, untilGone)

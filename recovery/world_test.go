@@ -113,7 +113,7 @@ func newWorld(t *testing.T, n int, check config.StoreCheck) *world {
 		earned: map[string]int{}, failed: map[string]int{}, before: map[string][2]int{}, last: map[string]time.Time{},
 	}
 	check.URI, check.To = "/check?key={store}", []string{"localhost:1"}
-	w.app = config.App{Workers: 32, Check: &check, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}
+	w.app = config.App{Workers: 32, Check: &check, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second), OpenTime: config.Duration(10 * time.Second)}}}
 	var err error
 	if w.table, err = routing.NewInline([]routing.InlineZone{{Name: "z1", Stores: w.names()}, {Name: "z2", Stores: []string{"other"}}}); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func TestExample(t *testing.T) {
 	if p.Timeout != 3*time.Second || p.SlowAfter != 1500*time.Millisecond || p.MaxInflight != 0 {
 		t.Errorf("timeout %s, slow_after %s, max_inflight %d", p.Timeout, p.SlowAfter, p.MaxInflight)
 	}
-	if p.Worst != 8 || len(p.Warnings) != 0 {
+	if p.Worst != 13 || len(p.Warnings) != 0 {
 		t.Errorf("worst %d, warnings %q", p.Worst, p.Warnings)
 	}
 }

@@ -25,23 +25,25 @@ var bounds = map[string]func(t *testing.T, f *scenario.Figures){
 		}
 	},
 	"2020-damaged": func(t *testing.T, f *scenario.Figures) {
-		isolated(t, f, 4)
+		isolated(t, f, 4, 20) // 12 first requests, 4 second ones until two stores are named, and what is answered
 		// There are more of them than the zone may have hung requests.
 		if f.Named < f.Guilty-4 || f.Blamed > 0 || f.Neighbours.RefusedPercent() > 12 {
 			t.Errorf("%d of %d stores named, %d others blamed, %.1f %% of their neighbours refused", f.Named, f.Guilty, f.Blamed, f.Neighbours.RefusedPercent())
 		}
 	},
-	"2024-dark": func(t *testing.T, f *scenario.Figures) { isolated(t, f, 1.6) },
-	// Slow for 15 s, which opens nothing by itself; then failing after 10 s each.
-	"2024-connections": func(t *testing.T, f *scenario.Figures) { isolated(t, f, 25) },
+	"2024-dark": func(t *testing.T, f *scenario.Figures) { isolated(t, f, 1.6, 8) },
+	// Slow for 15 s, which opens nothing by itself: what is answered may use the
+	// workers that no other zone needs. Then failing after 10 s each.
+	"2024-connections": func(t *testing.T, f *scenario.Figures) { isolated(t, f, 25, 24) },
 	"overload": func(t *testing.T, f *scenario.Figures) {
-		if f.BlamedZones > 0 || f.Blamed > 0 || f.WorstZone > 12 || f.Neighbours.OKPercent() < 99 {
+		// One store may not use the last eighth of the pool while others are awake.
+		if f.BlamedZones > 0 || f.Blamed > 0 || f.WorstZone > 28 || f.Neighbours.OKPercent() < 99 {
 			t.Errorf("%d zones and %d stores blamed, %d workers, %.1f %% of the neighbours ok", f.BlamedZones, f.Blamed, f.WorstZone, f.Neighbours.OKPercent())
 		}
 	},
 }
 
-func isolated(t *testing.T, f *scenario.Figures, within float64) {
+func isolated(t *testing.T, f *scenario.Figures, within float64, workers int) {
 	t.Helper()
 	if f.IsolatedAfter < 0 || f.IsolatedAfter > within {
 		t.Errorf("isolated after %.2f s, want within %.1f", f.IsolatedAfter, within)
@@ -49,10 +51,8 @@ func isolated(t *testing.T, f *scenario.Figures, within float64) {
 	if f.BlamedZones > 0 {
 		t.Errorf("%d zones blamed that were not ill", f.BlamedZones)
 	}
-	// As long as no worker is taken for dead, after the five minutes of
-	// abandon_after.
-	if f.WorstZone > 16 {
-		t.Errorf("%d workers, want at most half of 32", f.WorstZone)
+	if f.WorstZone > workers {
+		t.Errorf("the zone occupied %d workers of 32, want at most %d", f.WorstZone, workers)
 	}
 }
 

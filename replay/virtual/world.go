@@ -139,12 +139,21 @@ func (w *World) Send(job Job) {
 	}
 	a := &applicant{job: job, wait: wait, sent: w.now}
 	w.waiting = append(w.waiting, a)
-	w.At(wait.Until.Sub(w.start), func() {
+	w.giveUp(a)
+}
+
+// giveUp ends the wait when its time is over. That may have moved by then.
+func (w *World) giveUp(a *applicant) {
+	w.At(a.wait.Until.Sub(w.start), func() {
 		if a.done {
 			return
 		}
-		a.done = true
 		slot, refusal := a.wait.GiveUp()
+		if slot == nil && refusal == nil {
+			w.giveUp(a)
+			return
+		}
+		a.done = true
 		w.admitted(a.job, a.sent, slot, refusal)
 	})
 }

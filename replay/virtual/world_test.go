@@ -93,8 +93,8 @@ func TestWorldLives(t *testing.T) {
 	}
 }
 
-// TestAbandonedWorkersAreBusy: what the guard takes for dead keeps its worker,
-// and who is admitted in its place waits in the pool.
+// TestAbandonedWorkersAreBusy: to close the connection of a hung request frees no
+// worker, so the guard keeps it on its books, and admits nothing in its place.
 func TestAbandonedWorkersAreBusy(t *testing.T) {
 	w := world(t, config.Zone{AbandonAfter: config.Duration(3 * time.Second)})
 	var results []string
@@ -104,20 +104,24 @@ func TestAbandonedWorkersAreBusy(t *testing.T) {
 		})
 	}
 	w.Run(11 * time.Minute)
-	if n := w.Busy("z1"); n != 4 || w.Worst("") != 4 {
-		t.Errorf("%d workers are busy, %d were at worst; there are 4, and all are stuck", n, w.Worst(""))
+	if n := w.Busy("z1"); n != 3 || w.Worst("") != 3 {
+		t.Errorf("%d workers are busy, %d were at worst; want 3 of 4", n, w.Worst(""))
 	}
-	if s := w.Guard().Status(); s.Occupied != 0 {
-		t.Errorf("the guard has %d slots, want 0", s.Occupied)
+	z, _ := w.Guard().Zone("z1")
+	if s := w.Guard().Status(); s.Occupied != 3 || z.Abandoned != 3 {
+		t.Errorf("the guard has %d slots, and %d were abandoned; want the 3 workers that are busy", s.Occupied, z.Abandoned)
 	}
-	hung := 0
+	hung, refused := 0, 0
 	for _, r := range results {
-		if strings.Contains(r, "hung") {
+		switch {
+		case strings.Contains(r, " hung "):
 			hung++
+		case strings.Contains(r, " busy "), strings.Contains(r, " zone_open "):
+			refused++
 		}
 	}
-	if len(results) != 600 || hung <= 4 {
-		t.Errorf("%d of %d hung; want all to end, and more to hang than there are workers", hung, len(results))
+	if len(results) != 600 || hung != 3 || refused != 597 {
+		t.Errorf("%d of %d hung, %d were refused; want 3, and all others refused", hung, len(results), refused)
 	}
 }
 
