@@ -191,9 +191,9 @@ func admit(t *testing.T, g *breaker.Guard, zone, store string) *breaker.Slot {
 func TestReloadKeepsState(t *testing.T) {
 	s := startSidecar(t, smallApp, smallSite)
 	guard := s.app(t).Guard()
+	stuck := openZone(t, guard) // before z2 is silent too, which speaks for the pool
 	live, hung := admit(t, guard, "z2", "e"), admit(t, guard, "z2", "e")
 	hung.Hang()
-	stuck := openZone(t, guard)
 	before, _ := guard.Zone("z1")
 
 	if err := s.load(strings.Replace(smallApp, "max_inflight 4", "max_inflight 6\ntimeout 3s", 1), smallSite); err != nil {

@@ -235,7 +235,8 @@ func checkInstance(name string) error {
 // check finds what does not fit together, and blames the block that is wrong:
 // each zone is looked at alone, on top of the zone "*".
 func (b *appBlock) check() error {
-	pool := config.App{Workers: b.app.Workers, MaxOpenZones: b.app.MaxOpenZones, Store: b.app.Store}
+	pool := b.app.App
+	pool.Zones, pool.Check = nil, nil
 	if err := storeError(pool.Store); err != nil {
 		return b.storeAt.WrapErr(err)
 	}

@@ -22,7 +22,7 @@ var replayCommand = &command{
 	long: longReplay, offline: true,
 	examples: []string{
 		"replay access.log --config Caddyfile", "replay access.log.gz --config Caddyfile --set zone.timeout=1s",
-		"replay access.log --config Caddyfile --set zone.z7.max_inflight=20% --set store.max_hung=3",
+		"replay access.log --config Caddyfile --set zone.z7.max_inflight=20% --set zone.min_bad_stores=4",
 		"replay - --config Caddyfile --json < access.log",
 	},
 	flags: func(f *pflag.FlagSet) {

@@ -15,16 +15,16 @@ import (
 // that the same program takes.
 func TestSize(t *testing.T) {
 	for args, wants := range map[string][]string{
-		"--workers 32 --zones 12 --rate 300 --p99 400ms --kill-after 30s":                                           {"without firebreak every worker is stuck after", "timeout 2s", "guessed; say it with --p50"},
-		"--cores 8 --workers-per-core 4 --zones 12 --rate 300 --p50 20ms --p99 400ms":                               {"of 32 workers are busy", "nothing replaces a stuck worker"},
-		"--workers 32 --zones 12 --rate 300 --p99 400ms --kill-after 10m":                                           {"abandon_after"},
-		"--workers 2 --zones 3 --rate 5 --p99 100ms":                                                                {"workers 2"},
-		"--workers 1 --zones 1 --rate 0.1 --p99 10ms":                                                               {"one zone only"},
-		"--workers 32 --zones 12 --rate 300 --p99 12s":                                                              {"too small for its load"},
-		"--workers 32 --zones 12 --rate 300 --p99 400ms --max-inflight 3":                                           {"less than the busiest zone needs"},
-		"--workers 400 --zones 40 --rate 9000 --p50 8ms --p99 90ms --burst 20 --kill-after 60s --busiest 10":        {"workers 400", "hung_hold 1m20s"},
-		"--workers 32 --zones 12 --rate 300 --p99 400ms --zone-timeout 4s --slow-after 500ms --max-wait 250ms":      {"timeout 4s", "slow_after 500ms", "max_wait 250ms"},
-		"--workers 32 --zones 12 --rate 300 --p99 400ms --zone-timeout 4s --window 20s --probe-slots 3 --burst 100": {"window 20s", "probe_slots 3"},
+		"--workers 32 --zones 12 --rate 300 --p99 400ms --kill-after 30s":                                      {"without firebreak every worker is stuck after", "timeout 2s", "guessed; say it with --p50"},
+		"--cores 8 --workers-per-core 4 --zones 12 --rate 300 --p50 20ms --p99 400ms":                          {"of 32 workers are busy", "nothing replaces a stuck worker"},
+		"--workers 32 --zones 12 --rate 300 --p99 400ms --kill-after 10m":                                      {"hung_hold 13m20s"},
+		"--workers 2 --zones 3 --rate 5 --p99 100ms":                                                           {"workers 2"},
+		"--workers 1 --zones 1 --rate 0.1 --p99 10ms":                                                          {"one zone only"},
+		"--workers 32 --zones 12 --rate 300 --p99 12s":                                                         {"too small for its load"},
+		"--workers 32 --zones 12 --rate 300 --p99 400ms --max-inflight 3":                                      {"less than the busiest zone needs"},
+		"--workers 400 --zones 40 --rate 9000 --p50 8ms --p99 90ms --burst 20 --kill-after 60s --busiest 10":   {"workers 400", "hung_hold 1m20s"},
+		"--workers 32 --zones 12 --rate 300 --p99 400ms --zone-timeout 4s --slow-after 500ms --max-wait 250ms": {"timeout 4s", "slow_after 500ms", "max_wait 250ms"},
+		"--workers 32 --zones 12 --rate 300 --p99 400ms --zone-timeout 4s --window 20s --burst 100":            {"window 20s"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			dir := t.TempDir()
@@ -88,7 +88,7 @@ func TestSizeJSON(t *testing.T) {
 		Warnings    []string `json:"warnings"`
 		Caddyfile   string   `json:"caddyfile"`
 	}
-	if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.MaxInflight != 6 || got.Worst != 8 || got.Warnings == nil || !strings.Contains(got.Caddyfile, "max_inflight 6") {
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.MaxInflight != 0 || got.Worst != 13 || got.Warnings == nil || strings.Contains(got.Caddyfile, "max_inflight") || !strings.Contains(got.Caddyfile, "slow_after 1.5s") {
 		t.Errorf("%v, %s", err, r.out)
 	}
 }
@@ -128,7 +128,7 @@ func TestSizeFromARunningSidecar(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &got); err != nil {
 		t.Fatalf("%v: %s %s", err, r.out, r.err)
 	}
-	if got.Workers != 32 || got.Zones != 12 || got.Rate < 50 || got.Timeout != "5s" || got.MaxInflight != 8 {
+	if got.Workers != 32 || got.Zones != 12 || got.Rate < 50 || got.Timeout != "5s" || got.MaxInflight != 0 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -45,8 +45,8 @@ export class Zone {
 		this.since = el('time');
 		this.probe = el('time');
 		this.facts = new Facts({
-			latest: 'Latest', probe: 'Tried again', turn: 'Times it was cut off in this episode', window: 'Let in', latency: 'Time to the first byte', stores: 'Stores that are bad', quarantined: 'In quarantine',
-			remembered: 'Hung since before a restart', waiting: 'Waiting for a worker', worst: 'Workers at worst', abandoned: 'Workers taken for dead', streams: 'Open streams', maintenance: 'Maintenance', hold: 'By hand',
+			latest: 'Latest', probe: 'Tried again', turn: 'Times it was cut off in this episode', window: 'Slow start', doubt: 'In doubt', latency: 'Time to the first byte', stores: 'Stores that are bad', quarantined: 'In quarantine',
+			remembered: 'Hung since before a restart', waiting: 'Waiting for a worker', worst: 'Workers at worst', abandoned: 'Connections closed', streams: 'Open streams', maintenance: 'Maintenance', hold: 'By hand',
 			mode: 'Mode',
 		});
 		this.facts.place('probe', this.probe);
@@ -124,7 +124,8 @@ export class Zone {
 		tick(this.probe, z.open_until, 'ahead');
 		f.show('probe', z.state === 'open' && Boolean(z.open_until));
 		f.set('turn', z.turn);
-		f.set('window', z.state === 'half_open' ? `${plural(z.window ?? 0, 'request')} at once` : '');
+		f.set('doubt', z.doubt ? `no request is answered for longer than ${z.patience_ms} ms` : '');
+		f.set('window', z.window ? `${plural(z.window, 'request')} at once` : '');
 		f.set('latency', latency(z));
 		f.set('stores', z.state !== 'calm' && z.stores_seen && z.stores_bad ? `${z.stores_bad} of ${z.stores_seen} seen` : '');
 		f.set('quarantined', z.quarantined_count ? z.quarantined.slice(0, 10).join(', ') + (z.quarantined_count > 10 ? ` and ${z.quarantined_count - 10} more` : '') : '');
