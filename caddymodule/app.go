@@ -103,8 +103,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.log = ctx.Logger()
 	a.live = new(live)
-	if a.Workers == 0 && len(a.Zones) == 0 {
-		return errors.New("the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests the API server serves at once (JSON: apps.firebreak.workers)")
+	if a.Workers == 0 && a.WorkersPerServer == 0 {
+		return errors.New("the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests that all API servers together serve at once (JSON: apps.firebreak.workers), or workers N per_server")
 	}
 	var err error
 	if a.policy, err = a.App.Policy(); err != nil {

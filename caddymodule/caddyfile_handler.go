@@ -54,7 +54,7 @@ func parseHandlerDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler,
 		return nil, h.Errf("firebreak takes a matcher and a block, but has '%s'", h.Val())
 	}
 	if h.Option("firebreak") == nil {
-		return nil, at.Err("firebreak: the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests the API server serves at once")
+		return nil, at.Err("firebreak: the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests that all API servers together serve at once")
 	}
 	b := handlerBlock{helper: h, handler: new(Handler)}
 	if err := handlerOptions.Parse(h.Dispenser, &b); err != nil {

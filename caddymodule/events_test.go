@@ -129,7 +129,7 @@ func TestTransitionsAreTold(t *testing.T) {
 	forgetRecorded()
 	log := loadRecorded(t, s, "")
 	if lines := logLines(t, log, "guarding the pool"); len(lines) != 1 ||
-		!strings.Contains(lines[0]["limits"].(string), "4 of 32 workers") || lines[0]["stores"] != 6.0 {
+		!strings.Contains(lines[0]["limits"].(string), "a zone may occupy 4 workers") || lines[0]["stores"] != 6.0 {
 		t.Errorf("start-up log: %v", lines)
 	}
 	openZone(t, s.app(t).Guard())
@@ -184,7 +184,9 @@ func TestTransitionsOverReloads(t *testing.T) {
 	guard := s.app(t).Guard()
 	stores := map[string]string{"a": "z1", "e": "z2", "slash/store": "z2"}
 	for store, zone := range stores {
-		quarantine(t, guard, zone, store)
+		for _, slot := range quarantine(t, guard, zone, store) {
+			slot.End(breaker.Gone) // z2 has four workers
+		}
 		loadRecorded(t, s, "")
 	}
 	for store := range stores {
@@ -204,12 +206,13 @@ func TestTransitionsOverReloads(t *testing.T) {
 }
 
 // quarantine lets two requests of a store hang, one after the other, while other
-// stores of its zone are answered.
-func quarantine(t *testing.T, g *breaker.Guard, zone, store string) {
+// stores of its zone are answered, and returns their slots.
+func quarantine(t *testing.T, g *breaker.Guard, zone, store string) (stuck []*breaker.Slot) {
 	t.Helper()
 	eventuallyOr(t, func() string {
 		if slot, refusal := g.Admit(t.Context(), breaker.Request{Zone: zone, Store: store}); refusal == nil {
 			slot.Track()
+			stuck = append(stuck, slot)
 		}
 		for range 10 {
 			for _, well := range []string{"well 1", "well 2"} {
@@ -224,6 +227,10 @@ func quarantine(t *testing.T, g *breaker.Guard, zone, store string) {
 		}
 		return ""
 	})
+	for _, slot := range stuck {
+		slot.Hang()
+	}
+	return stuck
 }
 
 func TestPanickingEventHandler(t *testing.T) {

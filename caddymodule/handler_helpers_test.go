@@ -61,6 +61,7 @@ const (
 		zone * {
 			timeout 500ms
 			slow_after 250ms
+			open_time 5s
 			max_inflight 8
 			max_wait 20ms
 			%s

@@ -40,9 +40,8 @@ func (s *sidecar) oneIncident(t *testing.T, zone string) incidents.Incident {
 func TestIncident(t *testing.T) {
 	s := startSidecar(t, smallApp, smallSite)
 	guard := s.app(t).Guard()
-	hung := admit(t, guard, "z2", "e")
-	hung.Hang()
-	openZone(t, guard)
+	stuck := openZone(t, guard)
+	hung := quarantine(t, guard, "z2", "e")
 	eventually(t, "both zones have an incident", func() bool { return len(s.incidentsOf(t, "")) == 2 })
 	if err := s.load(strings.Replace(smallApp, "max_inflight 4", "max_inflight 6", 1), smallSite); err != nil {
 		t.Fatal(err)
@@ -59,8 +58,10 @@ func TestIncident(t *testing.T) {
 	if resp.Header.Get("Firebreak-Refusal") != "maintenance" {
 		t.Fatal(resp.Status, body)
 	}
+	for _, slot := range append(stuck, hung...) {
+		slot.End(breaker.OK)
+	}
 	guard.ResetZone("z1", "alice", "repaired")
-	hung.End(breaker.OK)
 	guard.ResetZone("z2", "alice", "")
 	eventually(t, "the incident of z2 is over", func() bool { return !s.oneIncident(t, "z2").Ongoing })
 	eventually(t, "maintenance counts", func() bool {
@@ -104,7 +105,7 @@ func (s *sidecar) checkIncident(t *testing.T, id string) {
 	path := "/firebreak/incidents/" + id
 	var i incidents.Incident
 	_, body := s.ask(t, "GET", path)
-	if err := json.Unmarshal([]byte(body), &i); err != nil || i.ID != id || len(i.Timeline) == 0 || i.Failed == 0 {
+	if err := json.Unmarshal([]byte(body), &i); err != nil || i.ID != id || len(i.Timeline) == 0 || i.Hung == 0 {
 		t.Errorf("%v: %s", err, body)
 	}
 	if !strings.Contains(body, "zone z1 put into maintenance by alice: damaged data") || !strings.Contains(body, "maintenance of zone z1 is over") {
