@@ -97,16 +97,16 @@ func (m *damage) checkVerdicts(t *testing.T, limit time.Duration) {
 }
 
 // checkPool reads at the pool how much the damage cost. The limit is on the
-// workers that hang: the well stores of the zone go on working beside them. A
-// hung worker that is explained by a quarantine takes no room from them, so the
-// limit is the double that a zone may ever be lent.
+// workers that hang: the well stores of the zone go on working beside them. Once
+// requests of a zone hold half of the pool no store of it that is not known to be
+// well gets another worker.
 func (m *damage) checkPool(t *testing.T, until time.Time) {
 	t.Helper()
 	samples := m.pool.busy.between(m.broke, until)
 	stuck := worstOf(samples, m.names)
 	figure(t, "workers at worst: %d stuck on culprits, %d in the zone, %d in all",
 		stuck, worst(samples, zoneName(sickZone)), worstTotal(samples))
-	if limit := 2 * maxInflight; stuck > limit {
+	if limit := workers / 2; stuck > limit {
 		t.Errorf("%d workers hung, want at most %d", stuck, limit)
 	}
 	all := worstTotal(samples)

@@ -51,7 +51,7 @@ func TestIncident(t *testing.T) {
 	checkMoments(t, i, rs, tr.start)
 	seen := worst(samples, sick.zone)
 	figure(t, "workers occupied by the zone at worst: %d says the incident, %d say the workers, every 20 ms", i.WorstOccupied, seen)
-	promise(t, i.WorstOccupied == seen, i.WorstOccupied >= seen && i.WorstOccupied <= maxInflight+probeSlots,
+	promise(t, i.WorstOccupied == seen, i.WorstOccupied >= seen && i.WorstOccupied <= frozenLater,
 		"the incident says %d workers at worst, the workers say %d", i.WorstOccupied, seen)
 	if i.Openings == 0 || i.StoresDark > 0 && len(i.Stores) == 0 || i.Interrupted != "" {
 		t.Errorf("%+v", i)

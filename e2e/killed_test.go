@@ -56,8 +56,8 @@ func TestKilledInAnOutage(t *testing.T) {
 		load.OKPercent(others), len(others), worst(samples, sick.zone), worstTotal(samples), (whole - healedAt).Seconds(), load.OKPercent(healed), len(healed))
 	wantOK(t, "other zones while firebreak runs", others, 99.9)
 	wantOK(t, "the zone after the heal", healed, 99)
-	// Each new process may try the zone with its probe slots.
-	if n, limit := worst(samples, sick.zone), maxInflight+4*probeSlots; n > limit {
+	// Each new process may have to judge the zone again.
+	if n, limit := worst(samples, sick.zone), frozenSoon+3*3; n > limit {
 		t.Errorf("the frozen zone occupied %d workers, want at most %d", n, limit)
 	}
 }

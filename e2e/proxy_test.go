@@ -78,7 +78,6 @@ func (s site) caddyfile(addr, admin string) string {
 		%s
 		zone * {
 			timeout 2s
-			max_inflight 25%%
 			%s
 		}
 	}
@@ -207,7 +206,6 @@ type zoneStatus struct {
 	Live        int       `json:"live"`
 	Hung        int       `json:"hung"`
 	MaxInflight int       `json:"max_inflight"`
-	ProbeSlots  int       `json:"probe_slots"`
 	Evidence    string    `json:"evidence"`
 	Quarantined []string  `json:"quarantined"`
 	Culprits    []struct {

@@ -77,7 +77,7 @@ func TestTwelveOfAThousand(t *testing.T) {
 	for store, q := range watched.quarantines(w.zone, broke) {
 		promise(t, guilty[store] || q.longest <= 2*time.Second, false, "innocent store %s was in quarantine for %s", store, q.longest)
 	}
-	if stuck > 2*maxInflight {
+	if stuck > workers/2 {
 		t.Errorf("the zone occupied %d workers, more than half of the pool", stuck)
 	}
 	wantOK(t, "other zones", due(notInZones(rs, w.zone), brokeAt, healedAt), 99.99)

@@ -54,7 +54,6 @@ PEOPLE is how long people took by the public reports, FIREBREAK how long it take
 from the beginning of the fault until the zone is open or its first damaged store
 is in quarantine: the median of all plays, and the worst. WITHOUT is how many
 requests of the other zones are answered well behind a plain proxy, in the same
-time. A worker that hangs for more than abandon_after (5 min) is taken for dead;
-if it is not, more than half of the pool can be lost to an outage that lasts
-longer.
+time. A worker that hangs stays on firebreak's books until it has answered or its
+server was restarted.
 `
