@@ -197,7 +197,7 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 		s.slowAfter = int64(float64(r.Timeout) * float64(s.slowAfter) / float64(s.timeout))
 		s.timeout = int64(r.Timeout)
 	}
-	s.witness = v.speaks
+	s.witness, s.class = v.speaks, v.class
 	if v.class == unproven {
 		s.asks = true
 		z.asking++

@@ -11,6 +11,7 @@ type picture struct {
 	asked  int  // in doubt: those witnesses
 	hear   int  // stores it takes to judge the zone
 	open   int  // questions: late requests that nothing explains yet
+	ill    bool // many requests hang whose stores were known to come back
 	mixed  bool // requests of some stores hang while others are answered
 	stuck  int  // late and hung requests, explained or not
 	taken  int  // workers occupied
@@ -152,7 +153,10 @@ func decide(p *picture) ruling {
 			why = storeUnproven
 		}
 	}
-	if why == admitted && c == unproven && p.capacity > 0 && p.stuck >= p.mostStuck() {
+	if c == known && p.ill {
+		c = unproven
+	}
+	if why == admitted && c == unproven && p.capacity > 0 && p.stuck+p.asking >= p.mostStuck() {
 		// Beyond that, one request at a time finds out which stores are well.
 		if 2*(p.stuck+p.asking) >= p.capacity || !p.struck && p.asking > 0 {
 			why = zoneStuck

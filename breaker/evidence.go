@@ -300,7 +300,7 @@ func (z *zone) decay(now int64) {
 		return
 	}
 	keep := math.Exp(-float64(d) / float64(chanceOver))
-	z.answers, z.cleared, z.decayed = z.answers*keep, z.cleared*keep, now
+	z.answers, z.cleared, z.hangs, z.decayed = z.answers*keep, z.cleared*keep, z.hangs*keep, now
 }
 
 // strikesNeeded is how many requests of a store must hang one after the other,

@@ -46,6 +46,8 @@ type Slot struct {
 	server *server // where the request went; nil: not known (yet)
 	sentAt int64   // when it was booked there
 
+	class        class
+	aged         bool  // it was counted as aging
 	witness      bool  // its silence speaks against the zone
 	late         bool  // unanswered for longer than the zone's patience
 	question     bool  // late, and nothing explains it yet

@@ -122,6 +122,12 @@ func (z *zone) sweepSlots(now int64) {
 	for s := z.slots.head; s != nil; s = next {
 		next = s.next
 		age := now - s.start
+		if !s.aged && s.aging(now) {
+			s.aged = true
+			if s.class == known {
+				z.hangs++
+			}
+		}
 		if s.left && s.aging(now) && (s.tracked.Load() || z.answered.last < s.start) {
 			z.settle(s, GoneLate, now)
 		}

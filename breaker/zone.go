@@ -60,6 +60,7 @@ type zone struct {
 	version   int     // changes with every slot
 	window    int     // slow start: live requests at once; 0: no limit
 	answers   float64 // answers lately, decaying over chanceOver
+	hangs     float64 // requests of known stores that hung lately, likewise
 	cleared   float64 // late requests lately whose store was answered nevertheless
 	decayed   int64   // when these two last decayed
 
@@ -350,7 +351,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 	z.lookForLate(now)
 	capacity := z.g.capacity()
 	p := picture{
-		state: z.state, doubt: z.inDoubt(now), hear: z.hear(capacity), open: z.questions, mixed: z.mixed(), stuck: z.stuck(),
+		state: z.state, doubt: z.inDoubt(now), hear: z.hear(capacity), open: z.questions, mixed: z.mixed(), ill: z.hangs >= 5 && z.hangs > z.answers/4, stuck: z.stuck(),
 		taken: z.live + z.hung, limit: z.limit(capacity), window: z.window, live: z.live,
 		proven: true, shared: z.shared(),
 		capacity: capacity, occupied: int(z.g.occupied.Load()), stuckAll: int(z.g.late.Load()), needed: z.g.needed(z),
@@ -365,7 +366,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 		p.mine = z.inFlight[hash]
 		p.greedy = p.mine >= 4 && 2*p.mine > p.taken && z.answered.elsewhereSince(hash, now-int64(awake))
 	}
-	if z.lates.len == 0 && !p.doubt {
+	if z.lates.len == 0 && !p.doubt && z.sick == 0 {
 		return p
 	}
 	if p.doubt {
@@ -394,9 +395,15 @@ func (z *zone) answeredSince(store string, hash uint64, t int64) bool {
 }
 
 // proven reports whether the store was answered since the oldest late request of
-// its zone began.
+// its zone began, or, while stores are in quarantine, since the episode began.
 func (z *zone) proven(store string, hash uint64) bool {
-	return z.lates.head == nil || z.answeredSince(store, hash, z.lates.head.start)
+	switch {
+	case z.lates.head != nil:
+		return z.answeredSince(store, hash, z.lates.head.start)
+	case z.sick > 0:
+		return z.answeredSince(store, hash, z.episodeSince)
+	}
+	return true
 }
 
 // mixed reports whether requests of some stores hang while others are answered.
