@@ -4,6 +4,9 @@ package sizing
 type Occupation struct {
 	Workers int
 
+	// Limit is the zone's max_inflight, 0: none.
+	Limit int
+
 	// Early is how many workers a zone takes before it is in doubt: what comes
 	// within its patience.
 	Early int
@@ -27,13 +30,20 @@ func (o Occupation) hear() int {
 // times: those of the requests that came before it was in doubt, those that it
 // takes to judge it, and one for each try.
 func (o Occupation) Most(tries int) int {
-	return min(o.Workers, o.Early+o.hear()+tries)
+	return min(o.limit(), o.Early+o.hear()+tries)
 }
 
 // Usual is the same if the requests that came before the zone was in doubt are of
 // different stores, as they usually are: they are what it takes to judge it.
 func (o Occupation) Usual(tries int) int {
-	return min(o.Workers, max(o.Early, o.hear())+tries)
+	return min(o.limit(), max(o.Early, o.hear())+tries)
+}
+
+func (o Occupation) limit() int {
+	if o.Limit > 0 {
+		return min(o.Limit, o.Workers)
+	}
+	return o.Workers
 }
 
 // Taken is how many workers 1, 2, ... k frozen zones take in all, whether they
@@ -45,7 +55,7 @@ func (o Occupation) Taken(k int) []int {
 	kept := min(o.Workers-1, max(1, o.Workers/8))
 	for i := range taken {
 		n := i + 1
-		taken[i] = min(o.Workers, max(n*o.Early, min(n*o.Usual(probesSoon), o.Workers-kept)))
+		taken[i] = min(o.Workers, max(n*min(o.Early, o.limit()), min(n*o.Usual(probesSoon), o.Workers-kept)))
 	}
 	return taken
 }

@@ -207,7 +207,7 @@ func (p *Plan) foresee() {
 	p.PoolGone = max(p.PoolGone, 0)
 	p.Patience = min(max(20*time.Millisecond, 4*p.p90()), p.SlowAfter)
 	early := math.Ceil(perZone * p.Patience.Seconds())
-	o := Occupation{Workers: p.Workers, Early: int(min(early, float64(p.Workers)))}
+	o := Occupation{Workers: p.Workers, Limit: p.MaxInflight, Early: int(min(early, float64(p.Workers)))}
 	p.Worst, p.WorstInTime = o.Usual(probesSoon), o.Usual(probesLater)
 	p.Taken = o.Taken(p.Zones)
 	p.Bearable = p.bearable(p.Taken)

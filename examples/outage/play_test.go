@@ -118,7 +118,7 @@ func TestFigures(t *testing.T) {
 }
 
 func TestAssertTellsWhatIsMissed(t *testing.T) {
-	good := Figures{Side: firebreak, HealthyOKDuring: 100, WorkersWorstSick: 5}
+	good := Figures{Side: firebreak, HealthyOKDuring: 100, WorkersWorstSick: 8}
 	for name, tt := range map[string]struct {
 		change func(*Report)
 		want   string
