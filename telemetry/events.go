@@ -208,6 +208,9 @@ func logFields(e *breaker.Event, s story) []zap.Field {
 	if e.Store != "" {
 		fields = append(fields, zap.String(FieldStore, e.Store))
 	}
+	if e.Server != "" {
+		fields = append(fields, zap.String(FieldServer, e.Server))
+	}
 	fields = append(fields, zap.Stringer(FieldFrom, e.From), zap.Stringer(FieldTo, e.To),
 		zap.Int(FieldLive, e.Live), zap.Int(FieldHung, e.Hung))
 	if e.For > 0 {
@@ -228,7 +231,7 @@ func logFields(e *breaker.Event, s story) []zap.Field {
 // eventData is flat, so that handlers can use {event.data.zone} and the like.
 func eventData(e *breaker.Event, s story) map[string]any {
 	return map[string]any{
-		FieldZone: e.Zone, FieldStore: e.Store, FieldFrom: e.From.String(), FieldTo: e.To.String(),
+		FieldZone: e.Zone, FieldStore: e.Store, FieldServer: e.Server, FieldFrom: e.From.String(), FieldTo: e.To.String(),
 		FieldEvidence: e.Evidence, FieldTurn: e.Turn, FieldFor: e.For.String(),
 		FieldLive: e.Live, FieldHung: e.Hung, FieldObserve: e.Observe,
 		FieldNext: s.next, "message": s.message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
@@ -256,6 +259,8 @@ var stories = map[string]struct {
 	breaker.EventStoreIsolated:    {zapcore.WarnLevel, LogStoreIsolated, nextHeld},
 	breaker.EventStoreAdmitted:    {zapcore.WarnLevel, LogStoreAdmitted, nextHeld},
 	breaker.EventStoreAuto:        {zapcore.InfoLevel, LogStoreAuto, nil},
+	breaker.EventServerOut:        {zapcore.WarnLevel, LogServerOut, nextServerOut},
+	breaker.EventServerBack:       {zapcore.InfoLevel, LogServerBack, nil},
 	breaker.EventPoolSuspect:      {zapcore.WarnLevel, LogPoolSuspect, nextPoolSuspect},
 	breaker.EventPoolTrusted:      {zapcore.InfoLevel, LogPoolTrusted, nil},
 	breaker.EventInternalError:    {zapcore.ErrorLevel, LogInternalError, nil},
@@ -278,6 +283,10 @@ func nextHeld(e *breaker.Event) string {
 		return fmt.Sprintf("it ends in %s; to hand it back to its breaker before: firebreak auto %s", e.For.Round(time.Second), what)
 	}
 	return "it has no end; to hand it back to its breaker: firebreak auto " + what
+}
+
+func nextServerOut(e *breaker.Event) string {
+	return fmt.Sprintf("look at the API server %s; its workers are left out of the size of the pool, and it is tried again without you", e.Server)
 }
 
 func nextPoolSuspect(*breaker.Event) string {

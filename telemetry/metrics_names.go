@@ -74,7 +74,7 @@ var (
 	allAdmissions   = newCounter("admissions_total", "Requests that got a slot.")
 	allOutcomes     = newCounter("outcomes_total", "Admitted requests of all zones by outcome.", "outcome")
 	allEpisodes     = newCounter("episodes_total", "Times that a zone stopped being calm.")
-	allOpenings     = newCounter("zone_openings_total", "Times that a zone opened, reopenings after a triage included.")
+	allOpenings     = newCounter("zone_openings_total", "Times that a zone opened, reopenings included.")
 	allReturned     = newCounter("returned_workers_total", "Hung workers that were seen to be free again.")
 	allAbandoned    = newCounter("abandoned_workers_total", "Hung workers that were given up at abandon_after.")
 	allPresumed     = newCounter("presumed_workers_total", "Hung workers presumed free after hung_hold, behind a transport that shows no end.")

@@ -38,7 +38,7 @@ const (
 	LogStoreWouldIsolate    = "store is isolated by hand"
 
 	LogZoneOpened       = "zone is cut off: its requests are refused, other zones are not affected"
-	LogZoneHalfOpen     = "zone is tried again: a growing number of its requests is let in"
+	LogZoneHalfOpen     = "zone is tried again with one request at a time"
 	LogZoneClosed       = "zone is no longer cut off: its requests are let in again"
 	LogZoneCalm         = "zone is calm again: the episode is over"
 	LogStoreQuarantined = "store is in quarantine: its requests are refused"
@@ -50,6 +50,8 @@ const (
 	LogStoreIsolated    = "store is isolated by hand: its requests are refused"
 	LogStoreAdmitted    = "store is admitted by hand: its breaker does not open"
 	LogStoreAuto        = "store is handed back to its breaker"
+	LogServerOut        = "server is out of service: no further request is sent to it"
+	LogServerBack       = "server is in service again"
 	LogPoolSuspect      = "the pool itself is suspect: verdicts on zones are held back"
 	LogPoolTrusted      = "the pool is trusted again"
 	LogInternalError    = "firebreak has a bug and goes on; please report this line"

@@ -5,7 +5,7 @@
 export const conditions = {
 	cut_off: { word: 'Cut off', is: 'cut off', look: 'open', means: 'its requests are refused' },
 	isolated: { word: 'Isolated', is: 'isolated by hand', look: 'open', means: 'its requests are refused, because a person wants it so' },
-	coming_back: { word: 'Coming back', is: 'coming back', look: 'half_open', means: 'a growing number of its requests is let in' },
+	coming_back: { word: 'Coming back', is: 'coming back', look: 'half_open', means: 'one request at a time finds out whether it answers again' },
 	troubled: { word: 'Trouble', is: 'in trouble', look: 'troubled', means: 'something is wrong, requests are let in' },
 	observed: { word: 'Would be cut off', is: 'in trouble, in mode observe', look: 'troubled', means: 'its requests would be refused, but mode observe refuses nothing' },
 	admitted: { word: 'Admitted', is: 'admitted by hand', look: 'held', means: 'its breaker does not open, because a person wants it so' },
