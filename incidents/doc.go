@@ -19,7 +19,7 @@
 // wrong, and the one at its end. So requests count that were refused while
 // nobody knew yet what was going on.
 //
-// A store is in the dark while its zone's breaker is open or in triage, while it
+// A store is in the dark while its zone's breaker is open or half-open, while it
 // is in quarantine itself (until it is released: the one request that tries it
 // again makes no difference to its clients), and while maintenance with mode
 // full holds for it. Moments that are dark for several reasons count once.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type rig struct {
 	stop  context.CancelFunc
 	work  sync.WaitGroup
 	ended chan struct{} // of the rig
+	ends  atomic.Int64  // requests that hung and were answered
 
 	mu       sync.Mutex // guards below
 	healed   map[string]chan struct{}
@@ -210,9 +212,8 @@ func (r *rig) request(zone, store string) {
 	}
 	slot.Track()
 	r.count(zone, 1)
-	defer r.count(zone, -1)
 	hangs, fails := r.gate(zone, store)
-	time.Sleep(10 * time.Millisecond)
+	time.Sleep(10300 * time.Microsecond) // none ends in the instant in which another is sent
 	outcome := breaker.OK
 	if fails {
 		outcome = breaker.Failure
@@ -230,8 +231,13 @@ func (r *rig) request(zone, store string) {
 			r.mu.Unlock()
 			<-hangs
 		}
+		// Not all in the same instant: the guard and the rig would count in
+		// different order what ends and what is admitted in its place.
+		time.Sleep(time.Duration(r.ends.Add(1)%100) * time.Millisecond)
 	}
 	slot.Answer(outcome)
+	time.Sleep(time.Millisecond / 2) // what waited for the answer has begun
+	r.count(zone, -1)
 	slot.End(outcome)
 }
 
