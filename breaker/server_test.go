@@ -246,7 +246,9 @@ func TestFrozenZoneAndServer(t *testing.T) {
 		if got := okPercent(p, began, notZone("z7")); got < 99.9 {
 			t.Errorf("other zones: %.3f %% ok, want 99.9: %v", got, p.details)
 		}
-		if s := p.server("api3"); s.State != breaker.OutOfService {
+		// If it holds requests of the frozen zone already, it may get only one of
+		// another, which is too little for a verdict: it is in doubt, and avoided.
+		if s := p.server("api3"); s.State != breaker.OutOfService && s.State != breaker.InDoubt {
 			t.Errorf("the frozen server is %s: %+v", s.State, s)
 		}
 		if s := p.state("z7"); s.State != breaker.Open && s.State != breaker.HalfOpen {
