@@ -24,6 +24,9 @@ func init() {
 //	GET /firebreak/zones                   all zones, most troubled first
 //	GET /firebreak/zones/{zone}            one zone
 //	GET /firebreak/stores/{store}          one store, by its id or a key
+//	GET /firebreak/servers                 all API servers
+//	GET /firebreak/servers/{address}       one API server
+//	GET|PUT|DELETE /firebreak/servers/{address}/drain   it gets no new requests
 //	GET /firebreak/culprits[?zone=]        the stores named as causes, worst first
 //	GET /firebreak/explain?url=            what would happen to a request, and why
 //	GET /firebreak/zones/{zone}/stores     its stores, by pages
@@ -92,6 +95,9 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/zones/{name}/{action}", anyOf, adminHold(false)},
 		{"/firebreak/stores/{store}", reads, view(adminStore)},
 		{"/firebreak/stores/{name}/{action}", anyOf, adminHold(true)},
+		{"/firebreak/servers", reads, view(adminServers)},
+		{"/firebreak/servers/{address}", reads, view(adminServer)},
+		{"/firebreak/servers/{address}/drain", writes, adminDrain},
 		{"/firebreak/culprits", reads, view(adminCulprits)},
 		{"/firebreak/explain", reads, view(adminExplain)},
 		{"/firebreak/incidents", reads, view(adminIncidents)},
@@ -183,6 +189,8 @@ func adminNotFound(w http.ResponseWriter, r *http.Request) error {
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/firebreak/"), "/")
 	hint := "there is: " + strings.Join(known, ", ")
 	switch near := directive.Nearest(parts[0], firsts); {
+	case parts[0] == "servers":
+		hint = "write /firebreak/servers/{address}, with slashes in the address as %2F; " + hint
 	case parts[0] == "stores", parts[0] == "maintenance" && len(parts) > 2 && parts[1] == "stores":
 		hint = "write /firebreak/" + strings.Join(parts[:len(parts)-min(len(parts)-1, 2)], "/") + "/{store}, with a slash in the store's id as %2F; " + hint
 	case near != "" && near != parts[0]:

@@ -133,6 +133,11 @@ func (a *API) putSwitch(w http.ResponseWriter, r *http.Request, target maintenan
 	if err := readJSON(w, r, maxBatch, &q); err != nil {
 		return err
 	}
+	return a.storeSwitch(w, r, target, &q)
+}
+
+// storeSwitch sets a switch and answers with it.
+func (a *API) storeSwitch(w http.ResponseWriter, r *http.Request, target maintenance.Target, q *switchRequest) error {
 	sw, err := q.at(target, a.Board.Now())
 	if err != nil {
 		return apiError(http.StatusBadRequest, "%v", err)
@@ -197,7 +202,7 @@ func (a *API) deleteSwitch(w http.ResponseWriter, r *http.Request, target mainte
 			answer.ReleasedFrom = append(answer.ReleasedFrom, sw.Target.String())
 		}
 	}
-	if sw := a.Board.Lookup(zone, storeOf(target)); sw != nil && target.Scope != maintenance.All {
+	if sw := a.Board.Lookup(zone, storeOf(target)); sw != nil && (target.Scope == maintenance.Zone || target.Scope == maintenance.Store) {
 		answer.Still = sw.Target.String()
 	}
 	writeJSON(w, http.StatusOK, answer)

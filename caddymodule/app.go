@@ -81,6 +81,7 @@ type live struct {
 	mine     *settings      // what this app has put in force; nil before Start
 	previous *settings      // what was in force before
 	handlers []*Handler
+	proxied  []*proxied
 
 	incidents *incidentLog         // nil: not started, or none are kept
 	meters    [2]*telemetry.Source // what this app has put in force for scrapes, and what was before
@@ -173,6 +174,7 @@ func (a *App) Start() error {
 	a.live.stop, a.live.ended = cancel, ctx.Done()
 	a.admin = a.newAdminAPI()
 	boards.Store(a.stateID, a.board)
+	a.followServers()
 	a.holdIncidents()
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
@@ -202,6 +204,7 @@ func (a *App) Stop() error {
 		a.log.Warn("background work does not end, probably because of an event handler; leaving it behind", zap.Duration("waited", stopPatience))
 	}
 	a.releaseIncidents()
+	a.unfollowServers()
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"context"
+	"net"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,13 +42,30 @@ type settings struct {
 // no guard yet.
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
-		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check})
+		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Dial: dialServer})
 		return &sharedGuard{Guard: guard, recent: recent.Watch(guard), memory: &memoryFile{guard: guard}, turn: telemetry.NewTurn()}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return value.(*sharedGuard), nil
+}
+
+// dialServer tries to connect to an API server that could not be dialled.
+func dialServer(ctx context.Context, address string) error {
+	at, err := caddy.ParseNetworkAddress(address)
+	if err != nil {
+		return err
+	}
+	network := at.Network
+	if network == "" {
+		network = "tcp"
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, at.JoinHostPort(0))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // releaseGuard gives a reference back.

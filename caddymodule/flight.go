@@ -66,6 +66,11 @@ type flight struct {
 	outcome breaker.Outcome
 	private privateValues
 
+	// The server that the slot is booked on, and those that no connection could be
+	// made to. They belong to next's goroutine.
+	server  string
+	notSent []string
+
 	// Room for what most flights need, to save allocations.
 	firstTrip trip
 	tripSpace [1]*trip

@@ -156,6 +156,9 @@ func (c *routesCheck) proxy(h *reverseproxy.Handler, guard *Handler) {
 	if h.LoadBalancing == nil {
 		return
 	}
+	if _, best := h.LoadBalancing.SelectionPolicy.(*Selection); !best && (len(h.Upstreams) > 1 || h.DynamicUpstreams != nil) {
+		c.warn(telemetry.LogOtherPolicy, h, fmt.Sprintf("add to reverse_proxy %s: lb_policy firebreak (instead of the policy it has)", upstreamsOf(h)))
+	}
 	timeout := c.shortestTimeout(guard)
 	if try := time.Duration(h.LoadBalancing.TryDuration); try >= timeout {
 		c.warn(telemetry.LogLongRetry, h, fmt.Sprintf("write a lb_try_duration below %s, for example: lb_try_duration %s", timeout, timeout/2),

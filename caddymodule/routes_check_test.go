@@ -22,7 +22,11 @@ func TestProbablyNotMeant(t *testing.T) {
 		lacks     = "a zone has settings, but the directory does not know it"
 		nothing   = "no request is guarded"
 		transport = "transport firebreak"
+		policy    = "reverse_proxy chooses among several API servers"
 	)
+	several := func(lines string) string {
+		return "reverse_proxy localhost:9000 localhost:9001 {\n" + transport + "\n" + lines + "\n}\n"
+	}
 	proxy := func(lines string) string { return "reverse_proxy localhost:9000 {\n" + lines + "\n}\n" }
 	for _, test := range []struct {
 		name, app, site string
@@ -40,6 +44,10 @@ func TestProbablyNotMeant(t *testing.T) {
 		{"handler after the proxy", "", "route {\n" + proxy(transport) + key + "}", after, "above reverse_proxy"},
 		{"handler after a proxy of some requests", "", "route {\nreverse_proxy /health localhost:9001\n" + key + proxy(transport) + "}", "", ""},
 		{"forward_auth inside", "", "route {\n" + key + "forward_auth localhost:9010 {\nuri /auth\n}\n" + proxy(transport) + "}", "", ""},
+		{"several servers", "", key + several("lb_policy firebreak"), "", ""},
+		{"several servers by chance", "", key + several(""), policy, "localhost:9000 localhost:9001: lb_policy firebreak"},
+		{"several servers by another policy", "", key + several("lb_policy least_conn"), policy, "lb_policy firebreak (instead of the policy it has)"},
+		{"dynamic servers", "", key + "reverse_proxy {\ndynamic a api.internal 9000\n" + transport + "\n}", policy, "add to reverse_proxy dynamic: lb_policy firebreak"},
 		{"retries as long as the timeout", "zone * {\ntimeout 2s\n}", key + proxy("lb_try_duration 2s\n"+transport), retry, "lb_try_duration 1s"},
 		{"retries shorter than the timeout", "zone * {\ntimeout 2s\n}", key + proxy("lb_try_duration 1s\n"+transport), "", ""},
 		{"retries longer than a zone's timeout", "zone z1 {\ntimeout 500ms\n}", key + proxy("lb_try_duration 1s\n"+transport), retry, "lb_try_duration 250ms"},

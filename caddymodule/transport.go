@@ -93,6 +93,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("%T is no transport", module)
 	}
 	retryUnsent(proxyOf(ctx))
+	if app, err := ctx.AppIfConfigured("firebreak"); err == nil {
+		app.(*App).proxiedBy(ctx)
+	}
 	return nil
 }
 
@@ -115,7 +118,38 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if trip == nil {
 		return nil, errDeadline
 	}
-	return trip.arrive(t.send(trip, own))
+	address := f.sendTo(r)
+	res, err := t.send(trip, own)
+	if err != nil && isDialError(err) {
+		f.unsent(address)
+	}
+	return trip.arrive(res, err)
+}
+
+// sendTo books the slot on the server that the request goes to, unless lb_policy
+// firebreak has done so. It returns the server's address, "" if it is not known.
+func (f *flight) sendTo(r *http.Request) string {
+	info, ok := reverseproxy.GetDialInfo(r.Context())
+	if !ok {
+		return ""
+	}
+	address := addressOf(info)
+	if address != f.server {
+		f.server = address
+		f.slot.Sent(address)
+	}
+	return address
+}
+
+// unsent notes that no connection to a server could be made. The deadline ends
+// dialling too, and says nothing of the server.
+func (f *flight) unsent(address string) {
+	if address == "" || f.cause() != nil {
+		return
+	}
+	f.slot.NotSent(address)
+	f.server = ""
+	f.notSent = append(f.notSent, address)
 }
 
 // send makes the round trip. One that is simple is made here, on this goroutine:

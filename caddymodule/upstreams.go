@@ -16,6 +16,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/internal/upstream"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
@@ -138,6 +139,15 @@ func (u *ZoneUpstreams) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream,
 		upstreams[i] = &values[i]
 	}
 	return upstreams, nil
+}
+
+// servers are the addresses of the servers of all zones.
+func (u *ZoneUpstreams) servers() []string {
+	all := slices.Clone(u.Default)
+	for _, addresses := range u.Zones {
+		all = append(all, addresses...)
+	}
+	return upstream.Addresses(all)
 }
 
 // zoneOf is the zone that a firebreak handler has found for a request.

@@ -86,7 +86,7 @@ type command struct {
 }
 
 var commands = []*command{
-	statusCommand, zonesCommand, zoneCommand, storeCommand, explainCommand, culpritsCommand,
+	statusCommand, zonesCommand, zoneCommand, storeCommand, serversCommand, serverCommand, explainCommand, culpritsCommand,
 	maintenanceCommand, recoverCommand, isolateCommand, admitCommand, autoCommand, topCommand, sizeCommand,
 	incidentsCommand, incidentCommand("incident"),
 	replayCommand,

@@ -120,8 +120,16 @@ http://%s {
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.start()
+	return s
+}
+
+// start runs the sidecar until the test ends.
+func (s *sidecar) start() {
+	t := s.t
+	t.Helper()
 	var log bytes.Buffer
-	cmd := program(t, dir, "run")
+	cmd := program(t, s.dir, "run")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -134,10 +142,10 @@ http://%s {
 		}
 	})
 	for until := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if conn, err := net.Dial("unix", filepath.Join(dir, "admin.sock")); err == nil {
+		if conn, err := net.Dial("unix", filepath.Join(s.dir, "admin.sock")); err == nil {
 			conn.Close()
 			if s.run("status").code == 0 {
-				return s
+				return
 			}
 		}
 		if time.Now().After(until) {

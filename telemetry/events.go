@@ -286,7 +286,7 @@ func nextHeld(e *breaker.Event) string {
 }
 
 func nextServerOut(e *breaker.Event) string {
-	return fmt.Sprintf("look at the API server %s; its workers are left out of the size of the pool, and it is tried again without you", e.Server)
+	return fmt.Sprintf("look at the API server %s; its workers are left out of the size of the pool, and it is tried again automatically: firebreak servers", e.Server)
 }
 
 func nextPoolSuspect(*breaker.Event) string {

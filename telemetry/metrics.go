@@ -137,6 +137,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.collectHistograms(out, &counters)
 	collectCulprits(out, source.Guard)
 	m.collectZones(out, source, counters.Zones)
+	collectServers(out, source.Guard.Servers())
 	collectBoard(out, source.Board)
 	dropped := counters.EventsDropped + source.Board.EventsDropped()
 	if source.Jobs != nil {

@@ -89,6 +89,14 @@ var (
 	culpritSeconds  = newGauge("culprit_worker_seconds", "Worker time wasted in hung slots by each of the worst stores of this moment, at most ten.", "store", "zone")
 )
 
+// API servers: their number by state, and those that are most in trouble.
+var (
+	serversBy     = newGauge("servers", "API servers by state: in_service, in_doubt, out_of_service and away. Those that are drained are draining instead.", "state")
+	serverState   = newGauge("server_state", "Always 1; the label says how the server is: in_service, in_doubt, out_of_service, away, or draining.", "server", "state")
+	serverSlots   = newGauge("server_slots", "Slots booked on the server by kind: live and hung.", "kind", "server")
+	serverWorkers = newGauge("server_workers", "Workers of the server; 0 if not known.", "server")
+)
+
 // Operators' switches and the backend that keeps them.
 var (
 	stateSwitches = newGauge("maintenance_switches", "Switches of operators that are in force.", "scope")

@@ -10,6 +10,7 @@ const (
 	LogNoTransport        = "a reverse_proxy behind firebreak has another transport: when a hung worker is free again cannot be seen"
 	LogTransportAlone     = "a reverse_proxy has the transport firebreak and no firebreak handler before it: its requests are not guarded"
 	LogHandlerAfterProxy  = "firebreak comes after reverse_proxy, which answers every request: it is never asked"
+	LogOtherPolicy        = "reverse_proxy chooses among several API servers without knowing which workers are free"
 	LogLongRetry          = "lb_try_duration is not shorter than the timeout: requests are answered 504 before their retries end"
 	LogLongTimeout        = "the timeout is long"
 	LogDirectoryReloaded  = "directory reloaded"
