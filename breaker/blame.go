@@ -141,14 +141,14 @@ func (z *zone) judgeHoarders(now int64) {
 // small to ask three: for the timeout). Stores that may hang by themselves count
 // only if they are more, and for longer.
 func (z *zone) caseForOpening(now int64) string {
-	if z.lates.len == 0 || now-z.answered.last < int64(z.policy.SlowAfter) || z.held != nil {
+	if z.lates.len == 0 || now-z.heardAt() < int64(z.policy.SlowAfter) || z.held != nil {
 		return ""
 	}
 	hear := z.hear(z.g.capacity())
 	silent, young := make(map[uint64]struct{}), make(map[uint64]struct{})
 	servers, sure := make(map[*server]struct{}), make(map[uint64]struct{})
 	slots, witness, oldest := 0, false, now
-	for s := z.slots.tail; s != nil && s.start > z.answered.last; s = s.prev {
+	for s := z.slots.tail; s != nil && s.start > z.heardAt(); s = s.prev {
 		switch {
 		case s.check || s.void || s.awaitsClient() || s.remembered != 0:
 		case s.aging(now) && (hear >= z.policy.MinBadStores || s.phase == hung):
@@ -182,6 +182,22 @@ func (z *zone) caseForOpening(now int64) string {
 		return ""
 	}
 	return fmt.Sprintf("%d stores have no answer for over %s, and no request of the zone was answered %s", len(silent), z.policy.SlowAfter, z.unansweredFor(now))
+}
+
+// heardAt is when the zone was last answered, or reset by hand: requests from
+// before are no evidence.
+func (z *zone) heardAt() int64 { return max(z.answered.last, z.resetAt) }
+
+// forgetSilence takes what is unanswered now out of the evidence.
+func (z *zone) forgetSilence(now int64) {
+	z.resetAt, z.since, z.lost = now, nil, false
+	z.version++
+	for s := z.lates.head; s != nil; s = s.lnext {
+		if rec := z.books.get(s.store); rec != nil {
+			z.explained(s, rec)
+			rec.strikes = 0
+		}
+	}
 }
 
 // unansweredFor says since when no request of the zone was answered.

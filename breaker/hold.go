@@ -87,6 +87,7 @@ func (g *Guard) ResetZone(name, by, reason string) {
 			z.release(rec, now, why)
 		}
 		clear(z.failing)
+		z.forgetSilence(now)
 		if z.state == Troubled && z.hung == 0 {
 			z.toCalm(now)
 		}

@@ -48,6 +48,7 @@ type zone struct {
 	// explains that it is late.
 	pace      pace
 	answered  latest         // answers, by store
+	resetAt   int64          // when it was last reset by hand
 	answeredX latest         // answers, by server
 	since     *Slot          // the first unanswered witness that began after the latest answer
 	lost      bool           // a late witness has ended without an answer, and no request was answered since
@@ -225,7 +226,7 @@ func (z *zone) unmark(s *Slot) {
 func (z *zone) reconsider(s *Slot, rec *record) {
 	v := s.server
 	excused := v != nil && v.is(InDoubt) && v.answeredAt.Load() < s.sentAt
-	is := s.remembered == 0 && rec.state == Calm && !excused && !z.answeredSince(s.store, s.hash, s.start)
+	is := s.remembered == 0 && s.start > z.resetAt && rec.state == Calm && !excused && !z.answeredSince(s.store, s.hash, s.start)
 	if is == s.question {
 		return
 	}

@@ -256,8 +256,8 @@ func TestMomentaryQuarantine(t *testing.T) {
 	stream := s.listen(t, "/firebreak/events")
 	quarantine(t, guard, "z2", "e")
 	guard.ResetStore("z2", "e", "", "")
-	began := time.Now()
 	quarantine(t, guard, "z1", "a")
+	began := guard.Store("z1", "a").Since
 	stream.next(t, "store_quarantined")
 	if waited := time.Since(began); waited > 500*time.Millisecond {
 		t.Errorf("the stream had it after %s", waited)

@@ -38,7 +38,7 @@ var forTests = []string{"internal/layout", "internal/loopback", "internal/pages"
 // tested, without it.
 var knowCaddy = []string{
 	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "postgres", "recent", "redis", "refusal", "state", "telemetry",
-	"internal/directive", "internal/placeholder", "internal/version",
+	"internal/directive", "internal/placeholder", "internal/upstream", "internal/version",
 }
 
 // clients are libraries that only some packages import.
