@@ -1,7 +1,7 @@
 // Package breaker guards a pool of workers that many stores share: it knows
-// exactly how many workers each zone occupies, opens the breakers of zones and
-// stores that are broken, and brings them back. It knows neither HTTP nor
-// Caddy and can be embedded in anything that admits and ends requests:
+// exactly how many workers each zone and each server occupies, cuts off zones,
+// stores and servers that do not answer, and brings them back. It knows neither
+// HTTP nor Caddy and can be embedded in anything that admits and ends requests:
 //
 //	policy, err := (&config.App{Workers: 32}).Policy()
 //	guard := breaker.New(policy, breaker.Options{})
@@ -9,7 +9,7 @@
 //	if refusal != nil {
 //		return refusal // do not touch the pool
 //	}
-//	slot.Track()               // we will see the worker's real end
+//	slot.Track()               // the worker's real end will be reported
 //	go func() { slot.End(call()) }()
 //	// at the first byte: slot.Answer(breaker.OK)
 //	// at the deadline:   slot.Hang()    the client is answered, the worker still busy
@@ -17,89 +17,92 @@
 //
 // # Slots
 //
-// A slot is the occupation of one worker by one request. It begins at
-// admission and ends when the worker is known to be free, which may be long
-// after the client has its answer. A slot is live until its deadline; after it,
-// or when the client leaves, it is hung. At every moment
+// A slot is the occupation of one worker by one request, of one store, in one
+// zone, on one server. It begins at admission and ends when the worker is known to
+// be free, which may be long after the client has its answer. A slot is live until
+// its deadline; after it, or when the client leaves, it is hung. A slot is
+// unanswered until the worker was heard from, late once it is unanswered for
+// longer than the zone's patience, and aging after slow_after. Patience is four
+// times the zone's own 90th percentile of the time to first byte, and less in a
+// busy zone, where answers are missed sooner (pace.go).
 //
-//	live + hung (all zones) = workers occupied <= workers
+// # The rule
 //
-// # Evidence
+// A zone flows while its requests are answered. It may use every worker that no
+// other zone needs. A zone is in doubt while a request is late and no request of
+// the zone was answered since it began. It gets no further worker beyond what it
+// takes to ask min_bad_stores stores; its other requests wait, up to slow_after,
+// which costs no worker, and are served in order when the zone goes on. A store is
+// in doubt in the same way, one level down: it gets one request at a time. The
+// decision is a pure function of counters (decide.go).
 //
-// Each request gives one outcome (see [Outcome]). Outcomes are weighed by
-// store: within the window a store counts once, by its latest outcome. Requests
-// in flight are evidence too: one older than slow_after is aging, and bad while
-// that lasts. Requests of one store in quarantine whose neighbours are answered
-// are explained, and take no room from the neighbours. What it does after the
-// window, or when it is tried again, no longer speaks against the zone.
+// # Blame
 //
-// # States of a zone
+// The silence of a request speaks against what is silent where others are answered
+// (blame.go):
 //
-//	        first trouble            evidence against the zone
-//	calm ─────────────────► troubled ────────────────────────► open
-//	 ▲                       │    ▲                             │ ▲
-//	 └───────────────────────┘    │ max_inflight successes      │ │ nobody
-//	  nothing bad for a window    │                             ▼ │ succeeds
-//	                              └───────────────────────── half_open
+//	others of the zone answered since   the server answered since   blamed
+//	no                                  no                          the pool
+//	no                                  yes                         the zone
+//	yes                                 no                          the server
+//	yes                                 yes                         the store
 //
-// Open ends after the open time (doubling with each turn of an episode, with
-// jitter), or early when requests of two stores that were stuck come back with
-// an answer, or when the zone's own check passes. Half-open is a triage: its
-// window starts at one request and grows by one with each success. A store that
-// fails in triage goes into quarantine on that one strike; the zone goes back
-// only if nobody succeeds.
+// A zone is cut off when min_bad_stores stores are silent for slow_after. A store
+// goes into quarantine when two requests one after the other are, more if requests
+// hang by chance all over the zone; any answer to it ends that. A server is out of
+// service when two stores are silent on it, or when it answers errors where others
+// do not; what its silence has led to is taken back. If the whole pool is silent,
+// or firebreak itself was not run, no verdict is passed. Errors that come quickly
+// keep no worker: they are named, and nothing is refused for them (failing.go).
 //
-// A store is calm, open (in quarantine) or half_open (being tried again, one
-// request at a time). While its zone is open or in triage it is not judged:
-// the zone explains it.
+// # States
 //
-// # Whom to believe
+//	calm ──► troubled ──► open ──► half_open ──► troubled ──► calm
+//	                       ▲            │ the request that tries it hangs
+//	                       └────────────┘
 //
-// If requests of several zones are aging and nobody at all was answered
-// lately, the pool is to blame and no verdict is passed on any zone or store.
-// Nor is one passed that would open more than max_open_zones of all zones, or by
-// a process that was not run for a while: answers may have been waiting for it.
-// Connections that break while the API server cannot be dialled are its doing.
-// If requests of most zones end in errors at the same time, and as quickly as others
-// are answered, errors are nobody's fault, and what they led to is taken back.
+// Open ends after the open time; or when a request that hung is answered, when a
+// hung worker comes free (another request takes its place), or when the zone's own
+// check passes. While requests of the zone hang, each turn takes five times as long
+// as the one before, since a try may cost one more worker. Half-open is one request
+// at a time: an answer closes the breaker, with a slow start, and silence opens it
+// again. A store is calm, open (in quarantine) or half_open likewise.
 //
-// # Checks
+// # Room
 //
-// A check of a store by a recovery ([Guard.AdmitCheck]) takes a slot like a
-// request and keeps it until its worker is free, but is no evidence: nobody is
-// judged by it, and breakers do not stand in its way. Requests come before
-// checks; hung checks take no room from them once another store of the zone was
-// well.
-//
-// # Restarts
-//
-// Workers hang on when the process ends. [Guard.Memory] is what the next one must
-// not forget, and [Guard.Remember] has its guard go on from there. What is
-// remembered occupies workers and is no evidence.
+// Trunk reservation, at the pool: requests known to come back take any worker;
+// those of a store or zone in doubt, and those that try one that was found ill,
+// leave an eighth of the pool free, and what the other zones usually need. At the
+// zone: late and hung requests hold at most three eighths of the pool before only
+// stores that were answered since are let in; a zone whose requests hold workers
+// four times as long as those of the others leaves them what they usually need; a
+// store that holds most of a zone's workers leaves some to the others.
 //
 // # Invariants
 //
-//   - A zone in which nobody is answered occupies at most max_inflight +
-//     probe_slots workers; one more is lent each time the longest open time has
-//     passed with all of them hung, up to 2 x max_inflight.
-//   - A zone never occupies more than half of the workers not hung elsewhere; if
-//     its slots are explained, one more, for a store that is known to be well.
-//   - A zone in doubt, where a request takes four times as long as usual and
-//     nobody was answered since, is given no worker of the last quarter of the
-//     pool; its probes and first requests, none of the last eighth. What it took
-//     before it was in doubt it keeps.
-//   - A bug in the bookkeeping ends neither the process nor the lock it was met
-//     under; it is counted and told as an event.
+//   - live + hung (all zones) = workers occupied <= workers.
+//   - A slot ends when its worker is known to be free: at the end of its
+//     connection, or when its server was restarted or has left.
 //   - Every admission is settled exactly once and ended exactly once; an owner
 //     that reports nothing is reported for.
-//   - A result from before an opening never decides what comes after it.
+//   - A request waits for a bounded time, whatever happens.
 //   - No breaker stays open or half-open for ever; time, not traffic, moves it.
-//   - Live evidence is never evicted: stores in quarantine or with hung requests
-//     are kept beside the bounded LRU of the others.
+//   - Live evidence is never evicted: stores in quarantine or with late or hung
+//     requests are kept beside the bounded LRU of the others.
+//   - A bug in the bookkeeping ends neither the process nor the lock it was met
+//     under; it is counted and told as an event.
 //
-// # Cost
+// # Locks
 //
-// A calm zone keeps no object per store. Admitting and settling takes the lock
-// of the request's own zone for a few dozen nanoseconds; zones share only
-// atomic counters.
+// servers.mu, then a zone's mu; Guard.mu, then a zone's mu or servers.mu.
+// dispatcher.mu and waits.mu are held alone. No zone's lock is held together with
+// another's, over I/O or over a callback, and no path of a request takes a lock
+// that zones share.
+//
+// # Restarts and checks
+//
+// Workers hang on when the process ends. [Guard.Memory] is what the next one must
+// not forget, and [Guard.Remember] has its guard go on from there; what is
+// remembered occupies workers and is no evidence. A check of a store by a recovery
+// ([Guard.AdmitCheck]) takes a slot like a request and is no evidence either.
 package breaker
