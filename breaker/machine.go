@@ -57,8 +57,6 @@ func (m *machine) halfOpen(now int64, successes int) {
 
 func (m *machine) close() { *m = machine{} }
 
-func (m *machine) closed() bool { return m.cb == nil || m.cb.State() == gobreaker.StateClosed }
-
 func (m *machine) isOpen(now int64) bool { return m.cb != nil && now < m.until }
 
 // permit asks to send a probe. The permit must be settled exactly once.

@@ -30,13 +30,9 @@ type noise struct {
 	rate                   float64
 	median                 time.Duration
 
-	stalls map[string]interval // of zones, and "" of the pool
-	down   interval            // the API server refuses connections
-	failing,
-	surging string // stores, as zone/store
-
-	busy    int
-	backlog []func()
+	stalls  map[string]interval // of zones, and "" of the pool
+	down    interval            // the API server refuses connections
+	failing string              // a store, as zone/store
 
 	asked, refused, hung  int
 	reasons               map[string]int

@@ -31,13 +31,6 @@ func percentile(p *pool, since time.Time, share float64, match func(result) bool
 	return took[int(share*float64(len(took)-1))]
 }
 
-// refusedBy counts the requests that were neither answered nor hung.
-func refusedBy(p *pool, since time.Time, match func(result) bool) int {
-	return p.count(since, func(r result) bool {
-		return match(r) && r.outcome != "ok" && r.outcome != "slow" && r.outcome != "hung" && r.outcome != "failure"
-	})
-}
-
 func anyZone(result) bool { return true }
 
 // TestWhatAFreezeCosts: three workers know that the zone is frozen, and the rest is

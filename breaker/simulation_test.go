@@ -229,12 +229,3 @@ func TestOpenTimeIsKept(t *testing.T) {
 		}
 	})
 }
-
-func tryAdmit(g *breaker.Guard, store string) *breaker.Slot {
-	time.Sleep(100 * time.Millisecond)
-	s, _ := g.Admit(context.Background(), breaker.Request{Zone: "z1", Store: store})
-	if s != nil {
-		s.Track()
-	}
-	return s
-}
