@@ -123,7 +123,7 @@ func (a *API) target(scope maintenance.Scope, name string, mustExist bool) (t ma
 		if _, set := a.Board.View().State.Switches[t]; mustExist || !set {
 			return t, "", apiError(http.StatusNotFound, "no store and no key %q in the directory", name)
 		}
-	case maintenance.All:
+	case maintenance.All, maintenance.Server:
 	}
 	return t, "", nil
 }

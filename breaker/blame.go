@@ -72,7 +72,7 @@ func (z *zone) judgeStores(now int64) {
 		}
 		rec := z.books.ensure(s.store)
 		if !s.struck && s.aging(now) {
-			s.struck = z.strikes(s, rec, now)
+			s.struck = z.strikes(s, rec)
 			if s.struck {
 				z.struck++
 				rec.strikes++
@@ -96,7 +96,7 @@ func (z *zone) judgeStores(now int64) {
 // no other request of the zone was answered since it began, it is one only if it
 // hangs and the store hangs alone: then the smallest part is blamed that explains
 // it.
-func (z *zone) strikes(s *Slot, rec *record, now int64) bool {
+func (z *zone) strikes(s *Slot, rec *record) bool {
 	switch z.blame(s) {
 	case blameStore:
 		return true

@@ -99,7 +99,7 @@ func (z *zone) noteFirstByte(s *Slot, now int64) {
 }
 
 // noteEnd counts how a hung slot ended.
-func (z *zone) noteEnd(s *Slot, o Outcome) {
+func (z *zone) noteEnd(s *Slot) {
 	switch {
 	case s.phase != hung || s.abandonedAt != 0:
 	case s.tracked.Load():

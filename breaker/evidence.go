@@ -205,7 +205,7 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 	case live, hung:
 	}
 	wasHung, settled := s.phase == hung, s.settled
-	z.noteEnd(s, o)
+	z.noteEnd(s)
 	z.remove(s)
 	s.phase = ended
 	switch {

@@ -120,7 +120,7 @@ func (n *noise) run(d time.Duration) {
 		n.at(n.now+time.Minute, func() { n.failing = "" })
 	})
 	n.every(time.Hour, n.deploy)
-	sweep := time.Duration(breaker.SweepEvery)
+	sweep := breaker.SweepEvery
 	for n.now < d {
 		next := n.events[0].at
 		for sweep <= next && sweep <= d {

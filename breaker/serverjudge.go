@@ -132,7 +132,7 @@ func (g *Guard) judgeServer(v *server, good, errors float64, now int64) {
 	if why != "" && g.mayTakeOut() && !g.verdictsSuspended(now) {
 		v.turn = 0
 		g.setServer(v, OutOfService, now, why)
-		g.voidSlots(v, why, now)
+		g.voidSlots(v, why)
 		return
 	}
 	if v.picture.late > 0 {
@@ -218,7 +218,7 @@ func (g *Guard) cameBack(v *server, now int64) {
 
 // voidSlots takes back what the silence of a server has led to: it is no
 // evidence against zones and stores. The caller holds servers.mu.
-func (g *Guard) voidSlots(v *server, why string, now int64) {
+func (g *Guard) voidSlots(v *server, why string) {
 	why = fmt.Sprintf("server %s is to blame: %s", v.address, why)
 	for z := range g.inTurn(*g.zones.Load()) {
 		if z.eventful.Load() {

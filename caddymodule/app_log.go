@@ -25,7 +25,7 @@ func (a *App) logStart(zones []string) {
 	fields := []zap.Field{
 		zap.Int("workers", a.policy.Workers),
 		zap.Int("zones", len(zones)),
-		zap.String("limits", limitsInWords(a.policy, &a.policy.Default)),
+		zap.String("limits", limitsInWords(&a.policy.Default)),
 	}
 	if lister, ok := a.directory.(routing.Lister); ok {
 		fields = append(fields, zap.Int("stores", lister.Len()))
@@ -86,7 +86,7 @@ func (a *App) warnTimeout(name string, zone *config.ZonePolicy) {
 }
 
 // limitsInWords says what a zone may take.
-func limitsInWords(p *config.Policy, zone *config.ZonePolicy) string {
+func limitsInWords(zone *config.ZonePolicy) string {
 	limit := "a zone that is answered may use every worker that no other zone needs"
 	if zone.MaxInflight > 0 {
 		limit = fmt.Sprintf("a zone may occupy %d workers", zone.MaxInflight)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -99,9 +100,9 @@ func (b *flightBody) Read(p []byte) (int, error) {
 		return 0, errDeadline
 	}
 	n, err := b.read(p)
-	switch err {
-	case nil:
-	case io.EOF:
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
 		g.eof.Store(true)
 	default:
 		g.broke.Store(true)

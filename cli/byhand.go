@@ -43,7 +43,7 @@ var (
 func byHandCommand(b byHand, short string, examples ...string) *command {
 	return &command{
 		use: b.action + " zone NAME | store ID", short: short, long: longByHand, examples: examples,
-		args: cobra.ExactArgs(2), complete: completeTarget, run: func(s *session) error { return b.run(s) },
+		args: cobra.ExactArgs(2), complete: completeTarget, run: b.run,
 		flags: func(f *pflag.FlagSet) {
 			reason := "Why, for the log and other operators"
 			if b.reason {

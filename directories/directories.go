@@ -16,6 +16,7 @@ func init() {
 	caddy.RegisterModule(HTTP{})
 }
 
+// Namespace is where the modules of directories register themselves.
 const Namespace = "firebreak.directories"
 
 // Directory is what a module of the namespace firebreak.directories must be:

@@ -201,6 +201,7 @@ func (s *Stream) number(id string) (uint64, bool) {
 	return n, err == nil
 }
 
+// IDOf is the id of the event with this number.
 func (s *Stream) IDOf(number uint64) string { return fmt.Sprintf("%s-%d", s.epoch, number) }
 
 // Listener is a client that listens.

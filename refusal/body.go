@@ -56,6 +56,8 @@ type ownBody struct {
 	escape            func(string) string
 }
 
+// NewWriter makes a writer of these bodies, which shows clients the names that
+// expose lists. An error names the body that cannot be used.
 func NewWriter(bodies []Body, expose []string) (*Writer, error) {
 	rw := &Writer{
 		exposeStore: slices.Contains(expose, ExposeStore),

@@ -42,13 +42,13 @@ func mayName(doc []byte, name string) bool {
 }
 
 // unquote decodes a string token that is known to be well formed.
-func unquote(token []byte, escaped bool) (string, bool) {
+func unquote(token []byte, escaped bool) string {
 	if text := token[1 : len(token)-1]; !escaped && utf8.Valid(text) {
-		return string(text), true
+		return string(text)
 	}
 	var text string
-	err := json.Unmarshal(token, &text)
-	return text, err == nil
+	_ = json.Unmarshal(token, &text) // it is well formed
+	return text
 }
 
 // jsonScan is one pass over a JSON document. Its methods advance pos and
@@ -85,7 +85,7 @@ func (s *jsonScan) value(f *reading, depth, level int) bool {
 	case c == '"':
 		escaped, ok := s.str()
 		if wanted && ok {
-			text, _ := unquote(s.doc[from:s.pos], escaped)
+			text := unquote(s.doc[from:s.pos], escaped)
 			if f.add(text); strings.ContainsRune(text, utf8.RuneError) {
 				f.spoil(doubtEncoding)
 			}
@@ -188,7 +188,7 @@ func (s *jsonScan) name(level int) (how spelling, ok bool) {
 func spelledJSON(token []byte, escaped bool, want string) spelling {
 	text := token[1 : len(token)-1]
 	if escaped || !utf8.Valid(text) {
-		name, _ := unquote(token, escaped)
+		name := unquote(token, escaped)
 		text = []byte(name)
 	}
 	if string(text) == want {

@@ -9,6 +9,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
+// Namespace is where the modules of state backends register themselves.
 const Namespace = "firebreak.state"
 
 // Module is what a module of the namespace firebreak.state must be: it

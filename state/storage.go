@@ -67,6 +67,8 @@ func (s *Storage) Provision(ctx caddy.Context) error {
 // Validate checks the times.
 func (s *Storage) Validate() error { return CheckTimes(s.Sync, s.Timeout) }
 
+// CheckTimes checks how often a state backend is asked, and how long an answer may
+// take.
 func CheckTimes(sync, timeout config.Duration) error {
 	if sync < 0 || timeout < 0 {
 		return fmt.Errorf("sync and timeout must not be negative")

@@ -59,6 +59,7 @@ func (t *tally) Inc() { t.n.Add(1) }
 
 func (t *tally) value() float64 { return float64(t.n.Load()) }
 
+// Shared are the metrics of the process, which outlive configurations.
 var Shared = sync.OnceValue(func() *Metrics { return new(Metrics) })
 
 // Register adds the metrics to a configuration's registry, unless

@@ -2,7 +2,6 @@ package workers
 
 import (
 	"bytes"
-	"net/url"
 	"strings"
 	"testing"
 )
@@ -109,7 +108,6 @@ func TestPageAddresses(t *testing.T) {
 	if _, _, err := httpPage("http://x:1/%zz"); err == nil {
 		t.Error("an impossible URL is taken")
 	}
-	var _ *url.URL = uwsgiPage
 }
 
 func record(kind byte, content string) []byte { return fastCGIRecord(nil, kind, []byte(content)) }

@@ -55,7 +55,7 @@ func Receive(w http.ResponseWriter, r *http.Request, limit int, patience time.Du
 		n, err := in.read(b.src, b.buf[len(b.buf):cap(b.buf)])
 		b.buf, b.err = b.buf[:len(b.buf)+n], err
 	}
-	if b.err != nil && b.err != io.EOF && isTimeout(b.err) {
+	if b.err != nil && !b.Complete() && isTimeout(b.err) {
 		return nil, ErrLate
 	}
 	in.release()
@@ -71,7 +71,7 @@ func (b *Body) grow(limit int) {
 }
 
 // Complete reports whether the client has sent all of its request.
-func (b *Body) Complete() bool { return b.err == io.EOF }
+func (b *Body) Complete() bool { return errors.Is(b.err, io.EOF) }
 
 // Waits reports whether a Read waits for the client.
 func (b *Body) Waits() bool { return b.off == len(b.buf) && b.err == nil }
@@ -81,7 +81,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	if b.off < len(b.buf) {
 		n := copy(p, b.buf[b.off:])
 		b.off += n
-		if b.off == len(b.buf) && b.err == io.EOF {
+		if b.off == len(b.buf) && b.Complete() {
 			return n, io.EOF
 		}
 		return n, nil
