@@ -283,7 +283,7 @@ func TestHealthyNoise(t *testing.T) {
 			t.Errorf("%.4f %% of all requests refused, want at most 0.01 %%", share)
 		}
 	})
-	hours, _ := strconv.ParseFloat(cmp.Or(os.Getenv("FIREBREAK_NOISE_HOURS"), "0.25"), 64)
+	hours, _ := strconv.ParseFloat(cmp.Or(os.Getenv("FIREBREAK_NOISE_HOURS"), "0.1"), 64)
 	for i, tt := range []struct {
 		workers, zones int
 		utilisation    float64

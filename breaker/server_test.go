@@ -25,7 +25,7 @@ func newFleet(t *testing.T, pick string) *pool {
 	p.pick = func(slot *breaker.Slot) string {
 		p.mu.Lock()
 		servers := p.servers
-		p.mu.Unlock()
+		defer p.mu.Unlock()
 		switch pick {
 		case "random":
 			server := servers[random.IntN(len(servers))]
@@ -196,7 +196,9 @@ func TestSickServers(t *testing.T) {
 			defer p.close()
 			p.load(5*time.Second, 300, allZones)
 			began := time.Now()
+			p.mu.Lock()
 			p.slowBy["api1"] = 200 * time.Millisecond
+			p.mu.Unlock()
 			p.load(20*time.Second, 300, allZones)
 			if got := okPercent(p, began, anyZone); got < 100 {
 				t.Errorf("%.2f %% ok, want all: %v", got, p.details)

@@ -232,7 +232,7 @@ func (p *pool) work(server, zone, store string) breaker.Outcome {
 		}
 	}
 	p.mu.Lock()
-	d := 20 * time.Millisecond
+	d := 20 * time.Millisecond // under p.mu, as takes is called
 	if p.takes != nil {
 		d = p.takes()
 	}
@@ -328,7 +328,10 @@ func (p *pool) choose(slot *breaker.Slot) string {
 	if p.pick == nil {
 		return ""
 	}
-	for range len(p.servers) {
+	p.mu.Lock()
+	n := len(p.servers)
+	p.mu.Unlock()
+	for range n {
 		server := p.pick(slot)
 		p.mu.Lock()
 		dead := p.dead[server]

@@ -171,11 +171,13 @@ func TestWatch(t *testing.T) {
 		expect := func(after time.Duration, n int, want string) {
 			t.Helper()
 			time.Sleep(after)
+			synctest.Wait()
 			if len(told) != n || n > 0 && told[n-1].String() != want {
 				t.Fatalf("%d findings, want %d with %q last: %v", len(told), n, want, told)
 			}
 		}
 		time.Sleep(45 * time.Second)
+		synctest.Wait()
 		if n := len(told); n == 0 || told[n-1].String() != "workers is 4, but the server has 8" {
 			t.Fatalf("findings %v", told)
 		}
@@ -188,6 +190,7 @@ func TestWatch(t *testing.T) {
 		setting.Store(8)
 		expect(5*time.Second, n+2, "workers is 8, and the server has 8")
 		expect(time.Hour, n+2, "workers is 8, and the server has 8")
+		synctest.Wait()
 		if failures == 0 {
 			t.Error("failures of the source are not told")
 		}
