@@ -56,6 +56,11 @@ bench: build ## print the figures that docs/budgets.md promises
 	$(GO) run ./examples/budget -firebreak $(BIN)
 	$(GO) test -tags e2e,million -count=1 -run PostgresMillion -v ./e2e
 
+HOURS ?= 50
+.PHONY: soak
+soak: ## healthy noise in virtual time, HOURS hours of it for each kind of pool (an hour takes about a minute)
+	FIREBREAK_NOISE_HOURS=$(HOURS) $(GO) test -run HealthyNoise -count=1 -timeout 24h -v ./breaker
+
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
