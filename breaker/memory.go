@@ -154,7 +154,7 @@ func (z *zone) remember(m *ZoneMemory, now int64) {
 func (z *zone) rememberState(m *ZoneMemory, now int64) {
 	why := fromBefore + strings.TrimPrefix(m.Evidence, fromBefore)
 	z.episode(now, z.g.before(m.EpisodeSince, now), why)
-	z.turn = max(0, m.Turn)
+	z.turn, z.steps = max(0, m.Turn), max(0, m.Turn)
 	if m.State == Open || m.State == HalfOpen {
 		if !z.policy.Observe {
 			z.counted = true

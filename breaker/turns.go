@@ -16,7 +16,7 @@ func (z *zone) trouble(now int64, why string) {
 // episode begins one that has been going on since an earlier moment.
 func (z *zone) episode(now, since int64, why string) {
 	z.totals.episodes++
-	z.episodeSince, z.lastTrouble, z.worst, z.turn, z.cause = since, now, z.live+z.hung, 0, why
+	z.episodeSince, z.lastTrouble, z.worst, z.turn, z.steps, z.cause = since, now, z.live+z.hung, 0, 0, why
 	z.transit(now, EventZoneTroubled, Troubled, why, 0)
 }
 
@@ -34,6 +34,10 @@ func (z *zone) toOpen(now int64, why string) {
 	}
 	z.trouble(now, why)
 	z.turn++
+	z.steps++
+	if z.turn == 1 && z.stuck() > z.hear(z.g.capacity()) {
+		z.steps++ // a zone that has cost more than it takes to judge it is tried later
+	}
 	z.totals.openings++
 	if z.turn == 1 {
 		z.cause = why
@@ -43,16 +47,16 @@ func (z *zone) toOpen(now int64, why string) {
 
 // openTime is for how long the zone is cut off until it is tried again. A try
 // that hangs costs a worker for as long as it hangs, so each turn takes five times
-// as long as the one before while requests of the zone hang: with the first after
+// as long as the one before while requests of the zone hang, which would be seen to come back: with the first after
 // 2 s it was tried twice after 40 s, four times after ten minutes. If nothing hangs
 // any more, a try costs one worker at a time, and the longest open time holds.
 func (z *zone) openTime() time.Duration {
 	d := z.policy.OpenTime
-	for range min(z.turn-1, 8) {
+	for range min(z.steps-1, 8) {
 		d *= 5
 	}
 	longest := z.policy.OpenTimeMax
-	if z.hungRequests() > 0 && !z.checkable() {
+	if watched := z.lates.len - z.remembered; watched > 0 && !z.checkable() {
 		longest = max(longest, hungTryMax)
 	}
 	return z.g.jitter(min(d, longest))
@@ -153,7 +157,7 @@ func (z *zone) toCalm(now int64) {
 	z.transit(now, EventZoneCalm, Calm, fmt.Sprintf("nothing bad for %s; the episode lasted %s", brief(now-z.lastTrouble), brief(now-z.episodeSince)), 0)
 	z.books.clear()
 	clear(z.failing)
-	z.episodeSince, z.openedAt, z.turn, z.evidence, z.cause, z.window = 0, 0, 0, "", "", 0
+	z.episodeSince, z.openedAt, z.turn, z.steps, z.evidence, z.cause, z.window = 0, 0, 0, 0, "", "", 0
 }
 
 func (z *zone) uncount() {

@@ -72,7 +72,8 @@ type zone struct {
 	stateSince   int64
 	episodeSince int64
 	openedAt     int64
-	turn         int
+	turn         int // openings in this episode
+	steps        int // how far the open time has grown
 	evidence     string
 	cause        string // evidence with which the episode began
 	machine      machine
