@@ -129,7 +129,7 @@ func (g *Guard) newHold(as State, d time.Duration, by, reason string) *Hold {
 	return h
 }
 
-// resetState ends an automatic open state or triage.
+// resetState ends an open or half-open state that the breaker found.
 func (z *zone) resetState(now int64, why string) {
 	if z.state == Open || z.state == HalfOpen {
 		z.toClosed(now, why)

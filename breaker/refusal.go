@@ -8,9 +8,9 @@ type Reason string
 
 // The reasons of the guard.
 const (
-	ReasonZoneOpen   Reason = "zone_open"  // the zone's breaker is open, or in triage with no room
+	ReasonZoneOpen   Reason = "zone_open"  // the zone's breaker is open, or half-open and being tried
 	ReasonQuarantine Reason = "quarantine" // the store's breaker is open
-	ReasonBusy       Reason = "busy"       // no slot came free within max_wait
+	ReasonBusy       Reason = "busy"       // no worker came free in time
 	ReasonGone       Reason = "gone"       // the client left while it waited for a slot
 )
 

@@ -18,7 +18,7 @@ func serve(t *testing.T, network, address string, workers int) net.Listener {
 	t.Helper()
 	l, err := net.Listen(network, address)
 	if err != nil {
-		t.Skipf("listening on %s: %v", address, err)
+		t.Fatalf("listening on %s: %v", address, err)
 	}
 	release := make(chan struct{})
 	var work sync.WaitGroup
