@@ -101,8 +101,8 @@
 //
 // # Restarts and checks
 //
-// Workers hang on when the process ends. [Guard.Memory] is what the next one must
-// not forget, and [Guard.Remember] has its guard go on from there; what is
+// Workers hang on when the process ends. [Guard.Snapshot] is what the next one must
+// not forget, and [Guard.Restore] has its guard go on from there; what is
 // remembered occupies workers and is no evidence. A check of a store by a recovery
 // ([Guard.AdmitCheck]) takes a slot like a request and is no evidence either.
 package breaker

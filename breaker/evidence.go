@@ -58,7 +58,7 @@ func (z *zone) learn(s *Slot, o Outcome, now int64) {
 // server are alive.
 func (z *zone) answer(s *Slot, o Outcome, now int64) {
 	z.noteAnswer(s, now, o.isError())
-	z.forgetFor(s, now)
+	z.dropRestored(s, now)
 	if o.isError() {
 		z.noteError(s, o, now)
 	} else if len(z.failing) > 0 {

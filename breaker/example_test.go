@@ -56,10 +56,10 @@ func ExampleSlot_Hang() {
 
 // What is held by hand, which zones are cut off and which workers hang outlives
 // the process.
-func ExampleGuard_Remember() {
+func ExampleGuard_Restore() {
 	guard := newExampleGuard()
 	guard.HoldZone("z7", breaker.Open, 0, "ann", "restoring a backup")
-	kept, err := json.Marshal(guard.Memory()) // to a file, every now and then
+	kept, err := json.Marshal(guard.Snapshot()) // to a file, every now and then
 	if err != nil {
 		panic(err)
 	}
@@ -67,11 +67,11 @@ func ExampleGuard_Remember() {
 
 	next := newExampleGuard()
 	defer next.Close()
-	var memory breaker.Memory
-	if err := json.Unmarshal(kept, &memory); err != nil {
+	var snapshot breaker.Snapshot
+	if err := json.Unmarshal(kept, &snapshot); err != nil {
 		panic(err)
 	}
-	next.Remember(memory)
+	next.Restore(snapshot)
 	_, refusal := next.Admit(context.Background(), breaker.Request{Zone: "z7", Store: "d"})
 	fmt.Println(refusal.Reason)
 	zone, _ := next.Zone("z7")

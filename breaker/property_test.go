@@ -87,10 +87,10 @@ func play(t *testing.T, workers int, steps []step) string {
 			p, _ := app.Policy()
 			g.Apply(p, []string{"z0", "z1", "z2"})
 		case s.verb == "restart":
-			memory, old := g.Memory(), g.Status()
+			snapshot, old := g.Snapshot(), g.Status()
 			g.Close()
 			g = newGuard(t, app, breaker.Options{})
-			g.Remember(memory)
+			g.Restore(snapshot)
 			slots, checks, restarted = nil, 0, true
 			if now := g.Status(); now.Occupied < min(old.Hung, workers-max(1, workers/8)) || now.Occupied > old.Occupied {
 				return fmt.Sprintf("step %d: a restart made %d workers occupied of %d, %d hung", i, now.Occupied, old.Occupied, old.Hung)

@@ -1,6 +1,9 @@
 package breaker
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Reason says why a request was refused, in the words of the
 // Firebreak-Refusal header.
@@ -14,7 +17,8 @@ const (
 	ReasonGone       Reason = "gone"       // the client left while it waited for a slot
 )
 
-// Refusal is an answer given without touching the pool.
+// Refusal is an answer given without touching the pool. It is an error, so that
+// callers can wrap it and find it again with [errors.As].
 type Refusal struct {
 	Reason Reason
 	// RetryAfter is the time until a new try makes sense: what is left of the
@@ -24,4 +28,12 @@ type Refusal struct {
 	Since time.Time
 	// Detail says in words what happened, for operators (never for clients).
 	Detail string
+}
+
+// Error is the reason, and in words what happened, for operators.
+func (r *Refusal) Error() string {
+	if r.Detail == "" {
+		return fmt.Sprintf("refused: %s", r.Reason)
+	}
+	return fmt.Sprintf("refused: %s: %s", r.Reason, r.Detail)
 }

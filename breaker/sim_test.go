@@ -94,16 +94,16 @@ func twelveZones(p *config.Policy, check func(context.Context, string, *config.C
 func (p *pool) restart() {
 	p.t.Helper()
 	old := p.guard
-	kept, err := json.Marshal(old.Memory())
+	kept, err := json.Marshal(old.Snapshot())
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	var memory breaker.Memory
-	if err := json.Unmarshal(kept, &memory); err != nil {
+	var snapshot breaker.Snapshot
+	if err := json.Unmarshal(kept, &snapshot); err != nil {
 		p.t.Fatal(err)
 	}
 	next := twelveZones(old.Policy(), p.check)
-	next.Remember(memory)
+	next.Restore(snapshot)
 	p.mu.Lock()
 	p.guard = next
 	p.mu.Unlock()

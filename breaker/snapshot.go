@@ -1,254 +1,307 @@
 package breaker
 
 import (
-	"cmp"
-	"maps"
-	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
-const (
-	listedQuarantines = 100
-	listedCulprits    = 20
-	keptCulprits      = 100
-)
-
-// Status is the whole picture, the most troubled zones first.
-func (g *Guard) Status() Status {
-	s := Status{
-		Workers: g.workers(), Servers: g.Servers(),
-		Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
-		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),
-		Zones: g.Zones(),
-	}
-	s.Live = s.Occupied - s.Hung
-	if suspicion := g.suspect.Load(); suspicion != nil {
-		s.PoolSuspect, s.PoolSuspectText = true, suspicion.text
-	}
-	return s
+// Snapshot is what a guard must not forget when its process ends: which workers
+// hang, though nobody will see them come back, which zones are open, which stores
+// are in quarantine, and what is held by hand. A process that forgot it would lend
+// each hung zone its share of the pool anew. What can be found out again at no
+// cost (successes, windows of outcomes) is left out. It is made for JSON, and two
+// snapshots of the same state are equal.
+type Snapshot struct {
+	Zones []ZoneSnapshot `json:"zones,omitempty"` // by name
 }
 
-// Zones is the picture of every zone, the most troubled first.
-func (g *Guard) Zones() []ZoneStatus {
-	zones := *g.zones.Load()
-	all := make([]ZoneStatus, 0, len(zones))
-	for _, z := range zones {
-		all = append(all, z.status())
-	}
-	slices.SortFunc(all, func(a, b ZoneStatus) int {
-		return cmp.Or(-cmp.Compare(trouble[a.State], trouble[b.State]), -cmp.Compare(a.Hung, b.Hung),
-			-cmp.Compare(a.QuarantinedCount, b.QuarantinedCount), cmp.Compare(a.Zone, b.Zone))
-	})
-	return all
+// ZoneSnapshot is a zone of a Snapshot.
+type ZoneSnapshot struct {
+	Zone         string           `json:"zone"`
+	State        State            `json:"state"`
+	Since        time.Time        `json:"since,omitzero"`
+	EpisodeSince time.Time        `json:"episode_since,omitzero"`
+	OpenedAt     time.Time        `json:"opened_at,omitzero"`
+	OpenUntil    time.Time        `json:"open_until,omitzero"`
+	Turn         int              `json:"turn,omitempty"`
+	Evidence     string           `json:"evidence,omitempty"`
+	Hold         *Hold            `json:"hold,omitempty"`
+	HeldStores   map[string]*Hold `json:"held_stores,omitempty"`
+	Quarantined  []StoreSnapshot  `json:"quarantined,omitempty"` // by name
+	Stuck        []StuckSnapshot  `json:"stuck,omitempty"`       // the oldest first
 }
 
-var trouble = [...]int{Calm: 0, Troubled: 1, HalfOpen: 2, Open: 3}
-
-// Zone is the picture of one zone; false if nobody ever asked for it.
-func (g *Guard) Zone(name string) (ZoneStatus, bool) {
-	z := (*g.zones.Load())[name]
-	if z == nil {
-		return ZoneStatus{}, false
-	}
-	return z.status(), true
+// StoreSnapshot is a store in quarantine.
+type StoreSnapshot struct {
+	Store     string        `json:"store"`
+	Since     time.Time     `json:"since"`
+	OpenUntil time.Time     `json:"open_until,omitzero"` // zero: it was being tried again
+	Turn      int           `json:"turn"`
+	Evidence  string        `json:"evidence"`
+	FirstBad  time.Time     `json:"first_bad,omitzero"`
+	LastBad   time.Time     `json:"last_bad,omitzero"`
+	Failures  int           `json:"failures,omitempty"`
+	Wasted    time.Duration `json:"wasted,omitempty"` // worker time, nanoseconds
 }
 
-func (z *zone) status() ZoneStatus {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	now := z.g.now()
-	s := ZoneStatus{
-		Zone: z.name, State: z.state, Observe: z.policy.Observe,
+// StuckSnapshot is a request that hangs, or is about to.
+type StuckSnapshot struct {
+	Store     string    `json:"store"`
+	Since     time.Time `json:"since"`               // its admission
+	HungSince time.Time `json:"hung_since,omitzero"` // zero: its deadline was not over yet
+	Check     bool      `json:"check,omitempty"`     // of a recovery
+}
+
+// Snapshot is what must not be forgotten now. It takes the zones' locks one after
+// the other, each for a moment.
+func (g *Guard) Snapshot() Snapshot {
+	var m Snapshot
+	for _, z := range *g.zones.Load() {
+		if !z.eventful.Load() {
+			continue
+		}
+		z.do(func(z *zone, now int64) {
+			if zm := z.snapshot(now); zm != nil {
+				m.Zones = append(m.Zones, *zm)
+			}
+		})
+	}
+	slices.SortFunc(m.Zones, func(a, b ZoneSnapshot) int { return strings.Compare(a.Zone, b.Zone) })
+	return m
+}
+
+// snapshot is what must not be forgotten of the zone, or nil.
+func (z *zone) snapshot(now int64) *ZoneSnapshot {
+	m := &ZoneSnapshot{
+		Zone: z.name, State: z.state, Turn: z.turn, Evidence: z.evidence,
 		Since: z.g.wall(z.stateSince), EpisodeSince: z.g.wall(z.episodeSince), OpenedAt: z.g.wall(z.openedAt),
-		Turn: z.turn, Evidence: z.evidence, Cause: z.cause, Window: z.window,
-		Doubt: z.inDoubt(now), PatienceMS: time.Duration(z.patience()).Milliseconds(),
-		Live: z.live, Hung: z.hung, Remembered: z.remembered, Waiting: z.waiters.len(), Streams: z.streams,
-		MaxInflight: z.limitNow(), WorstOccupied: z.worst,
-		StoresSeen: z.storesSeen(now), StoresBad: z.storesBad(),
-		Quarantined: []string{}, QuarantinedCount: z.sick,
-		Outcomes: make(map[string]uint64, outcomes), Refusals: named(z.refusals), WouldRefuse: named(z.wouldRefuse),
-		Abandoned: z.totals.abandoned,
+		Hold: copyHold(z.held),
 	}
 	if z.state == Open {
-		s.OpenUntil = z.g.wall(z.machine.until)
-		s.RetryAfterMS = max(0, time.Duration(z.machine.until-now).Milliseconds())
+		m.OpenUntil = z.g.wall(z.machine.until)
 	}
-	s.Hold, s.HeldStores = copyHold(z.held), len(z.heldStores)
-	if z.held.open() {
-		s.State, s.Since, s.Evidence = Open, z.held.Since, z.held.words()
-		s.OpenUntil, s.RetryAfterMS = z.held.Until, z.held.refusal("", z.g, now).after.Milliseconds()
-	}
-	for _, rec := range z.books.pins {
-		if rec.state != Calm {
-			s.Quarantined = append(s.Quarantined, rec.store)
+	for store, h := range z.heldStores {
+		if m.HeldStores == nil {
+			m.HeldStores = make(map[string]*Hold, len(z.heldStores))
 		}
+		m.HeldStores[store] = copyHold(h)
 	}
-	slices.Sort(s.Quarantined)
-	s.Quarantined = s.Quarantined[:min(len(s.Quarantined), listedQuarantines)]
-	s.Culprits = z.culpritList(now)
-	s.Culprits = s.Culprits[:min(len(s.Culprits), listedCulprits)]
-	for o, n := range z.totals.outcomes {
-		s.Outcomes[Outcome(o).String()] = n
+	sick := z.sickStores()
+	slices.SortFunc(sick, byStore)
+	for _, rec := range sick {
+		m.Quarantined = append(m.Quarantined, rec.snapshot(z.g))
 	}
-	return s
-}
-
-// copyHold keeps readers from sharing memory with the zone.
-func copyHold(h *Hold) *Hold {
-	if h == nil {
-		return nil
-	}
-	c := *h
-	return &c
-}
-
-func named(counts map[Reason]uint64) map[string]uint64 {
-	out := make(map[string]uint64, len(counts))
-	for reason, n := range counts {
-		out[string(reason)] = n
-	}
-	return out
-}
-
-// Culprits names the stores that are or were the cause of trouble, of one zone
-// or ("") of all: by worker-seconds wasted in hung slots, then by failures,
-// never by how many requests they sent.
-func (g *Guard) Culprits(zoneName string) []Culprit {
-	all := []Culprit{}
-	for name, z := range *g.zones.Load() {
-		if zoneName == "" || zoneName == name {
-			z.mu.Lock()
-			all = append(all, z.culpritList(g.now())...)
-			z.mu.Unlock()
-		}
-	}
-	slices.SortFunc(all, byWaste)
-	return all
-}
-
-func byWaste(a, b Culprit) int {
-	return cmp.Or(-cmp.Compare(a.WorkerSeconds, b.WorkerSeconds), -cmp.Compare(a.Failures, b.Failures),
-		cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Store, b.Store))
-}
-
-// culpritList is the culprits of this episode and those kept of earlier ones.
-func (z *zone) culpritList(now int64) []Culprit {
-	list := []Culprit{}
-	known := make(map[string]bool)
-	wasted := z.wastedNow(now)
-	z.books.each(func(rec *record) bool {
-		if rec.culprit || rec.failed {
-			known[rec.store] = true
-			list = append(list, Culprit{
-				Zone: z.name, Store: rec.store, State: rec.state,
-				WorkerSeconds: time.Duration(rec.wasted + wasted[rec.store]).Seconds(),
-				Failures:      rec.failures, Hung: rec.hung,
-				FirstSeen: z.g.wall(rec.firstBad), LastSeen: z.g.wall(rec.lastBad), Evidence: rec.evidence,
+	down := z.state == Open || z.state == HalfOpen // then its probes are about to hang
+	for s := z.slots.head; s != nil; s = s.next {
+		if s.phase == hung || s.aging(now) || down && s.unanswered() {
+			m.Stuck = append(m.Stuck, StuckSnapshot{
+				Store: s.store, Since: z.g.wall(s.start), HungSince: z.g.wall(s.hungAt), Check: s.check,
 			})
 		}
-		return true
+	}
+	if !down && !z.isHeld() && len(sick)+len(m.Stuck) == 0 {
+		return nil
+	}
+	return m
+}
+
+func (r *record) snapshot(g *Guard) StoreSnapshot {
+	m := StoreSnapshot{
+		Store: r.store, Since: g.wall(r.since), Turn: r.turn, Evidence: r.evidence,
+		FirstBad: g.wall(r.firstBad), LastBad: g.wall(r.lastBad), Failures: r.failures, Wasted: time.Duration(r.wasted),
+	}
+	if r.state == Open {
+		m.OpenUntil = g.wall(r.machine.until)
+	}
+	return m
+}
+
+// fromBefore stands before the evidence of what an earlier process found out.
+const fromBefore = "from before firebreak was restarted: "
+
+// Restore goes on where the guard of an earlier process ended. Zones that are
+// open stay open for what is left of their open time, and so do quarantines. A
+// worker that hung is taken to hang on: for hung_hold from now, since nobody sees
+// it come back, but not beyond abandon_after in all, not after its store was
+// answered, or its zone if that is closed and the store not in quarantine, and not
+// when the API server was found to be down. It is no evidence against anybody. Call
+// Restore once, soon after New.
+func (g *Guard) Restore(m Snapshot) {
+	for i := range m.Zones {
+		if m.Zones[i].Zone == "" {
+			continue
+		}
+		func() {
+			defer g.survive()
+			g.zone(m.Zones[i].Zone).do(func(z *zone, now int64) { z.restore(&m.Zones[i], now) })
+		}()
+	}
+}
+
+func (z *zone) restore(m *ZoneSnapshot, now int64) {
+	z.eventful.Store(true)
+	for i := range slices.Backward(m.Stuck) {
+		z.restoreStuck(&m.Stuck[i], now)
+	}
+	if z.state == Calm && (m.State == Open || m.State == HalfOpen || len(m.Quarantined) > 0) {
+		z.restoreState(m, now)
+	}
+	z.restoreHolds(m, now)
+}
+
+// restoreState begins the episode where it was.
+func (z *zone) restoreState(m *ZoneSnapshot, now int64) {
+	why := fromBefore + strings.TrimPrefix(m.Evidence, fromBefore)
+	z.episode(now, z.g.before(m.EpisodeSince, now), why)
+	z.turn, z.steps = max(0, m.Turn), max(0, m.Turn)
+	if m.State == Open || m.State == HalfOpen {
+		if !z.policy.Observe {
+			z.counted = true
+			z.g.openZones.Add(1)
+		}
+		z.openFor(now, z.g.left(m.OpenUntil, now, z.policy.OpenTimeMax), why)
+		z.openedAt = z.g.before(m.OpenedAt, now)
+		z.stateSince = z.g.before(m.Since, now)
+	}
+	for i := range m.Quarantined {
+		z.restoreStore(&m.Quarantined[i], now)
+	}
+}
+
+func (z *zone) restoreStore(m *StoreSnapshot, now int64) {
+	rec := z.books.ensure(m.Store)
+	if rec.state != Calm || z.shared() {
+		return
+	}
+	rec.turn, rec.failures, rec.wasted = max(1, m.Turn), m.Failures, int64(m.Wasted)
+	rec.firstBad, rec.lastBad = z.g.before(m.FirstBad, now), z.g.before(m.LastBad, now)
+	z.shut(rec, now, z.g.left(m.OpenUntil, now, z.store.OpenTimeMax), fromBefore+strings.TrimPrefix(m.Evidence, fromBefore))
+	rec.since = z.g.before(m.Since, now)
+}
+
+// restoreStuck books the worker of a request that hung. Its place is before all
+// others, which began later.
+func (z *zone) restoreStuck(m *StuckSnapshot, now int64) {
+	s := &Slot{
+		z: z, policy: z.policy, store: m.Store, hash: z.g.hashOf(m.Store), check: m.Check,
+		start: z.g.before(m.Since, now), timeout: int64(z.policy.Timeout), slowAfter: int64(z.policy.SlowAfter),
+		settled: true, counted: true, remembered: now,
+	}
+	if s.hungAt = z.g.before(m.HungSince, now); s.hungAt == 0 {
+		s.hungAt = min(s.start+s.timeout, now)
+	}
+	if now-s.hungAt > int64(forgetHung) || !z.g.takeRestored() {
+		return
+	}
+	z.slots.pushFront(s)
+	z.live++
+	z.version++
+	z.occupied.Add(1)
+	z.remembered++
+	if z.inFlight != nil && !s.check {
+		z.inFlight[s.hash]++
+	}
+	z.turnHung(s, s.hungAt)
+	if !s.check {
+		z.markLate(s)
+	}
+}
+
+// forgetHung is the age at which a worker that an earlier process saw hang is
+// no longer believed to hang.
+const forgetHung = 24 * time.Hour
+
+// takeRestored books a worker that an earlier process saw hang. An eighth of the
+// pool stays free, with which to find out that it is not so.
+func (g *Guard) takeRestored() bool {
+	workers := g.capacity()
+	if workers == 0 { // not known
+		return g.takeWorker(0, 0)
+	}
+	return g.takeWorker(workers, max(1, workers/8))
+}
+
+func (z *zone) restoreHolds(m *ZoneSnapshot, now int64) {
+	if h := z.restoreHold(m.Hold, now); h != nil && z.held == nil {
+		z.held = h
+		z.tellHold("", h, now)
+	}
+	for store, kept := range m.HeldStores {
+		h := z.restoreHold(kept, now)
+		if h == nil || z.heldStores[store] != nil {
+			continue
+		}
+		if z.heldStores == nil {
+			z.heldStores = make(map[string]*Hold)
+		}
+		z.heldStores[store] = h
+		z.tellHold(store, h, now)
+	}
+}
+
+// restoreHold is a hold for what is left of it; nil if nothing is.
+func (z *zone) restoreHold(h *Hold, now int64) *Hold {
+	if h = copyHold(h); h == nil {
+		return nil
+	}
+	if h.Until.IsZero() {
+		return h
+	}
+	if h.until = z.g.moment(h.Until); h.until <= now {
+		return nil
+	}
+	return h
+}
+
+// dropRestored takes in that a request was answered: the workers that an earlier
+// process saw hang with its store have come back in all likelihood, and if the
+// zone is closed, those with stores that are not in quarantine.
+func (z *zone) dropRestored(answered *Slot, now int64) {
+	if z.remembered == 0 {
+		return
+	}
+	z.endRestored(now, func(s *Slot) bool { return s.store == answered.store })
+	if z.state == Calm || z.state == Troubled {
+		z.dropRestoredOfCalm(now)
+	}
+}
+
+// dropRestoredOfCalm ends the workers whose stores are not in quarantine.
+func (z *zone) dropRestoredOfCalm(now int64) {
+	z.endRestored(now, func(s *Slot) bool {
+		rec := z.books.get(s.store)
+		return rec == nil || rec.state == Calm
 	})
-	for _, c := range z.culprits {
-		if !known[c.Store] {
-			list = append(list, c)
+}
+
+// endRestored takes remembered workers off the books. Those of checks are held: a
+// recovery would send its check anew.
+func (z *zone) endRestored(now int64, which func(*Slot) bool) {
+	var next *Slot
+	for s := z.slots.head; s != nil && z.remembered > 0; s = next {
+		if next = s.next; s.remembered != 0 && !s.check && which(s) {
+			z.end(s, Gone, now)
 		}
 	}
-	slices.SortFunc(list, byWaste)
-	return list
 }
 
-// wastedNow is the worker time lost so far in slots that are still hung.
-func (z *zone) wastedNow(now int64) map[string]int64 {
-	wasted := make(map[string]int64)
-	for s := z.slots.head; s != nil; s = s.next {
-		if s.phase == hung {
-			wasted[s.store] += now - s.hungAt
-		}
-	}
-	return wasted
-}
+// moment is a time of day in the guard's time.
+func (g *Guard) moment(t time.Time) int64 { return int64(t.Sub(g.base.Round(0))) }
 
-// keepCulprits keeps the names when the books are closed.
-func (z *zone) keepCulprits() {
-	list := z.culpritList(z.g.now())
-	for i := range list {
-		list[i].State, list[i].Hung = Calm, 0
-	}
-	z.culprits = list[:min(len(list), keptCulprits)]
-}
-
-// Store is the picture of one store.
-func (g *Guard) Store(zoneName, store string) StoreStatus {
-	s := StoreStatus{Zone: zoneName, Store: store, Proven: true, Recent: []string{}}
-	z := (*g.zones.Load())[zoneName]
-	if z == nil {
-		return s
-	}
-	now := g.now()
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	for slot := z.slots.head; slot != nil; slot = slot.next {
-		if slot.store == store && slot.phase == live {
-			s.Live++
-		}
-	}
-	s.Proven = z.proven(store, g.hashOf(store))
-	rec := z.books.get(store)
-	s.Hold = copyHold(z.heldStores[store])
-	if rec == nil {
-		return s.asHeld()
-	}
-	s.State, s.Hung, s.LastOutcome = rec.state, rec.hung, g.wall(max(rec.lastAt, rec.answeredAt))
-	s.WorkerSeconds = time.Duration(rec.wasted + z.wastedNow(now)[store]).Seconds()
-	if rec.state != Calm {
-		s.Since, s.Evidence = g.wall(rec.since), rec.evidence
-	}
-	if rec.state == Open {
-		s.OpenUntil = g.wall(rec.machine.until)
-		s.RetryAfterMS = max(0, time.Duration(rec.machine.until-now).Milliseconds())
-	}
-	for i := range min(rec.outcomes, recentCount) {
-		s.Recent = append(s.Recent, rec.recent[(rec.outcomes-1-i)%recentCount].String())
-	}
-	return s.asHeld()
-}
-
-// asHeld shows a store that is held open as open.
-func (s StoreStatus) asHeld() StoreStatus {
-	if s.Hold.open() {
-		s.State, s.Since, s.Evidence = Open, s.Hold.Since, s.Hold.words()
-		s.OpenUntil = s.Hold.Until
-		if !s.OpenUntil.IsZero() {
-			s.RetryAfterMS = max(0, time.Until(s.OpenUntil).Milliseconds())
-		}
-	}
-	return s
-}
-
-// ZoneNames lists the zones the guard knows, sorted.
-func (g *Guard) ZoneNames() []string { return slices.Sorted(maps.Keys(*g.zones.Load())) }
-
-// limitNow is how many workers the zone may occupy, for readers.
-func (z *zone) limitNow() int {
-	capacity := z.g.capacity()
-	limit := z.limit(capacity)
-	if capacity > 0 {
-		return min(limit, capacity)
-	}
-	if limit == math.MaxInt32 {
+// before is a time of day that should be over; 0 stays 0.
+func (g *Guard) before(t time.Time, now int64) int64 {
+	if t.IsZero() {
 		return 0
 	}
-	return limit
+	return min(max(g.moment(t), 1), now)
 }
 
-// storesBad counts the stores without an answer, in quarantine, or failing.
-func (z *zone) storesBad() (n int) {
-	z.books.each(func(rec *record) bool {
-		if _, failing := z.failing[rec]; failing || rec.state != Calm || rec.questions > 0 || rec.hung > 0 {
-			n++
-		}
-		return true
-	})
-	return n
+// left is how long it is until a time of day, at most the longest open time:
+// clocks may have been set.
+func (g *Guard) left(until time.Time, now int64, longest time.Duration) time.Duration {
+	if until.IsZero() {
+		return 0
+	}
+	return min(max(time.Duration(g.moment(until)-now), 0), longest*6/5)
 }

@@ -60,7 +60,7 @@ type memoryFile struct {
 type keptMemory struct {
 	Format int    `json:"firebreak_memory"`
 	Boot   string `json:"boot,omitempty"`
-	breaker.Memory
+	breaker.Snapshot
 }
 
 // memoryPath is where this app's sidecar keeps its memory.
@@ -126,7 +126,7 @@ func (m *memoryFile) recall() error {
 		log.Info(telemetry.LogMemoryOld, zap.Int("zones", len(kept.Zones)))
 		return nil
 	}
-	m.guard.Remember(kept.Memory)
+	m.guard.Restore(kept.Snapshot)
 	status := m.guard.Status()
 	open, quarantined := 0, 0
 	for i := range status.Zones {
@@ -196,7 +196,7 @@ func (m *memoryFile) save() (err error) {
 	if err := m.take(); err != nil {
 		return err
 	}
-	data, err := json.Marshal(keptMemory{memoryFormat, disk.Boot(), m.guard.Memory()})
+	data, err := json.Marshal(keptMemory{memoryFormat, disk.Boot(), m.guard.Snapshot()})
 	if err != nil || bytes.Equal(data, m.written) {
 		return err
 	}

@@ -208,14 +208,14 @@ func TestRestartUnderHolds(t *testing.T) {
 	})
 }
 
-// TestMemoryIsStable: nothing is written while nothing changes, and what was read
+// TestSnapshotIsStable: nothing is written while nothing changes, and what was read
 // is what was written.
-func TestMemoryIsStable(t *testing.T) {
+func TestSnapshotIsStable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())
 		defer p.close()
 		p.load(2*time.Second, 300, allZones)
-		if m := p.guard.Memory(); len(m.Zones) > 0 {
+		if m := p.guard.Snapshot(); len(m.Zones) > 0 {
 			t.Errorf("without a fault something is remembered: %+v", m)
 		}
 		p.freeze("z3/s0")
@@ -223,19 +223,19 @@ func TestMemoryIsStable(t *testing.T) {
 		p.load(3*time.Second, 300, allZones)
 		p.freeze("z7")
 		p.load(2800*time.Millisecond, 300, allZones)
-		first := p.guard.Memory()
+		first := p.guard.Snapshot()
 		if len(first.Zones) != 2 || len(first.Zones[0].Quarantined) != 2 || len(first.Zones[1].Stuck) < 3 {
 			t.Errorf("want two stores of z3 and the workers of z7: %+v", first)
 		}
 		time.Sleep(100 * time.Millisecond)
-		if second := p.guard.Memory(); !reflect.DeepEqual(second, first) {
+		if second := p.guard.Snapshot(); !reflect.DeepEqual(second, first) {
 			t.Errorf("a moment later\n%+v, before\n%+v", second, first)
 		}
 		data, err := json.Marshal(first)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var read breaker.Memory
+		var read breaker.Snapshot
 		if err := json.Unmarshal(data, &read); err != nil {
 			t.Fatal(err)
 		}
@@ -245,23 +245,23 @@ func TestMemoryIsStable(t *testing.T) {
 	})
 }
 
-// TestMemoryOfAnotherTime: what is kept may be old, or of a clock that was wrong,
+// TestSnapshotOfAnotherTime: what is kept may be old, or of a clock that was wrong,
 // or of a larger pool.
-func TestMemoryOfAnotherTime(t *testing.T) {
+func TestSnapshotOfAnotherTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, config.App{Workers: 8, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}})
 		defer p.close()
 		old, future := time.Now().Add(-48*time.Hour), time.Now().Add(48*time.Hour)
-		stuck := func(n int, since time.Time) (list []breaker.StuckMemory) {
+		stuck := func(n int, since time.Time) (list []breaker.StuckSnapshot) {
 			for i := range n {
-				list = append(list, breaker.StuckMemory{Store: fmt.Sprint("s", i), Since: since})
+				list = append(list, breaker.StuckSnapshot{Store: fmt.Sprint("s", i), Since: since})
 			}
 			return list
 		}
-		p.guard.Remember(breaker.Memory{Zones: []breaker.ZoneMemory{
+		p.guard.Restore(breaker.Snapshot{Zones: []breaker.ZoneSnapshot{
 			{Zone: "z1", State: breaker.Open, OpenUntil: old, OpenedAt: old, Stuck: stuck(3, old)},
 			{Zone: "z2", State: breaker.Open, OpenUntil: future, OpenedAt: future, Stuck: stuck(3, future)},
-			{Zone: "z3", Quarantined: []breaker.StoreMemory{{Store: "s0", OpenUntil: future, Turn: -3}}, Stuck: stuck(20, time.Now())},
+			{Zone: "z3", Quarantined: []breaker.StoreSnapshot{{Store: "s0", OpenUntil: future, Turn: -3}}, Stuck: stuck(20, time.Now())},
 			{Zone: "gone", State: breaker.Open, OpenUntil: future},
 			{},
 		}})
