@@ -79,7 +79,7 @@ func (a *API) runBatch(w http.ResponseWriter, r *http.Request, q *batchRequest, 
 	return nil
 }
 
-// batchTargets finds out what is meant; names that nobody knows refuse all.
+// batchTargets finds out what is meant; an unknown name refuses the whole batch.
 func (a *API) batchTargets(q *batchRequest) (targets []maintenance.Target, placed []maintenance.Placed, err error) {
 	if q.All {
 		targets = append(targets, maintenance.Target{Scope: maintenance.All})

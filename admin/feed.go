@@ -180,7 +180,7 @@ func (f *feed) log(events []recent.Event, missed int) {
 	f.sendLog(newestFirst, missed, false)
 }
 
-// sendLog sends events, newest first. whole says that there are no others.
+// sendLog sends events, newest first. whole reports whether there are no others.
 func (f *feed) sendLog(events []recent.Event, missed int, whole bool) {
 	list := make([]json.RawMessage, 0, len(events))
 	for _, e := range events {

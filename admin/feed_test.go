@@ -163,7 +163,7 @@ func TestFeedSendsOnlyWhatChanged(t *testing.T) {
 
 func TestFeedBadRequests(t *testing.T) {
 	a := manyZones(t)
-	for _, query := range []string{"from=x", "from=-1", "count=61", "count=1e3", "zone=nobody"} {
+	for _, query := range []string{"from=x", "from=-1", "count=61", "count=1e3", "zone=nosuch"} {
 		if _, err := newFeed(a, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/firebreak/ui/feed?"+query, nil)); err == nil {
 			t.Errorf("?%s was accepted", query)
 		}

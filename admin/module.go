@@ -40,7 +40,7 @@ func init() {
 //	GET /firebreak/maintenance             all switches
 //	GET|PUT|DELETE /firebreak/maintenance/{all|zones/{zone}|stores/{store}}
 //	POST /firebreak/maintenance/batch      many switches at once
-//	GET /firebreak/maintenance/history     who changed what
+//	GET /firebreak/maintenance/history     changes and their authors
 //	POST /firebreak/zones/{zone}/{isolate|admit|auto}   by hand
 //	POST /firebreak/stores/{store}/{open|close|reset}
 //

@@ -36,7 +36,7 @@ type poolView struct {
 	Stores       int               `json:"stores,omitempty"`
 	Rate         float64           `json:"rate"`         // requests a second
 	Conditions   map[condition]int `json:"conditions"`   // zones by condition
-	OK           *float64          `json:"ok,omitempty"` // percent of them; none: nobody asked
+	OK           *float64          `json:"ok,omitempty"` // percent of them; absent: no requests
 	Revision     uint64            `json:"revision"`
 	SwitchesOn   int               `json:"switches_on"`
 	SwitchesTo   int               `json:"switches_ahead"`

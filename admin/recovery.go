@@ -92,7 +92,7 @@ func adminRecovery(a *API, r *http.Request) (any, error) {
 	return recoveryAnswer{v, stores, next}, nil
 }
 
-// actionRequest is who does something to a recovery, and why.
+// actionRequest is the author of an action on a recovery, and the reason.
 type actionRequest struct {
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`

@@ -67,7 +67,7 @@ type changeAnswer struct {
 	Head     string        `json:"head"`
 	Switch   *switchAnswer `json:"switch,omitempty"`
 
-	// Of a switch that was taken away.
+	// Of a switch that was removed.
 	Cleared      []string `json:"cleared,omitempty"`
 	ReleasedFrom []string `json:"released_from,omitempty"` // switches that except the store now
 	Still        string   `json:"still,omitempty"`         // what holds for it all the same

@@ -80,7 +80,7 @@ func secure(header http.Header) {
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 	header.Set("X-Frame-Options", "DENY")
-	// Caddy wants to know which page its own endpoint is asked by; nobody else
+	// Caddy wants to know which page its own endpoint is asked by; no other
 	// learns the names of zones and stores from an address.
 	header.Set("Referrer-Policy", "same-origin")
 }

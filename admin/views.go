@@ -236,7 +236,7 @@ func (a *API) verdict(route routing.Route, method string) verdict {
 	return v
 }
 
-// switchInWords says who refuses requests, since when and why.
+// switchInWords describes a switch: its author, its beginning and its reason.
 func switchInWords(sw *maintenance.Switch) string {
 	text := fmt.Sprintf("%s is in maintenance since %s", sw.Target, sw.Since.UTC().Format(time.RFC3339))
 	if sw.Mode == maintenance.ReadOnly {
@@ -251,7 +251,7 @@ func switchInWords(sw *maintenance.Switch) string {
 	return text
 }
 
-// zoneStatus is how a zone is. A zone nobody has asked for yet is calm.
+// zoneStatus is the status of a zone. A zone without requests so far is calm.
 func (a *API) zoneStatus(name string) breaker.ZoneStatus {
 	status, ok := a.Guard.Zone(name)
 	if !ok {

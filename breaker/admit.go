@@ -10,7 +10,7 @@ import (
 type Request struct {
 	Zone, Store string
 
-	// Shared says that the request belongs to the bucket of unknown keys:
+	// Shared reports whether the request belongs to the bucket of unknown keys:
 	// Zone is config.UnknownZone and Store the same for all of them. Such a
 	// bucket has no store breaker.
 	Shared bool
@@ -18,7 +18,7 @@ type Request struct {
 	// Timeout is the time until the first byte, if it is not the zone's.
 	Timeout time.Duration
 
-	// Stream says that the request asks for a stream.
+	// Stream reports whether the request asks for a stream.
 	Stream bool
 
 	check, endsOpen bool // see AdmitCheck

@@ -19,11 +19,11 @@ type CheckRequest struct {
 	// The time until the answer must be there.
 	Timeout time.Duration
 
-	// Probe says that it must do with the probe slots, and be the only check of
+	// Probe makes it the only check of
 	// its zone.
 	Probe bool
 
-	// EndsOpen says that two stores that pass end an open state of their zone.
+	// EndsOpen reports whether two stores that pass end an open state of their zone.
 	EndsOpen bool
 }
 
@@ -122,7 +122,7 @@ func (z *zone) passedWhileOpen(s *Slot, now int64) {
 	}
 }
 
-// checkExplained says that a hung check takes no room from the innocent: some
+// checkExplained reports whether a hung check takes no room from the innocent: some
 // other store of the zone was well since it began.
 func (z *zone) checkExplained(s *Slot) bool {
 	return s.phase == hung && (z.passedAt > s.start || z.answered.elsewhereSince(s.hash, s.start))
@@ -139,7 +139,7 @@ type OpenZone struct {
 	Zone  string
 	Since time.Time
 
-	// Checked says that the zone has a check of its own, which fails.
+	// Checked reports whether the zone has a check of its own, which fails.
 	Checked bool
 }
 
@@ -212,7 +212,7 @@ type Served struct {
 	now  int64
 }
 
-// Served is who was served in a zone lately.
+// Served is the stores of a zone that were served lately.
 func (g *Guard) Served(zoneName string) Served {
 	p := Served{g: g, now: g.now()}
 	if z := (*g.zones.Load())[zoneName]; z != nil {

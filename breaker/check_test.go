@@ -37,7 +37,7 @@ func hungChecks(t *testing.T, g *breaker.Guard, n int) (slots []*breaker.Slot) {
 	return slots
 }
 
-// TestChecksAreNoEvidence: whatever becomes of them, nobody is judged by them.
+// TestChecksAreNoEvidence: whatever their result, it is no evidence.
 func TestChecksAreNoEvidence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(t, twoSeconds(), breaker.Options{})
@@ -134,7 +134,7 @@ func TestRequestsComeBeforeChecks(t *testing.T) {
 			t.Errorf("the request that waited was refused: %s", reason)
 		}
 		if s, reason := check(g, "a"); s == nil {
-			t.Errorf("nobody waits, and a check got %q", reason)
+			t.Errorf("nothing waits, and a check got %q", reason)
 		} else {
 			s.End(breaker.OK)
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 )
 
-// TestCounters: what is counted over an outage of one zone, by everybody who
+// TestCounters: what is counted over an outage of one zone, by every reader that
 // scrapes.
 func TestCounters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -78,7 +78,7 @@ func (z *zone) answer(s *Slot, o Outcome, now int64) {
 	}
 }
 
-// noteAnswer notes when and by whom the zone was answered.
+// noteAnswer records when the zone was last answered, and for which store.
 func (z *zone) noteAnswer(s *Slot, now int64, failed bool) {
 	if z.seen == nil {
 		z.seen = new(seen)

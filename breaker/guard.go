@@ -167,7 +167,7 @@ func (g *Guard) survive() {
 }
 
 // Events delivers transitions in order. One reader at a time should drain it;
-// what nobody reads in time is dropped and counted in Status.
+// events that are not read in time are dropped and counted in Status.
 func (g *Guard) Events() <-chan Event { return g.events }
 
 func (g *Guard) emit(e Event) {
@@ -230,7 +230,7 @@ func (g *Guard) takeWorker(capacity, reserve int) bool {
 }
 
 // mayOpen books one more open zone, unless that would be more than the share
-// of zones that can be believed to be broken at once. One zone may always open.
+// of zones that may be open at once. One zone may always open.
 func (g *Guard) mayOpen() bool {
 	limit := g.mostOpen()
 	for {
@@ -258,7 +258,7 @@ func (g *Guard) zoneCount() int {
 	return len(zones)
 }
 
-// awaySince says that the API server could not be dialled at some time since
+// awaySince reports whether the API server could not be dialled at some time since
 // t: what broke around then is its doing.
 func (g *Guard) awaySince(t int64) bool {
 	at := g.awayAt.Load()

@@ -17,7 +17,7 @@ type Hold struct {
 // heldRetry is the Retry-After of a breaker that is held open without an end.
 const heldRetry = time.Minute
 
-// words says who holds and why.
+// words describes the hold: its author and its reason.
 func (h *Hold) words() string {
 	text := "isolated by hand"
 	if h.As != Open {

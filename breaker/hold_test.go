@@ -126,7 +126,8 @@ func TestHeldStoreIsNotJudged(t *testing.T) {
 	})
 }
 
-// TestResetKeepsSlots: a reset forgets verdicts, never workers.
+// TestResetKeepsSlots: a reset forgets verdicts, never workers. It may let in
+// requests that wait, so more workers may be occupied after it.
 func TestResetKeepsSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())
@@ -137,7 +138,7 @@ func TestResetKeepsSlots(t *testing.T) {
 		before := p.guard.Status()
 		p.guard.ResetZone("z7", "", "")
 		after := p.guard.Status()
-		if before.Hung == 0 || after.Hung != before.Hung || after.Occupied != before.Occupied {
+		if before.Hung == 0 || after.Hung != before.Hung || after.Occupied < before.Occupied {
 			t.Errorf("hung %d and occupied %d became %d and %d", before.Hung, before.Occupied, after.Hung, after.Occupied)
 		}
 		p.heal("z7")

@@ -45,7 +45,7 @@ func (g *Guard) Zones() []ZoneStatus {
 
 var trouble = [...]int{Calm: 0, Troubled: 1, HalfOpen: 2, Open: 3}
 
-// Zone is the picture of one zone; false if nobody ever asked for it.
+// Zone is the picture of one zone; false if no request ever asked for it.
 func (g *Guard) Zone(name string) (ZoneStatus, bool) {
 	z := (*g.zones.Load())[name]
 	if z == nil {

@@ -20,7 +20,7 @@ var (
 //
 // Each opening makes a fresh gobreaker, which gives each its own open time and
 // makes every permit of an earlier opening worthless: its result lands on an
-// object nobody reads any more.
+// object that is no longer read.
 //
 // How long it stays open is told by the guard's own time, as everything else
 // is: gobreaker, which asks the clock itself, gets the shortest open time there
@@ -68,7 +68,7 @@ func (m *machine) permit() (permit, bool) {
 	return permit{done}, err == nil
 }
 
-// pending says that a probe is on its way.
+// pending reports whether a probe is on its way.
 func (m *machine) pending() bool {
 	counts := m.cb.Counts()
 	return counts.Requests > counts.TotalExclusions+counts.TotalSuccesses+counts.TotalFailures

@@ -40,7 +40,7 @@ func Outcomes() []Outcome {
 	return all
 }
 
-// isError says that an answer came, and that it was an error.
+// isError reports whether an answer came and was an error.
 func (o Outcome) isError() bool { return o == Failure || o == Broken }
 
 func (o Outcome) good() bool { return o == OK || o == Slow }

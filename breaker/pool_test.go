@@ -59,7 +59,7 @@ func TestErrorsEverywhere(t *testing.T) {
 				p.failing(tt.zones, tt.share)
 				p.load(tt.lasts, tt.rate, tt.pick)
 				if s := p.guard.Status(); !s.PoolSuspect && tt.share > 0.1 {
-					t.Error("nobody is told that errors are everywhere")
+					t.Error("no event tells that errors are everywhere")
 				}
 				p.failing(0, 0)
 				healed := time.Now()

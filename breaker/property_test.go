@@ -107,7 +107,7 @@ func play(t *testing.T, workers int, steps []step) string {
 		slot.End(breaker.Broken)
 	}
 	if restarted {
-		time.Sleep(time.Minute + time.Second) // hung_hold: nobody ends what is remembered
+		time.Sleep(time.Minute + time.Second) // hung_hold: remembered slots have no owner that ends them
 	}
 	return checkEnd(g, len(slots)-checks)
 }
@@ -129,7 +129,7 @@ func act(slot *breaker.Slot, s step) {
 	}
 }
 
-// checkBooks: what the zones have adds up to what the pool has, nobody has more
+// checkBooks: what the zones have adds up to what the pool has, none has more
 // than there is, and no admission has more than one verdict.
 func checkBooks(g *breaker.Guard, workers, admitted int) string {
 	s := g.Status()
@@ -151,7 +151,7 @@ func checkBooks(g *breaker.Guard, workers, admitted int) string {
 	case verdicts > uint64(admitted):
 		return fmt.Sprintf("%d verdicts on %d requests", verdicts, admitted)
 	case s.Waiting != 0:
-		return fmt.Sprintf("%d wait though nobody asks", s.Waiting)
+		return fmt.Sprintf("%d wait although there are no requests", s.Waiting)
 	}
 	return ""
 }

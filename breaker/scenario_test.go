@@ -73,7 +73,7 @@ func TestLongFreezeCostsNoMoreWorkers(t *testing.T) {
 }
 
 // TestOldHangsDoNotOpenAZone: six stores hang and are in quarantine, and their
-// workers never come back. Then most customers go home, and the few who stay are
+// workers never come back. Then most customers go home, and the few that stay are
 // answered, although soon more stores hang than are heard of.
 func TestOldHangsDoNotOpenAZone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestOldHangsDoNotOpenAZone(t *testing.T) {
 		p.load(time.Minute, 20, func(i int) (zone, store string) { return "z7", fmt.Sprintf("s%d", i%stay) })
 		quiet := func(r result) bool { return r.zone == "z7" && r.at.Sub(began) > 8*time.Second }
 		if got := okPercent(p, began, quiet); got < 100 {
-			t.Errorf("those who stay: %.2f %% ok, want all: %+v", got, p.state("z7"))
+			t.Errorf("the clients that stay: %.2f %% ok, want all: %+v", got, p.state("z7"))
 		}
 	})
 }
@@ -166,7 +166,7 @@ func TestAloneInItsZone(t *testing.T) {
 			return r.outcome == string(breaker.ReasonQuarantine) && r.took < 50*time.Millisecond
 		})
 		if share := float64(quick) / float64(all); share < 0.97 {
-			t.Errorf("%.0f %% refused at once, want all but those who find out: %+v", 100*share, p.state("z7"))
+			t.Errorf("%.0f %% refused at once, want all but the probes: %+v", 100*share, p.state("z7"))
 		}
 	})
 }
@@ -424,7 +424,7 @@ func TestZonesFrozenTogether(t *testing.T) {
 }
 
 // TestFrozenZonesAndCulprits: three zones freeze while single stores of three
-// others hang. What little is left is enough for those who are known to be well.
+// others hang. What little is left is enough for stores that are known to be well.
 func TestFrozenZonesAndCulprits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())
@@ -658,7 +658,7 @@ func TestManyCulprits(t *testing.T) {
 }
 
 // TestRestartOfTheAPIServerOpensNothing kills all workers, refuses connections
-// for 3 s, and then has cold workers that answer nobody for another second.
+// for 3 s, and then has cold workers that answer nothing for another second.
 func TestRestartOfTheAPIServerOpensNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())

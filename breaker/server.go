@@ -46,7 +46,7 @@ func (s *ServerState) UnmarshalText(text []byte) error {
 }
 
 // server is one API server. What requests change is atomic; the rest belongs to
-// the sweeper and to those who hold servers.mu.
+// the sweeper and to holders of servers.mu.
 type server struct {
 	address string
 	id      uint64
@@ -71,7 +71,7 @@ type server struct {
 	since    int64 // when state began; guarded by servers.mu, as below
 	evidence string
 	turn     int
-	owners   map[string]struct{} // who has it among its upstreams
+	owners   map[string]struct{} // the handlers that have it among their upstreams
 	picture  serverPicture       // the sweeper's
 }
 
@@ -374,7 +374,7 @@ func (s *Slot) Sent(address string) {
 	}
 }
 
-// NotSent says that no connection to the server could be made. The slot leaves
+// NotSent records that no connection to the server could be made. The slot leaves
 // the server, which is away until a connection can be made again.
 func (s *Slot) NotSent(address string) {
 	g := s.z.g

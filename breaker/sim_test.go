@@ -31,18 +31,18 @@ type pool struct {
 	details map[string]int // why requests were refused
 	wg      sync.WaitGroup
 
-	failShare func(zone string) bool          // says that a request fails; nil: none does
+	failShare func(zone string) bool          // whether a request fails; nil: none does
 	takes     func() time.Duration            // how long a worker takes; nil: 20 ms
-	hangs     func(zone string) bool          // says that a request hangs until its worker is killed; nil: none does
+	hangs     func(zone string) bool          // whether a request hangs until its worker is killed; nil: none does
 	killAfter time.Duration                   // a worker busy for so long is killed; 0: never
-	down      bool                            // nobody listens
+	down      bool                            // no process listens
 	killed    chan struct{}                   // closed when the API server is killed
 	servers   []string                        // API servers; empty: one, which is not named
 	pick      func(slot *breaker.Slot) string // chooses one
 	dead      map[string]bool                 // servers that refuse connections
 	slowBy    map[string]time.Duration        // servers that take longer
 	sick      map[string]bool                 // servers that answer with errors
-	booted    time.Time                       // workers answer nobody before
+	booted    time.Time                       // workers answer nothing before
 }
 
 type result struct {

@@ -21,7 +21,7 @@ const SweepEvery = sweepEvery
 //
 // The owner sets the time, reports what happens to slots as to any guard's,
 // calls Sweep every SweepEvery, or before the next thing happens if nothing is
-// to be swept, and asks those who wait after each of these. The zones' checks
+// to be swept, and considers waiting requests after each of these. The zones' checks
 // are not made. It is not safe for concurrent use.
 type Simulation struct {
 	guard  *Guard
@@ -58,7 +58,7 @@ func (s *Simulation) Sweep() {
 	s.guard.sweep(context.Background())
 }
 
-// Idle says that Sweep would do nothing, now and at any time until something
+// Idle reports whether Sweep would do nothing, now and at any time until something
 // else happens.
 func (s *Simulation) Idle() bool {
 	if s.guard.suspect.Load() != nil || s.guard.queue.waiting.Load() > 0 {

@@ -163,7 +163,7 @@ func simulate(policy *config.Policy, zones []string, all []planned) (events []st
 	return events
 }
 
-// TestSimulatedWait: who waits in a simulation is served when a slot comes free,
+// TestSimulatedWait: a request that waits in a simulation is served when a slot comes free,
 // or gives up.
 func TestSimulatedWait(t *testing.T) {
 	app := config.App{Workers: 1, Zones: []config.Zone{{Name: "*", MaxInflight: config.Count(1)}}}

@@ -71,7 +71,7 @@ func (s *Slot) Timeout() time.Duration { return time.Duration(s.timeout) }
 // Policy is the zone's policy when the slot was opened.
 func (s *Slot) Policy() *config.ZonePolicy { return s.policy }
 
-// Track says that the owner sees the worker's real end and will report it with
+// Track declares that the owner sees the worker's real end and will report it with
 // End. Without it a slot that hangs is held for hung_hold.
 func (s *Slot) Track() {
 	s.tracked.Store(true)

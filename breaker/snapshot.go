@@ -7,7 +7,7 @@ import (
 )
 
 // Snapshot is what a guard must not forget when its process ends: which workers
-// hang, though nobody will see them come back, which zones are open, which stores
+// hang, although their ends will not be observed, which zones are open, which stores
 // are in quarantine, and what is held by hand. A process that forgot it would lend
 // each hung zone its share of the pool anew. What can be found out again at no
 // cost (successes, windows of outcomes) is left out. It is made for JSON, and two
@@ -122,7 +122,7 @@ const fromBefore = "from before firebreak was restarted: "
 
 // Restore goes on where the guard of an earlier process ended. Zones that are
 // open stay open for what is left of their open time, and so do quarantines. A
-// worker that hung is taken to hang on: for hung_hold from now, since nobody sees
+// worker that hung is taken to hang on: for hung_hold from now, since the end of its request is not observed
 // it come back, but not beyond abandon_after in all, not after its store was
 // answered, or its zone if that is closed and the store not in quarantine, and not
 // when the API server was found to be down. It is no evidence against anybody. Call
@@ -209,7 +209,7 @@ func (z *zone) restoreStuck(m *StuckSnapshot, now int64) {
 }
 
 // forgetHung is the age at which a worker that an earlier process saw hang is
-// no longer believed to hang.
+// no longer assumed to hang.
 const forgetHung = 24 * time.Hour
 
 // takeRestored books a worker that an earlier process saw hang. An eighth of the

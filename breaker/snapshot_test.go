@@ -146,7 +146,7 @@ func TestRestartAsTheZoneHeals(t *testing.T) {
 }
 
 // TestRestartOfBoth: all zones hang, and people restart the API server and
-// firebreak, which sees no broken connection. Nobody must wait until what is
+// firebreak, which sees no broken connection. No request may wait until what is
 // remembered is over.
 func TestRestartOfBoth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -34,7 +34,7 @@ func TestNotRun(t *testing.T) {
 		hang("a", "b", "c", "d")
 		time.Sleep(3 * time.Second)
 		if got := state(); got != Calm {
-			t.Errorf("the zone is %s though nobody listened", got)
+			t.Errorf("the zone is %s although no process listened", got)
 		}
 		g.sweep(t.Context())
 		s := g.Status()

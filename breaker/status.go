@@ -42,10 +42,10 @@ type Status struct {
 	Live            int            `json:"live"`         // slots within their deadline
 	Hung            int            `json:"hung"`         // slots whose client was answered, worker still busy
 	Waiting         int            `json:"waiting"`      // requests that wait for a slot
-	PoolSuspect     bool           `json:"pool_suspect"` // verdicts are held back: too many zones at once, or nobody answers
+	PoolSuspect     bool           `json:"pool_suspect"` // verdicts are held back: too many zones at once, or no request is answered
 	PoolSuspectText string         `json:"pool_suspect_text,omitempty"`
 	NoUpstream      uint64         `json:"no_upstream"`       // requests whose dial to the API server failed
-	EventsDropped   uint64         `json:"events_dropped"`    // transitions nobody read in time
+	EventsDropped   uint64         `json:"events_dropped"`    // transitions that were not read in time
 	InternalErrors  uint64         `json:"internal_errors"`   // bugs of firebreak that were survived; see the log
 	Servers         []ServerStatus `json:"servers,omitempty"` // by address
 	Zones           []ZoneStatus   `json:"zones"`             // most troubled first

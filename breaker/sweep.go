@@ -230,7 +230,7 @@ func (z *zone) sweepState(now int64) {
 
 func (z *zone) checkable() bool { return z.policy.Check != nil && z.g.opts.Check != nil }
 
-// wantsCheck says that it is time to ask the zone's database.
+// wantsCheck reports whether it is time to ask the zone's database.
 func (z *zone) wantsCheck(now int64) *config.Check {
 	if z.state != Open || !z.checkable() || now-z.checkAt < int64(z.policy.Check.Every) || !z.checking.CompareAndSwap(false, true) {
 		return nil

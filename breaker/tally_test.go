@@ -62,7 +62,7 @@ func TestTally(t *testing.T) {
 			t.Fatal("no episode, or its events tell nothing")
 		}
 		if n := first.Tally.Outcomes["ok"]; n < 18 || n > 20 || len(first.Tally.Refusals) > 0 || !first.First.Equal(began) {
-			t.Errorf("before %s: %+v; want nearly 20 ok, nobody refused, before %s", first.First, first.Tally, began)
+			t.Errorf("before %s: %+v; want nearly 20 ok, none refused, before %s", first.First, first.Tally, began)
 		}
 		sum := uint64(0)
 		for _, n := range last.Tally.Refusals {

@@ -23,7 +23,7 @@ func TestAdmin(t *testing.T) {
 		{"status", "GET", "/firebreak/status", 200, []string{`"workers": 32`, `"zone": "z1"`, `"stores": 6`, `"handlers": 1`}},
 		{"zones", "GET", "/firebreak/zones", 200, []string{`"zone": "z1"`, `"state": "open"`, `"zone": "z2"`}},
 		{"zone", "GET", "/firebreak/zones/z1", 200, []string{`"state": "open"`, `"retry_after_ms"`, `"evidence"`}},
-		{"zone nobody asked for", "GET", "/firebreak/zones/z2", 200, []string{`"state": "calm"`, `"quarantined": []`, `"culprits": []`}},
+		{"zone without requests", "GET", "/firebreak/zones/z2", 200, []string{`"state": "calm"`, `"quarantined": []`, `"culprits": []`}},
 		{"zone with settings only", "GET", "/firebreak/zones/z9", 200, []string{`"state": "calm"`, `"observe": true`}},
 		{"zone unknown", "GET", "/firebreak/zones/unknown", 200, []string{`"zone": "unknown"`, `"state": "calm"`}},
 		{"no such zone", "GET", "/firebreak/zones/zz1", 404, []string{"did you mean z1?"}},

@@ -86,7 +86,7 @@ type live struct {
 	incidents *incidentLog         // nil: not started, or none are kept
 	meters    [2]*telemetry.Source // what this app has put in force for scrapes, and what was before
 
-	lent, lentBefore *recovery.World // the same for recoveries
+	deps, depsBefore *recovery.Deps // the same for recoveries
 }
 
 // CaddyModule returns the Caddy module information.
@@ -178,7 +178,7 @@ func (a *App) Start() error {
 	a.holdIncidents()
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
-	a.lendWorld()
+	a.setRecoveryDeps()
 	if watcher, ok := a.directory.(directories.Watcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
 	}
@@ -210,8 +210,8 @@ func (a *App) Stop() error {
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.live.mine, a.live.previous = nil, nil
 	a.unfollowMeters()
-	a.recoveries.Replace(a.live.lent, a.live.lentBefore)
-	a.live.lent, a.live.lentBefore = nil, nil
+	a.recoveries.Replace(a.live.deps, a.live.depsBefore)
+	a.live.deps, a.live.depsBefore = nil, nil
 	return nil
 }
 

@@ -74,7 +74,7 @@ func releaseGuard() error {
 	return err
 }
 
-// Destruct ends the guard when nobody refers to it any more.
+// Destruct ends the guard when no app refers to it any more.
 func (s *sharedGuard) Destruct() error {
 	s.memory.close()
 	s.recent.Close()

@@ -19,7 +19,7 @@ var recoveries = caddy.NewUsagePool()
 
 const recoveriesKey = "recoveries"
 
-// sharedRecoveries is the recoveries, and who knocks in vain.
+// sharedRecoveries is the recoveries, and the requests that maintenance refuses.
 type sharedRecoveries struct {
 	*recovery.Jobs
 	knocks *knocks
@@ -48,20 +48,20 @@ func (s *sharedRecoveries) Destruct() error {
 	return nil
 }
 
-// world is what this app lends to the recoveries.
-func (a *App) world() *recovery.World {
-	return &recovery.World{
+// recoveryDeps is what the recoveries use of this app.
+func (a *App) recoveryDeps() *recovery.Deps {
+	return &recovery.Deps{
 		Guard: a.Guard(), Policy: a.policy, Directory: a.directory, Board: a.board, Knocks: a.recoveries.knocks.of,
 	}
 }
 
-// lendWorld puts this app's world in force.
-func (a *App) lendWorld() {
-	lent := a.world()
-	before := a.recoveries.Use(lent)
+// setRecoveryDeps puts this app's dependencies in force.
+func (a *App) setRecoveryDeps() {
+	deps := a.recoveryDeps()
+	before := a.recoveries.Use(deps)
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
-	a.live.lent, a.live.lentBefore = lent, before
+	a.live.deps, a.live.depsBefore = deps, before
 }
 
 // dropRecoveries gives the recoveries back; the last one to do so ends them in

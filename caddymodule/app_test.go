@@ -122,7 +122,7 @@ func freeAddress(t *testing.T) string {
 	return addr
 }
 
-// deadAddress is an address at which nobody listens, nor can as long as the
+// deadAddress is an address at which no process listens, nor can as long as the
 // test runs: a connection goes out from it.
 func deadAddress(t *testing.T) string {
 	t.Helper()

@@ -22,7 +22,7 @@ type owner struct {
 	Since time.Time `json:"since"`
 }
 
-// writeOwner writes who holds a lock into its file, for people. It does not matter
+// writeOwner writes the holder of a lock into its file, for operators. It does not matter
 // if it fails.
 func writeOwner(path string) {
 	data, err := json.Marshal(owner{os.Getpid(), time.Now().UTC().Truncate(time.Second)})
@@ -31,7 +31,7 @@ func writeOwner(path string) {
 	}
 }
 
-// ownerOf is in words who holds a lock.
+// ownerOf describes the holder of a lock.
 func ownerOf(path string) string {
 	var by owner
 	data, err := os.ReadFile(path)

@@ -132,7 +132,7 @@ func TestHTTPDirectoryHangs(t *testing.T) {
 	service.hanging.Store(true)
 	for n := range 20 {
 		if _, body := s.get(t, fmt.Sprint("/?key=b", n)); body != "unknown" {
-			t.Errorf("zone %q of a store that nobody can be asked for", body)
+			t.Errorf("zone %q of a store that no source can be asked for", body)
 		}
 		if _, body := s.get(t, "/?key=a1"); body != "za" {
 			t.Errorf("zone %q of a known store", body)
@@ -148,9 +148,9 @@ func TestHTTPDirectoryHangs(t *testing.T) {
 	})
 }
 
-// TestValidateAsksNobody: to validate a configuration opens no connection and
+// TestValidateIsOffline: to validate a configuration opens no connection and
 // writes nothing.
-func TestValidateAsksNobody(t *testing.T) {
+func TestValidateIsOffline(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", home)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

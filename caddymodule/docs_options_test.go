@@ -67,7 +67,7 @@ var optionsAround = map[string]around{
 func app(path ...string) []string { return append([]string{"apps", "firebreak"}, path...) }
 
 // noDefault are the words for an option that is nothing if it is left out.
-var noDefault = regexp.MustCompile(`^(none|off|must be set|nothing|nobody|built in|the .*)(:.*)?$`)
+var noDefault = regexp.MustCompile(`^(none|off|must be set|nothing|built in|the .*)(:.*)?$`)
 
 // usageOfBlocks are examples of options that read themselves.
 var usageOfBlocks = map[string]string{
@@ -184,7 +184,7 @@ func (a *around) write(name, line string) string {
 // insteadOf are options that another one must not stand beside.
 var insteadOf = map[string]string{"query": "table"}
 
-// repeats says that a base line may stand beside more of its kind.
+// repeats reports whether a base line may stand beside more of its kind.
 func (a *around) repeats(base string) bool { return strings.HasPrefix(base, "zone z9") }
 
 // at is the JSON object that the options are fields of.

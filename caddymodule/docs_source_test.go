@@ -101,7 +101,7 @@ func qualifierOf(dir string) string {
 	return filepath.Base(dir) + "."
 }
 
-// has says that a name which the documentation quotes exists.
+// has reports whether a name which the documentation quotes exists.
 func (s *source) has(kind, name string) bool {
 	switch kind {
 	case "log":

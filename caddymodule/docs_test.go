@@ -173,7 +173,7 @@ func TestRunbookNames(t *testing.T) {
 	src := readSource(t)
 	for _, message := range src.messages {
 		if message.next && !strings.Contains(unwrapped(book), "`"+message.text+"`") {
-			t.Errorf("docs/runbook.md: nobody finds the log line %q there, although it says what to do next: add it in backticks to the entry it belongs to", message.text)
+			t.Errorf("docs/runbook.md: the log line %q, which says what to do next, is missing there: add it in backticks to the entry it belongs to", message.text)
 		}
 	}
 	quoted := regexp.MustCompile(`(?m)^\| (log|event|metric) \| (.+) \|$`)

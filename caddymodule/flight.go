@@ -27,8 +27,8 @@ import (
 // request body.
 //
 //	handler's goroutine             next's goroutine
-//	fly -> wait ----------- run ->  next.ServeHTTP(flightWriter, ...)
-//	  done     <------------------  land: nobody left, so the handler finishes
+//	serveDetached -> wait - run ->  next.ServeHTTP(flightWriter, ...)
+//	  done     <------------------  land: the handler finishes
 //	  deadline -> leave (cut)         |
 //	  answers the client 504          |  the transport (trip) sees the real end
 //	                                land: the slot ends
@@ -48,7 +48,7 @@ type flight struct {
 	began     time.Time
 	tunnel    bool                 // the client asked for a tunnel (CONNECT)
 	wired     atomic.Pointer[trip] // the last whose exchange ends with the flight
-	left      atomic.Bool          // cut; for those who do not hold mu
+	left      atomic.Bool          // cut; readable without mu
 	stopped   atomic.Bool          // nothing of it is under way any more
 	heard     atomic.Int64         // when the last of the body came; nanoseconds since began
 
@@ -84,13 +84,13 @@ type flight struct {
 // hear notes that the body makes progress.
 func (f *flight) hear() { f.heard.Store(int64(time.Since(f.began))) }
 
-// over says that the client is out of reach for the next handlers. Callers
+// over reports whether the client is out of reach for the next handlers. Callers
 // hold mu.
 func (f *flight) over() bool { return f.cut || f.landed }
 
 // wake is what the handler's goroutine waits for, and the header fields of the
 // next handlers. It goes back to the pool when the flight has landed in time:
-// then nobody else holds it any more, and a stopped timer sends nothing.
+// then it has no other holder, and a stopped timer sends nothing.
 type wake struct {
 	timer  *time.Timer
 	done   chan struct{} // one value, when next has returned
@@ -103,8 +103,8 @@ var wakes = sync.Pool{New: func() any {
 	return &wake{timer: timer, done: make(chan struct{}, 1), header: make(http.Header)}
 }}
 
-// fly runs the next handlers for an admitted request.
-func (h *Handler) fly(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, a *admission) error {
+// serveDetached runs the next handlers for an admitted request.
+func (h *Handler) serveDetached(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, a *admission) error {
 	f := &flight{
 		client: r.Context(), h: h, slot: a.slot, admission: a, w: w,
 		began: time.Now(), tunnel: r.Method == http.MethodConnect, wake: wakes.Get().(*wake),
@@ -119,7 +119,7 @@ func (h *Handler) fly(w http.ResponseWriter, r *http.Request, next caddyhttp.Han
 		own.Body = (*flightBody)(f)
 	}
 	f.wake.timer.Reset(timeout)
-	h.crew.do(job{f, next, own})
+	h.handlers.do(job{f, next, own})
 	return f.wait(r)
 }
 
@@ -178,7 +178,7 @@ type leaving uint8
 const (
 	stay leaving = iota
 	deadline
-	slowUpload // the deadline passed, but it was the client who did not finish its request
+	slowUpload // the deadline passed, but the client had not finished its request
 	stalled
 	clientLeft
 )
@@ -230,7 +230,7 @@ func (f *flight) unanswered() leaving {
 	return stay
 }
 
-// holdsOn says that there is nothing to be done about a client that left: next
+// holdsOn reports whether there is nothing to be done about a client that left: next
 // is about to return, or owns the connection, and is only told.
 func (f *flight) holdsOn() bool {
 	f.mu.Lock()
@@ -329,7 +329,7 @@ func (f *flight) clientGone() {
 }
 
 // settleEnd ends the slot if nothing can occupy its worker any more, and what
-// next still does when nobody waits for it. Callers hold mu.
+// next still does when no client waits for it. Callers hold mu.
 func (f *flight) settleEnd() {
 	if len(f.trips) > 0 {
 		return

@@ -44,8 +44,8 @@ func benchHandler(tb testing.TB) *Handler {
 	guard := breaker.New(policy, breaker.Options{})
 	tb.Cleanup(guard.Close)
 	h := &Handler{}
-	h.log, h.guard, h.directory, h.crew, h.policy = zap.NewNop(), guard, oneRoute{}, newCrew(), policy
-	tb.Cleanup(h.crew.stop)
+	h.log, h.guard, h.directory, h.handlers, h.policy = zap.NewNop(), guard, oneRoute{}, newHandlerPool(), policy
+	tb.Cleanup(h.handlers.stop)
 	h.board, h.knocks = maintenance.New(maintenance.Options{}), newKnocks()
 	if h.extractor, err = routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "key"}}, routing.ExtractorOptions{}); err != nil {
 		tb.Fatal(err)

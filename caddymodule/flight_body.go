@@ -23,12 +23,12 @@ type flightGate struct {
 	clock   clientClock
 }
 
-// unfinished says that the client has not sent all of the body, as far as is known.
+// unfinished reports whether the client has not sent all of the body, as far as is known.
 func (g *flightGate) unfinished() bool {
 	return g.src != nil && !g.eof.Load() && (g.ahead == nil || !g.ahead.Complete())
 }
 
-// shut makes sure that nobody reads the body any more. It reports whether the
+// shut makes sure that the body is not read any more. It reports whether the
 // client has not sent all of it.
 func (g *flightGate) shut(w http.ResponseWriter) bool {
 	if g.src == nil {

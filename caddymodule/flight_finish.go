@@ -141,7 +141,7 @@ func (f *flight) errorOutcome(err error) breaker.Outcome {
 	return breaker.Gone
 }
 
-// isDialError says that no connection to the API server was made.
+// isDialError reports whether no connection to the API server was made.
 func isDialError(err error) bool {
 	var dialErr reverseproxy.DialError
 	return errors.As(err, &dialErr)

@@ -42,7 +42,7 @@ type handlerParts struct {
 
 	observesUnknown bool // zone unknown is in mode observe
 
-	crew     *crew
+	handlers *handlerPool
 	meters   *telemetry.Metrics
 	refusals *refusal.Writer
 	routes   caddyhttp.Handler // answers refusals; nil if there are no routes
@@ -51,7 +51,7 @@ type handlerParts struct {
 // Provision makes the handler ready to serve; it does not wait for the app to
 // be started.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.log, h.crew = ctx.Logger(), newCrew()
+	h.log, h.handlers = ctx.Logger(), newHandlerPool()
 	module, err := ctx.App("firebreak")
 	if err != nil {
 		return fmt.Errorf("loading the firebreak app: %w", err)
@@ -135,8 +135,8 @@ func (h *Handler) provisionRoutes(ctx caddy.Context) error {
 // Cleanup ends the goroutines that wait for requests. Those that are still on
 // their way go on.
 func (h *Handler) Cleanup() error {
-	if h.crew != nil {
-		h.crew.stop()
+	if h.handlers != nil {
+		h.handlers.stop()
 	}
 	return nil
 }

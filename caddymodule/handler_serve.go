@@ -60,7 +60,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case !ok:
 		return next.ServeHTTP(w, r)
 	case a.slot != nil:
-		return h.fly(w, r, next, a)
+		return h.serveDetached(w, r, next, a)
 	case a.reason == breaker.ReasonGone:
 		w.WriteHeader(statusClientGone)
 		return nil
@@ -244,7 +244,7 @@ func (h *Handler) failOpen(v any) {
 		zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 }
 
-// asksForStream says that the request wants a WebSocket or server-sent events.
+// asksForStream reports whether the request wants a WebSocket or server-sent events.
 func asksForStream(header http.Header) bool {
 	if len(header["Upgrade"]) > 0 {
 		return true

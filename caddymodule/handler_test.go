@@ -190,7 +190,7 @@ func TestPanics(t *testing.T) {
 	s.wantSlots(t, "z1", 0, 0)
 }
 
-// TestLatePanic: a panic of a handler that was left behind harms nobody.
+// TestLatePanic: a panic of a handler that was left behind harms no other request.
 func TestLatePanic(t *testing.T) {
 	stuck := newGate(t)
 	done := make(chan struct{})

@@ -52,7 +52,7 @@ func (o *Incidents) check() error {
 // going on survive a reload.
 var incidentLogs = caddy.NewUsagePool()
 
-// incidentLog is a log and those who use it.
+// incidentLog is a log and its users.
 type incidentLog struct {
 	*incidents.Log
 	key string              // in incidentLogs

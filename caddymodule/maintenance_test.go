@@ -197,7 +197,7 @@ func TestMaintenancePreconditions(t *testing.T) {
 	got, _ := s.mustSend(t, 200, "GET", path, "")
 	s.mustSend(t, 200, "DELETE", path, "", "If-Match", got.Header.Get("ETag"))
 	if _, answer := s.mustSend(t, 200, "DELETE", path, ""); answer["changed"] != false {
-		t.Errorf("taken away twice: %v", answer)
+		t.Errorf("removed twice: %v", answer)
 	}
 }
 

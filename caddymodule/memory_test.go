@@ -141,7 +141,7 @@ func TestMemoryWithoutDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := loadLogged(t, s, smallApp, "")
-	eventually(t, "the log says that it cannot be kept", func() bool {
+	eventually(t, "the log has that it cannot be kept", func() bool {
 		return len(logLines(t, log, "what hangs cannot be kept on disk")) == 1
 	})
 	openZone(t, s.app(t).Guard())

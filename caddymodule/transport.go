@@ -114,7 +114,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if f == nil {
 		return t.via.RoundTrip(r)
 	}
-	trip, own := f.depart(r)
+	trip, own := f.beginRoundTrip(r)
 	if trip == nil {
 		return nil, errDeadline
 	}
@@ -123,7 +123,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil && isDialError(err) {
 		f.unsent(address)
 	}
-	return trip.arrive(res, err)
+	return trip.endRoundTrip(res, err)
 }
 
 // sendTo books the slot on the server that the request goes to, unless lb_policy

@@ -15,7 +15,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/internal/http1"
 )
 
-// A body that nobody wants any more is read to its end, because the end of the
+// A body whose client is gone is read to its end, because the end of the
 // response is the end of the worker's work; but not without bounds.
 const (
 	drainBytes = 1 << 20
@@ -50,8 +50,8 @@ type trip struct {
 	flush    bool            // the header, see flushHeader
 }
 
-// depart begins a round trip, or returns nil if its client is gone already.
-func (f *flight) depart(r *http.Request) (*trip, *http.Request) {
+// beginRoundTrip begins a round trip, or returns nil if its client is gone already.
+func (f *flight) beginRoundTrip(r *http.Request) (*trip, *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.tracked {
@@ -81,8 +81,8 @@ func (f *flight) depart(r *http.Request) (*trip, *http.Request) {
 	return t, r
 }
 
-// arrive takes what the round trip gave. It returns what the caller gets.
-func (t *trip) arrive(res *http.Response, err error) (*http.Response, error) {
+// endRoundTrip takes what the round trip gave. It returns what the caller gets.
+func (t *trip) endRoundTrip(res *http.Response, err error) (*http.Response, error) {
 	if err == nil && t.f.slot.Policy().Fails(res.StatusCode) {
 		t.late = breaker.Failure
 	}
@@ -128,7 +128,7 @@ func (t *trip) failure(err error) breaker.Outcome {
 	return breaker.Broken
 }
 
-// sending says that the request was not sent to its end yet.
+// sending reports whether the request was not sent to its end yet.
 func (t *trip) sending() bool { return t.upload != nil && !t.sent.Load() }
 
 // end is the moment the worker is free. A second one changes nothing.
@@ -181,7 +181,7 @@ func (t *trip) giveUp() {
 // transport gives no hold before there is a response.
 func (t *trip) interrupt(cause error) { t.f.stop(cause) }
 
-// drain reads what is left of a response nobody waits for, and ends the trip.
+// drain reads what is left of a response that no client waits for, and ends the trip.
 func (t *trip) drain(body io.ReadCloser) {
 	var late atomic.Bool
 	limit := time.AfterFunc(drainTime, func() {

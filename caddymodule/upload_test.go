@@ -115,10 +115,10 @@ func dribbleBy(transport http.RoundTripper, site string) dribble {
 	}
 }
 
-// TestSlowUploadsHarmNobody: clients that are slow to send their requests neither
+// TestSlowUploadsHarmNoOthers: clients that are slow to send their requests neither
 // open a zone nor put a store into quarantine, and those that send nothing of use
 // occupy no worker. They come again each time they are cut off.
-func TestSlowUploadsHarmNobody(t *testing.T) {
+func TestSlowUploadsHarmNoOthers(t *testing.T) {
 	s, pool, secure, trust := startUploads(t)
 	h2 := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}
 	defer h2.CloseIdleConnections()

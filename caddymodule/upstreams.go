@@ -26,7 +26,7 @@ func init() {
 
 // ZoneUpstreams gives reverse_proxy the API servers of the zone that the
 // firebreak handler before it has found, for API servers that run by zone. A
-// store moves to other servers when the directory says that it lives in
+// store moves to other servers when the directory has moved it to
 // another zone.
 //
 // A zone that is not named gets the default. Without one, and for requests that

@@ -153,7 +153,7 @@ func (fw *flightWriter) FlushError() error {
 	return http.NewResponseController(f.w).Flush()
 }
 
-// Flush is FlushError, for those who know no better.
+// Flush is FlushError for callers of http.Flusher.
 func (fw *flightWriter) Flush() { _ = fw.FlushError() }
 
 // Hijack hands the client's connection over.

@@ -60,7 +60,7 @@ reached in time; 3 it refused; 4 something is not calm (with --exit-code).
 The admin endpoint is --address, or the environment's FIREBREAK_ADMIN, or the
 one in --config, or Caddy's default, localhost:2019.`
 
-// topLevel says that the subcommands are commands of their own.
+// topLevel reports whether the subcommands are commands of their own.
 var topLevel bool
 
 // programName is what people type before a subcommand.
@@ -213,7 +213,7 @@ func newSession(cmd *cobra.Command, args []string) (*session, error) {
 	return s, nil
 }
 
-// isTerminal says that a file is shown to a person.
+// isTerminal reports whether a file is shown to a person.
 func isTerminal(file any) bool {
 	f, ok := file.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -154,7 +154,7 @@ func (s *sidecar) start() {
 	}
 }
 
-// freeAddress is one that nobody listens at.
+// freeAddress is an address without a listener.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	addr, err := loopback.Addr()

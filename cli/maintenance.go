@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ import (
 
 var maintenanceCommand = &command{
 	use: "maintenance <command>", short: "Puts stores, zones or everything into maintenance, and out of it",
-	long: "A switch holds on every sidecar that shares the state, until it is taken away,\nits time is over, or a store is released from it.",
+	long: "A switch holds on every sidecar that shares the state, until it is removed,\nits time is over, or a store is released from it.",
 	examples: []string{
 		"maintenance on zone z7 --reason 'disk full' --message 'Back at 15:00.'",
 		"maintenance off store s123", "maintenance list",
@@ -320,15 +321,57 @@ func (b *batch) split(size int) (pieces []*batch) {
 func (s *session) showChanged(b *batch, sum *changed, took time.Duration) {
 	switch {
 	case b.DryRun:
-		s.printf("would set %d and take away %d switches; %d are so already\n", sum.Set, sum.Cleared, sum.Unchanged)
+		s.printf("would set %d and remove %d switches; %d would not change\n", sum.Set, sum.Cleared, sum.Unchanged)
 	case !sum.Changed:
-		s.printf("nothing to change: it is so already (revision %d)\n", sum.Revision)
+		s.printf("No change: %s (revision %d)\n", b.asIs(), sum.Revision)
 	case b.Action == "on":
-		s.printf("%s: %s set, %d unchanged; revision %d, in force here after %s\n", s.paint(yellow, "maintenance is ON"), plural(sum.Set, "switch"), sum.Unchanged, sum.Revision, took.Round(time.Millisecond))
+		s.printf("%s: %s; revision %d, in force here after %s\n", s.paint(yellow, "maintenance is ON"), listCounts(counted{sum.Set, "set"}, counted{sum.Unchanged, "unchanged"}), sum.Revision, took.Round(time.Millisecond))
 		s.printf("other sidecars: %s status --fleet; off again: %s maintenance off ...\n", programName(), programName())
 	default:
-		s.printf("%s: %d taken away, %d changed to except stores, %d unchanged; revision %d, in force here after %s\n", s.paint(green, "maintenance is OFF"), sum.Cleared, sum.Set, sum.Unchanged, sum.Revision, took.Round(time.Millisecond))
+		s.printf("%s: %s; revision %d, in force here after %s\n", s.paint(green, "maintenance is OFF"),
+			listCounts(counted{sum.Cleared, "removed"}, counted{sum.Set, "changed to except stores"}, counted{sum.Unchanged, "unchanged"}), sum.Revision, took.Round(time.Millisecond))
 	}
+}
+
+// counted is a number of switches and what happened to them.
+type counted struct {
+	n    int
+	what string
+}
+
+// listCounts lists numbers of switches without those that are zero: "2 switches set,
+// 1 unchanged".
+func listCounts(all ...counted) string {
+	var parts []string
+	for _, c := range all {
+		switch {
+		case c.n == 0:
+		case len(parts) == 0:
+			parts = append(parts, plural(c.n, "switch")+" "+c.what)
+		default:
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// asIs is the reason why nothing was changed.
+func (b *batch) asIs() string {
+	off := b.Action == "off"
+	targets := slices.Concat(b.Zones, b.Stores)
+	switch {
+	case b.All && off:
+		return "there is no maintenance of everything"
+	case b.All:
+		return "everything is in maintenance already, with these settings"
+	case len(targets) == 1 && off:
+		return targets[0] + " is not in maintenance"
+	case len(targets) == 1:
+		return targets[0] + " is in maintenance already, with these settings"
+	case off:
+		return "none of them is in maintenance"
+	}
+	return "all of them are in maintenance already, with these settings"
 }
 
 var listCommand = &command{
@@ -403,7 +446,7 @@ func runList(s *session) error {
 }
 
 var historyCommand = &command{
-	use: "history", short: "Shows who changed what, latest first", args: cobra.NoArgs,
+	use: "history", short: "Shows the changes and their authors, latest first", args: cobra.NoArgs,
 	examples: []string{"history", "history --limit 500"},
 	flags:    func(f *pflag.FlagSet) { f.Int("limit", 20, "How many changes") },
 	run: func(s *session) error {

@@ -32,7 +32,7 @@ With --watch the exit code is 4 if stores fail, or if it pauses or is cancelled.
 		f.String("reason", "", "Why, for the audit log and other operators")
 		f.String("by", person(), "Who")
 		f.String("stores-file", "", "A file with a store's id on each line; - is standard input")
-		f.Bool("dry-run", false, "Only check and report; nobody is released")
+		f.Bool("dry-run", false, "Only check and report; no store is released")
 		f.Bool("watch", false, "Show how it goes until it ends")
 		f.Int("parallel", 0, "How many stores are checked at a time (default: as configured)")
 		f.Int("times", 0, "How many checks in a row a store must pass (default: as configured)")

@@ -26,7 +26,7 @@ func (s *session) replayBar(what string, whole int64) *replayBar {
 
 const progressPause = 200 * time.Millisecond
 
-// show says that so much is done.
+// show prints the progress.
 func (p *replayBar) show(done int64) {
 	if p.out == nil || time.Since(p.shown) < progressPause {
 		return

@@ -184,9 +184,9 @@ func TestReplayErrors(t *testing.T) {
 	}
 }
 
-// TestReplayAsksNobody: a directory that is somewhere else is left alone, and
+// TestReplayIsOffline: a directory that is somewhere else is left alone, and
 // lines that name their store need none.
-func TestReplayAsksNobody(t *testing.T) {
+func TestReplayIsOffline(t *testing.T) {
 	dir := replayDir(t)
 	config := "{\n\tfirebreak {\n\t\tworkers 8\n\t\tdirectory http http://127.0.0.1:1/{key}\n\t}\n}\n:8080 {\n\tfirebreak {\n\t\tkey query key\n\t}\n}\n"
 	line := `{"ts":1768381200,"duration":0.1,"status":200,"firebreak_store":"a","firebreak_zone":"z1"}`
@@ -212,7 +212,7 @@ func TestReplayHelp(t *testing.T) {
 		}
 	}
 	if strings.Contains(help.out, "--address") {
-		t.Error("it takes an address and asks nobody")
+		t.Error("it takes an address and makes no request")
 	}
 	words := runProgram(t, dir, "", "__complete", "replay", "access.log", "--set", "zone.ti")
 	if !strings.Contains(words.out, "zone.timeout=") {

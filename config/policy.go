@@ -35,7 +35,7 @@ type ZonePolicy struct {
 	StoreCheck                   *StoreCheckPolicy // nil: stores cannot be checked
 }
 
-// Fails says that a response of this status is a failure of the zone.
+// Fails reports whether a response of this status is a failure of the zone.
 func (z *ZonePolicy) Fails(status int) bool { return slices.Contains(z.FailStatus, status) }
 
 // StorePolicy is what holds for every store.

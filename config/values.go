@@ -83,10 +83,10 @@ func ParseAmount(s string) (Amount, error) {
 	return Count(n), nil
 }
 
-// IsZero says that the amount was not set.
+// IsZero reports whether the amount was not set.
 func (a Amount) IsZero() bool { return a == Amount{} }
 
-// NeedsWorkers says that the amount is a share and has no meaning without the
+// NeedsWorkers reports whether the amount is a share and has no meaning without the
 // size of the pool.
 func (a Amount) NeedsWorkers() bool { return a.percent > 0 }
 

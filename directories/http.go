@@ -86,7 +86,7 @@ func (HTTP) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: Namespace + ".http", New: func() caddy.Module { return new(HTTP) }}
 }
 
-// Provision takes hold of what is known. It asks nobody.
+// Provision takes hold of what is known. It opens no connection.
 func (h *HTTP) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	options, err := h.options()

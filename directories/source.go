@@ -65,7 +65,7 @@ func ReleaseSource(settings string) error {
 	return err
 }
 
-// Destruct ends the source when nobody uses it any more.
+// Destruct ends the source when it is no longer used.
 func (s *SharedSource) Destruct() error {
 	s.mu.Lock()
 	stop := s.stop
@@ -99,7 +99,7 @@ func (s *SharedSource) watch(ctx context.Context, w *sourceWatcher) {
 	for _, event := range early {
 		s.tell(event)
 	}
-	// What happened since the settings were put in force was told to nobody.
+	// What happened since the settings were put in force was not reported.
 	w.changed()
 	<-ctx.Done()
 	s.mu.Lock()

@@ -71,7 +71,7 @@ func (m *damage) named(t *testing.T) []string {
 	return names
 }
 
-// checkVerdicts compares who was put in quarantine with who deserved it.
+// checkVerdicts compares the stores in quarantine with the true culprits.
 func (m *damage) checkVerdicts(t *testing.T, limit time.Duration) {
 	t.Helper()
 	seen := m.w.quarantines(zoneName(sickZone), m.broke)

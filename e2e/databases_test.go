@@ -179,7 +179,7 @@ func (d *database) signal(sig syscall.Signal) {
 }
 
 // freeze makes the zone hang the way a host without power does: connections
-// are still taken by the kernel, but nobody answers.
+// are still taken by the kernel, but not answered.
 func (d *database) freeze() { d.signal(syscall.SIGSTOP) }
 
 // heal ends a freeze. Healing a zone that is well does nothing.

@@ -384,7 +384,7 @@ func TestHTTPDirectory(t *testing.T) {
 	}
 }
 
-// wantAtOnce wants stores that nobody can be asked for to be refused without a
+// wantAtOnce wants stores that no source can be asked for to be refused without a
 // wait.
 func wantAtOnce(t *testing.T, p *proxy) {
 	t.Helper()
@@ -392,7 +392,7 @@ func wantAtOnce(t *testing.T, p *proxy) {
 	for s := range 20 {
 		began := time.Now()
 		if a := p.mustAsk(t, storeName(5, 50+s)); a.refusal != "unknown_store" {
-			t.Errorf("a store that nobody can be asked for got %d %s", a.status, a.refusal)
+			t.Errorf("a store that no source can be asked for got %d %s", a.status, a.refusal)
 		}
 		worst = max(worst, time.Since(began))
 	}

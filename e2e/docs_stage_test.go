@@ -140,7 +140,7 @@ func (s *docsStage) serve(command string) bool {
 		s.interrupt(server.address)
 		cmd := s.script(command)
 		log := s.output(cmd, strings.Fields(command)[0]+".log")
-		if _, err := cmd.StdinPipe(); err != nil { // the keyboard, at which nobody types
+		if _, err := cmd.StdinPipe(); err != nil { // a keyboard without input
 			s.t.Fatal(err)
 		}
 		if err := cmd.Start(); err != nil {
@@ -173,7 +173,7 @@ func (s *docsStage) interrupt(address string) {
 	}
 	group := -term.cmd.Process.Pid
 	_ = syscall.Kill(group, syscall.SIGINT)
-	<-term.ended // the one who entered the machine; those who are in it may take longer
+	<-term.ended // the process that entered the machine; those within may take longer
 	eventually(s.t, 20*time.Second, "what listens at "+address+" ends by Ctrl-C", func() bool {
 		return syscall.Kill(group, 0) != nil
 	})
@@ -216,7 +216,7 @@ func (s *docsStage) try(c docpages.Command) string {
 	}
 	cmd := s.script(script)
 	if c.Status == "" && len(c.Output) == 0 {
-		// Nobody expects an error: let curl say so.
+		// No error is expected: let curl say so.
 		cmd.Env = append(cmd.Env, "CURL_HOME="+filepath.Join(s.home, "tools"))
 	}
 	output, cwd, code := s.run(cmd, background.MatchString(c.Text))
@@ -234,7 +234,7 @@ func (s *docsStage) try(c docpages.Command) string {
 }
 
 // run runs a command for half a minute at most. What it prints and the directory
-// where it ends go to files, which nobody waits for.
+// where it ends go to files, which no process waits for.
 func (s *docsStage) run(cmd *exec.Cmd, background bool) (output, cwd, code string) {
 	dir := s.t.TempDir()
 	out, err := os.Create(filepath.Join(dir, "output"))

@@ -43,7 +43,7 @@ var ownServers = map[string]bool{
 }
 
 // TestDocs types the commands of every page in order, each page on a machine of
-// its own, as somebody who has a clean checkout in his home. The machine has a
+// its own, as a user with a clean checkout at home. The machine has a
 // network of its own, so that every address is the one on the page.
 func TestDocs(t *testing.T) {
 	all, err := docpages.All("..")

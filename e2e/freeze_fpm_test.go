@@ -49,7 +49,7 @@ func TestFreezeFPMTransport(t *testing.T) {
 // TestFreezePHPFastCGI: Caddy's own php_fastcgi, which does not return at the
 // deadline; firebreak counts a hung worker for hung_hold.
 func TestFreezePHPFastCGI(t *testing.T) {
-	// PHP-FPM kills what runs for 45 to 60 s: nobody in the freeze.
+	// PHP-FPM kills what runs for 45 to 60 s: no request of the freeze.
 	t.Run("stuck", func(t *testing.T) {
 		inRounds(t, func(t *testing.T, calm time.Duration) findings {
 			pool := fpm(t, 45*time.Second)
@@ -64,7 +64,7 @@ func TestFreezePHPFastCGI(t *testing.T) {
 	// itself then, and a store waits for its next probe: the zone is well after
 	// the open time in force (5 s, give or take a fifth) and 2 s.
 	t.Run("killed", func(t *testing.T) {
-		pool := fpm(t, 15*time.Second) // everybody who is stuck from the first moments on
+		pool := fpm(t, 15*time.Second) // every request that is stuck from the first moments on
 		options := "hung_hold 20s\n\t\t\topen_time_max 5s"
 		if _, replaced := playFPM(t, pool, shortCalm, briefFreeze(), 8*time.Second, options, "php_fastcgi "+pool.addr); replaced == 0 {
 			t.Error("no child was killed")

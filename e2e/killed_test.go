@@ -11,7 +11,7 @@ import (
 )
 
 // TestKilledInAnOutage: firebreak is killed three times while a zone hangs, as
-// by the kernel, by a watchdog or by somebody who hopes that it helps. Its
+// by the kernel, by a watchdog or by an operator in the hope that it helps. Its
 // workers hang on, and each process after it must know of them: three processes
 // that lend the zone its share anew would have lost the pool.
 func TestKilledInAnOutage(t *testing.T) {
@@ -24,7 +24,7 @@ func TestKilledInAnOutage(t *testing.T) {
 	froze := time.Now()
 	sick.freeze()
 	type span struct{ from, to time.Duration }
-	var away []span // when nobody listened
+	var away []span // when no process listened
 	for i := range 3 {
 		tr.sleepUntil(time.Duration(6+4*i) * time.Second)
 		from := tr.now()

@@ -194,8 +194,8 @@ func pages(firing []string) []string {
 }
 
 // TestMonitoring: a real Prometheus with the example's rules scrapes a real
-// outage. The zone's alert fires, and nobody's else; as soon as the zone is in
-// maintenance nobody is paged, though it is as sick as before.
+// outage. The zone's alert fires, and no other; as soon as the zone is in
+// maintenance no page is sent, though it is as sick as before.
 func TestMonitoring(t *testing.T) {
 	pool := gunicorn(t)
 	p := startProxy(t, gunicornSite(pool, ""))
@@ -220,7 +220,7 @@ func TestMonitoring(t *testing.T) {
 	}
 	asked := time.Now()
 	p.mustChange(t, http.MethodPut, "maintenance/zones/"+sick.zone, `{"reason": "repairing", "by": "test"}`)
-	eventually(t, 15*time.Second, "nobody is paged", func() bool { return len(pages(prom.firing(t))) == 0 })
+	eventually(t, 15*time.Second, "no page is sent", func() bool { return len(pages(prom.firing(t))) == 0 })
 	figure(t, "quiet %.1f s after the switch", time.Since(asked).Seconds())
 	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
 		if firing := pages(prom.firing(t)); len(firing) > 0 {

@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// keysPerMinute is how fast somebody types who is not used to it.
+	// keysPerMinute is the typing speed of a slow typist.
 	keysPerMinute = 150
 
 	typingLimit = 5 * time.Minute
 )
 
-// TestNewcomer is somebody who has a clean clone and docs/getting-started.md:
+// TestNewcomer follows docs/getting-started.md in a clean clone:
 // every command of its first part is typed and waited for, from make run to the
 // outage that is seen and healed.
 func TestNewcomer(t *testing.T) {

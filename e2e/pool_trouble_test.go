@@ -146,7 +146,7 @@ func (p *proxy) goroutines(t *testing.T) int {
 }
 
 // TestBadRelease: a migration goes wrong, so that every request of every zone ends
-// in an error, until it is taken back. That is no zone's fault, and nobody must be
+// in an error, until it is taken back. That is no zone's fault, and no store may be
 // refused for it: not meanwhile, and above all not afterwards.
 func TestBadRelease(t *testing.T) {
 	pool := gunicorn(t)

@@ -78,7 +78,7 @@ func killGroup(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// freeAddr is a loopback address that nobody listens on.
+// freeAddr is a loopback address without a listener.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	addr, err := loopback.Addr()

@@ -23,7 +23,7 @@ const sanePercent = 85
 // noisy remembers the tests during which this machine was too busy to be fair.
 var noisy sync.Map
 
-// promise reports a figure that was missed. sane says that noise can explain it.
+// promise reports a figure that was missed. sane is whether noise can explain it.
 func promise(t *testing.T, kept, sane bool, format string, args ...any) {
 	t.Helper()
 	if kept {

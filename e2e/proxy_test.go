@@ -147,7 +147,7 @@ func (p *proxy) listening(t *testing.T) {
 	})
 }
 
-// active says that the configuration is in force: the listeners are there a
+// active reports whether the configuration is in force: the listeners are there a
 // moment earlier.
 func (p *proxy) active() bool {
 	resp, err := adminClient.Get("http://" + p.admin + "/firebreak/status")

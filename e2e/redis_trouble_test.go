@@ -46,7 +46,7 @@ func TestRedisTrouble(t *testing.T) {
 	})
 	wantText(t, "metrics", string(p.page(t, "/metrics")), "\ncaddy_firebreak_state_stale 1\n")
 	wantText(t, "status", p.mustCommand(t, "status"), "the state backend cannot be read", "the last known switches (revision 1) are in force")
-	newcomer := startProxy(t, switched) // it knows nothing, and nobody can tell it
+	newcomer := startProxy(t, switched) // it knows nothing, and there is no source to ask
 	if newcomer.inMaintenance(t, storeName(11, 0)) || !newcomer.status(t).Maintenance.Stale {
 		t.Error("a newcomer should know of no switch, and say that it is stale")
 	}

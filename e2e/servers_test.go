@@ -70,7 +70,7 @@ type blamed struct {
 	dark  time.Duration // the longest time with a store in quarantine
 }
 
-// blame watches whom the proxy blames.
+// blame watches what the proxy blames.
 func (p *proxy) blame(t *testing.T) *blamed {
 	t.Helper()
 	b := &blamed{stop: make(chan struct{}), done: make(chan struct{})}
@@ -191,7 +191,7 @@ func (p *proxy) firebreak(t *testing.T, args ...string) string {
 }
 
 // TestRollingRestart: all four API servers are restarted one after the other,
-// drained before. Nobody loses a request.
+// drained before. No request is lost.
 func TestRollingRestart(t *testing.T) {
 	servers := startServers(t, 4)
 	p := startProxy(t, serversSite(servers, "lb_policy firebreak"))

@@ -11,7 +11,7 @@ import (
 )
 
 // TestTwelveOfAThousand: twelve stores of a zone of a thousand are damaged, hot
-// ones and cold ones, and nobody does anything. It prints how soon the innocent
+// ones and cold ones, and no operator acts. It prints how soon the innocent
 // majority is back, and how well the culprits are named.
 func TestTwelveOfAThousand(t *testing.T) {
 	w := startWard(t, "every 1s", 30*time.Second)

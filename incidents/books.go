@@ -10,7 +10,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 )
 
-// books are an ongoing incident's accounts: who was in the dark from when to
+// books are an ongoing incident's accounts: which stores were refused from when to
 // when. Darkness that is on stands in Open, by its cause.
 type books struct {
 	Base     breaker.Tally        `json:"base"`              // of the zone, before it began
@@ -53,7 +53,7 @@ func newBooks() *books {
 	return &books{Switches: map[string]desired{}, Own: map[string][]span{}, Except: map[string][]span{}, Open: map[string]time.Time{}}
 }
 
-// storeOf is whom a cause is about; ok is false if it is the zone.
+// storeOf is the store that a cause is about; ok is false if it is the zone.
 func storeOf(cause string) (store string, ok bool) {
 	for _, prefix := range []string{storeDark, storeHeld, storeOff, storeFree} {
 		if store, ok = strings.CutPrefix(cause, prefix); ok {
@@ -63,7 +63,7 @@ func storeOf(cause string) (store string, ok bool) {
 	return "", false
 }
 
-// begin says that a cause is there from a moment on. It reports false if there
+// begin reports whether a cause is there from a moment on. It reports false if there
 // is no room to keep it.
 func (b *books) begin(cause string, at time.Time) bool {
 	if _, on := b.Open[cause]; on {
@@ -88,7 +88,7 @@ func (b *books) begin(cause string, at time.Time) bool {
 	return true
 }
 
-// finish says that it is gone.
+// finish reports whether it is gone.
 func (b *books) finish(cause string, at time.Time) {
 	from, on := b.Open[cause]
 	if !on {
@@ -113,7 +113,7 @@ func (b *books) finish(cause string, at time.Time) {
 // third of a second, such as of a quarantine that the zone's opening explained.
 const sameMinutes = 0.005
 
-// account works out who was in the dark for how long, as of a moment.
+// account works out how long each store was refused, as of a moment.
 func (i *Incident) account(now time.Time) {
 	b := i.Books
 	zone, off := b.Zone, b.Off
@@ -162,7 +162,7 @@ func (i *Incident) account(now time.Time) {
 	})
 }
 
-// darkNow says that somebody is.
+// darkNow reports whether any store is.
 func (b *books) darkNow() bool {
 	for cause := range b.Open {
 		if !strings.HasPrefix(cause, storeFree) {
@@ -172,7 +172,7 @@ func (b *books) darkNow() bool {
 	return false
 }
 
-// kept says that a switch which was set during the incident keeps it going.
+// kept reports whether a switch which was set during the incident keeps it going.
 func (b *books) kept() bool {
 	for _, d := range b.Switches {
 		if d.Mine && !d.Store {
@@ -182,7 +182,7 @@ func (b *books) kept() bool {
 	return false
 }
 
-// desiredCause says that a cause is what people want, not what is observed.
+// desiredCause reports whether a cause is what people want, not what is observed.
 func desiredCause(cause string) bool {
 	return cause == zoneOff || strings.HasPrefix(cause, storeOff) || strings.HasPrefix(cause, storeFree)
 }

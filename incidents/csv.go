@@ -10,7 +10,7 @@ import (
 // everyOther stands for the stores of the zone that are not listed.
 const everyOther = "*"
 
-// WriteCSV writes who was in the dark for how many minutes: the stores whose
+// WriteCSV writes the minutes for which each store was refused: the stores whose
 // time is their own, and "*" for every other store of the zone. A name that a
 // spreadsheet could take for a formula, or for that star, gets an apostrophe.
 func (i *Incident) WriteCSV(to io.Writer) error {

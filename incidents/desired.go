@@ -162,7 +162,7 @@ func inMaintenance(what string, sw *maintenance.Switch) string {
 	return text
 }
 
-// setDesired books who is in the dark because of maintenance.
+// setDesired records the stores that are refused because of maintenance.
 func (i *Incident) setDesired(in wanted, now time.Time) {
 	b := i.Books
 	var whole []*maintenance.Switch // full, of the zone or everything

@@ -1,7 +1,7 @@
 // Package incidents keeps a record of each episode of a zone, from the first
 // request that went wrong until all is calm again: what happened when and why,
-// who caused it, what was refused, how many workers it took, and for how long
-// whom it left in the dark. It is the material of a postmortem.
+// its culprits, what was refused, how many workers it took, and for how long
+// which stores it refused. It is the material of a postmortem.
 //
 // A [Log] is told of transitions ([Log.Tell]) and of operators' switches
 // ([Log.TellSwitch]), and looks at the zones of ongoing incidents once a second
@@ -17,7 +17,7 @@
 // Requests are counted by the guard. An incident shows the difference between
 // two of its tallies: the one before the first request was admitted that went
 // wrong, and the one at its end. So requests count that were refused while
-// nobody knew yet what was going on.
+// the cause was not known yet.
 //
 // A store is in the dark while its zone's breaker is open or half-open, while it
 // is in quarantine itself (until it is released: the one request that tries it
@@ -33,7 +33,7 @@
 // # Disk
 //
 // All writing happens on one goroutine of the log. A disk that is full, slow or
-// gone is told once and tried again later; nobody waits for it. A process that
+// gone is told once and tried again later; no request waits for it. A process that
 // is killed loses at most the last seconds of an ongoing incident; the next one
 // closes what it finds going on, or goes on with it if a switch keeps it open.
 // The folder is locked, so that a second process takes another one beside it.

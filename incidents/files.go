@@ -191,7 +191,7 @@ func readRecord(path string) (*Incident, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if want := strings.TrimSuffix(filepath.Base(path), recordSuffix); i.ID != want {
-		return nil, fmt.Errorf("%s says that it is %q", path, i.ID)
+		return nil, fmt.Errorf("%s holds the incident %q", path, i.ID)
 	}
 	return i, nil
 }
@@ -264,7 +264,7 @@ func (l *Log) resume(i *Incident) {
 	l.touch(i)
 }
 
-// isOf says that the zone is still in the episode that the record is of: the guard
+// isOf reports whether the zone is still in the episode that the record is of: the guard
 // remembers it.
 func (i *Incident) isOf(z *breaker.ZoneStatus) bool {
 	since := z.EpisodeSince
@@ -364,7 +364,7 @@ func (l *Log) next(everything bool) (id string, data []byte, full *Incident) {
 }
 
 // encode is what is to be in the file of an incident, nothing if it is not
-// kept. asItIs says that the file need not change. Callers hold mu.
+// kept. asItIs is true if the file need not change. Callers hold mu.
 func (l *Log) encode(id string, now time.Time) (data []byte, full *Incident, asItIs bool) {
 	for _, i := range l.ongoing {
 		if i.ID == id {

@@ -304,7 +304,7 @@ func TestFolderInUse(t *testing.T) {
 }
 
 // TestFailingDisk: a disk that takes nothing is told once, loses nothing that
-// fits into memory, and delays nobody.
+// fits into memory, and delays no request.
 func TestFailingDisk(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Log("as root: a file stands where the folder should be")

@@ -184,7 +184,7 @@ func since(now, base uint64) uint64 {
 	return now - base
 }
 
-// blame takes in who is named as a cause. Who is no longer named was pardoned,
+// blame takes in the stores named as causes. A store that is no longer named was cleared,
 // unless there are too many to name.
 func (i *Incident) blame(named []breaker.Culprit) {
 	old := i.Culprits
@@ -208,13 +208,13 @@ func (i *Incident) blame(named []breaker.Culprit) {
 	i.Culprits = i.Culprits[:min(len(i.Culprits), maxCulprits)]
 }
 
-// worthKeeping says that something came of the episode.
+// worthKeeping reports whether something came of the episode.
 func (i *Incident) worthKeeping() bool {
 	return i.Openings > 0 || i.Hung > 0 || i.LeftLate > 0 || i.Failed > 0 || i.StoresDark > 0 || i.DarkMinutes > 0 ||
 		len(i.Refused) > 0 || i.WouldRefuse > 0 || i.Follows != ""
 }
 
-// minor says that the zone as a whole went on.
+// minor reports whether the zone as a whole went on.
 func (i *Incident) minor() bool { return i.Openings == 0 && i.DarkMinutes == 0 && i.Follows == "" }
 
 // summary is the incident without its lists.

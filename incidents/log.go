@@ -147,7 +147,7 @@ func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, u
 	return fresh
 }
 
-// mayEnd says that nothing may be left after an event of this kind. What the
+// mayEnd reports whether nothing may be left after an event of this kind. What the
 // guard says now may be later than the event.
 func mayEnd(kind string) bool {
 	switch kind {
@@ -157,7 +157,7 @@ func mayEnd(kind string) bool {
 	return false
 }
 
-// begins says that an event begins an incident.
+// begins reports whether an event begins an incident.
 func begins(e *breaker.Event) bool {
 	switch e.Kind {
 	case breaker.EventZoneTroubled, breaker.EventZoneOpened, breaker.EventStoreQuarantined,
@@ -176,7 +176,7 @@ func byHand(kind string) bool {
 	return false
 }
 
-// calm says that nothing is wrong with a zone, and nobody holds anything.
+// calm reports whether nothing is wrong with a zone, and there is no hold.
 func calm(s *breaker.ZoneStatus) bool {
 	return s.State == breaker.Calm && s.Hold == nil && s.HeldStores == 0 && s.QuarantinedCount == 0
 }
@@ -397,7 +397,7 @@ func (i *Incident) find(z *breaker.ZoneStatus, now time.Time) {
 	}
 }
 
-// darkness is who is refused by the breakers of a zone, as causes.
+// darkness is the stores refused by the breakers of a zone, as causes.
 func darkness(z *breaker.ZoneStatus) map[string]bool {
 	causes := make(map[string]bool)
 	if z.Observe {
@@ -572,7 +572,7 @@ func (l *Log) firstMinor() int {
 	return -1
 }
 
-// touch says that an incident is to be written soon.
+// touch schedules the writing of an incident.
 func (l *Log) touch(i *Incident) { l.dirty[i.ID] = true }
 
 func (l *Log) ongoingZones() []string {

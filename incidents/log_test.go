@@ -122,7 +122,7 @@ func TestBusyBeforeEvidence(t *testing.T) {
 		i := r.only("z1")
 		r.checkFigures(i)
 		if i.Refused["busy"] == 0 {
-			t.Error("nobody was refused before the zone opened: the test tests nothing")
+			t.Error("no request was refused before the zone opened: the test tests nothing")
 		}
 	})
 }
@@ -250,7 +250,7 @@ func TestMaintenance(t *testing.T) {
 		r.want(set, maintenance.Switch{Target: maintenance.Target{Scope: maintenance.Zone, Name: "z2"}})
 		time.Sleep(30 * time.Second)
 		r.heal("z1")
-		r.stop() // nobody comes through
+		r.stop() // no request comes through
 		time.Sleep(2 * time.Minute)
 		for n := range 5 {
 			set.Except = append(set.Except, storeName("z1", n))
@@ -496,7 +496,7 @@ func TestResume(t *testing.T) {
 		time.Sleep(time.Minute)
 		before := r.only("z1")
 		r.log.Close()
-		time.Sleep(time.Minute) // nobody looks
+		time.Sleep(time.Minute) // no reader asks
 		r.open()
 		time.Sleep(time.Minute)
 		i := r.only("z1")
@@ -560,7 +560,7 @@ func TestNothing(t *testing.T) {
 // TestNote: somebody else has something to say.
 func TestNote(t *testing.T) {
 	bubble(t, func(r *rig) {
-		r.log.Note("z1", time.Now(), "recovery_started", "", "nobody listens")
+		r.log.Note("z1", time.Now(), "recovery_started", "", "no process listens")
 		r.guard.HoldZone("z1", breaker.Open, 0, "", "")
 		time.Sleep(time.Second)
 		r.log.Note("z1", time.Now(), "recovery_started", "s1", "recovery of zone z1 began")

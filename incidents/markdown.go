@@ -33,7 +33,7 @@ func (i *Incident) Markdown() string {
 	p.line("")
 	for _, question := range []string{
 		"What was the cause?", "Who noticed, how and when?",
-		"What was done by hand, and could it have been done sooner, or by nobody?", "What will keep it from happening again?",
+		"What was done by hand, and could it have been done sooner, or automatically?", "What will keep it from happening again?",
 	} {
 		p.line("- %s", question)
 	}
@@ -222,7 +222,7 @@ func inert(text string) string {
 	return autolinks.Replace(b.String())
 }
 
-// isWord says that a text is one word of letters, digits and single underscores.
+// isWord reports whether a text is one word of letters, digits and single underscores.
 func isWord(text string) bool {
 	return len(text) > 2 && text[0] != '_' && text[len(text)-1] != '_' && !strings.ContainsFunc(text, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'

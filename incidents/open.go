@@ -111,7 +111,7 @@ func newestFirst(a, b Incident) int {
 	return strings.Compare(b.ID, a.ID)
 }
 
-// ErrUnknown says that there is no such incident.
+// ErrUnknown is returned if there is no such incident.
 var ErrUnknown = errors.New("no such incident")
 
 // Get is one incident, whole.

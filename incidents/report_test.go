@@ -46,7 +46,7 @@ func outage(t *testing.T, zone, store, words string) incidents.Incident {
 		Refusals: map[string]uint64{"busy": 13, "zone_open": 1017, "quarantine": 260},
 	}
 	tell(breaker.Event{Kind: breaker.EventZoneTroubled, To: breaker.Troubled, At: at(1.02), First: at(0), Tally: base, Evidence: "2 requests have no answer for over 1s"})
-	tell(breaker.Event{Kind: breaker.EventZoneOpened, From: breaker.Troubled, To: breaker.Open, At: at(1.1), For: 5300 * time.Millisecond, Evidence: "4 of 4 stores in flight have no answer for over 1s, and nobody was answered for 1.1s"})
+	tell(breaker.Event{Kind: breaker.EventZoneOpened, From: breaker.Troubled, To: breaker.Open, At: at(1.1), For: 5300 * time.Millisecond, Evidence: "4 of 4 stores in flight have no answer for over 1s, and none was answered for 1.1s"})
 	for _, s := range []float64{6.4, 16.5, 38.1} {
 		tell(breaker.Event{Kind: breaker.EventZoneHalfOpen, From: breaker.Open, At: at(s), Evidence: "its open time is over"})
 		tell(breaker.Event{Kind: breaker.EventStoreQuarantined, Store: store, From: breaker.Calm, At: at(s + 2), Evidence: "one strike in its zone's triage: hung"})

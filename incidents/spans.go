@@ -12,7 +12,7 @@ type span struct {
 }
 
 // maxSpans is how many spans are kept of one thing. Beyond it the first two
-// are taken for one, so that nobody gets too little.
+// are taken for one, so that no credit is too small.
 const maxSpans = 200
 
 func addSpan(spans []span, s span) []span {

@@ -12,7 +12,7 @@ import (
 //
 // Package conformance tests that a backend keeps its promises.
 type Backend interface {
-	// Read returns what is new to one who has the state of a head; nothing if
+	// Read returns what is new compared with the state of a head; nothing if
 	// that is the latest. A backend that holds no state returns an empty Head.
 	Read(ctx context.Context, known Head) (*Update, error)
 
@@ -55,7 +55,7 @@ type Update struct {
 	Head     Head
 	Absorbed []string
 
-	// All says that Set is the whole state; else Set and Clear are what has
+	// All reports whether Set is the whole state; else Set and Clear are what has
 	// changed since the head that was known.
 	All   bool
 	Set   []Switch

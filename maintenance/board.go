@@ -208,7 +208,7 @@ func (b *Board) restore(ctx context.Context, mine *State, has Head) error {
 	return nil
 }
 
-// merge takes over a state of another epoch: somebody who knew nothing of this
+// merge takes over a state of another epoch: a writer that knew nothing of this
 // one began anew after it was lost. Switches that the new state does not speak
 // of are added to it, once.
 func (b *Board) merge(ctx context.Context, mine *State, u *Update) error {
@@ -456,7 +456,7 @@ func (b *Board) Fleet(ctx context.Context) (*Fleet, error) {
 type View struct {
 	State *State
 
-	// Stale says that the backend cannot be read, and Problem why; the state is
+	// Stale reports whether the backend cannot be read, and Problem why; the state is
 	// the last one known then.
 	Stale   bool
 	Problem error
@@ -473,7 +473,7 @@ type View struct {
 	// Why the snapshot for a restart could not be written, if so.
 	SnapshotProblem error
 
-	// Events that nobody took in time.
+	// Events that were not taken in time.
 	EventsDropped uint64
 }
 

@@ -306,7 +306,7 @@ func TestBackendAway(t *testing.T) {
 			t.Errorf("stale %v, problem %v, switch %v", v.Stale, v.Problem, b.Lookup("z", "a"))
 		}
 		if _, _, err := b.Change(t.Context(), maintenance.Author{}, on("b")); err == nil {
-			t.Error("a change was acknowledged that nobody keeps")
+			t.Error("a change was acknowledged that is not kept")
 		}
 		if b.Lookup("z", "b") != nil {
 			t.Error("a change that was not acknowledged is in force")

@@ -46,7 +46,7 @@ func TestDrainingRefusesNothing(t *testing.T) {
 }
 
 // TestDrainEndsAndTells wants a drain to end when its time is over, on every
-// sidecar, and every change to be told to those who act on it.
+// sidecar, and every change to be told to the guard that acts on it.
 func TestDrainEndsAndTells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told atomic.Int32

@@ -31,7 +31,7 @@ type Event struct {
 	Detail   string
 }
 
-// Events returns the channel of events. Events that nobody takes are dropped
+// Events returns the channel of events. Events that are not taken are dropped
 // and counted.
 func (b *Board) Events() <-chan Event { return b.events }
 
@@ -46,7 +46,7 @@ func (b *Board) emit(e Event) {
 	}
 }
 
-// EventsDropped is how many events nobody took in time.
+// EventsDropped is the number of events that were not taken in time.
 func (b *Board) EventsDropped() uint64 { return b.dropped.Load() }
 
 // toldOneByOne is how many switches of a change are told one by one.

@@ -28,7 +28,7 @@ type Head struct {
 	Change string `json:"change,omitempty"`
 }
 
-// Empty says that there is no state yet.
+// Empty reports whether there is no state yet.
 func (h Head) Empty() bool { return h.Epoch == "" }
 
 // String is the head in short, as ETags use it.
@@ -85,7 +85,7 @@ func (c *Change) Cut() *Change {
 	return &short
 }
 
-// isCut says that the change does not hold all that it changed.
+// isCut reports whether the change does not hold all that it changed.
 func (c *Change) isCut() bool { return c.SetTotal > len(c.Set) || c.ClearTotal > len(c.Clear) }
 
 // Corrupt is a stored record that could not be read and was left out.
@@ -107,7 +107,7 @@ func (s *State) apply(c *Change) *State {
 	return next
 }
 
-// take changes a state that nobody else has yet.
+// take changes a state that has no other user yet.
 func (s *State) take(c *Change) {
 	for _, t := range c.Clear {
 		delete(s.Switches, t)

@@ -33,7 +33,7 @@ type Storage struct {
 	calls   chan struct{} // bounds the calls that a hung storage holds
 
 	// Held while the record of a sidecar is written or removed: a write that
-	// nobody waits for any more must not come after the removal.
+	// no caller waits for any more must not come after the removal.
 	publishing sync.Mutex
 
 	writing sync.Mutex // guards below
@@ -44,7 +44,7 @@ type Storage struct {
 const maxCalls = 8
 
 // How the log is kept: a base every so many changes, and for how long changes
-// stay for readers who are behind and for the history.
+// stay for readers that are behind and for the history.
 const (
 	baseEvery   = 64
 	changesKept = 1100

@@ -146,7 +146,7 @@ func replaceLine(name string, n int, text string) func(string) error {
 	}
 }
 
-// hangs is a storage that answers nobody, like files on a dead server.
+// hangs is a storage that answers nothing, like files on a dead server.
 type hangs struct {
 	*certmagic.FileStorage
 	on chan struct{} // closed when it answers again

@@ -113,7 +113,7 @@ func (s *Storage) compact(ctx context.Context, head *storedHead) error {
 }
 
 // sweep removes what writers left behind that were killed while they wrote:
-// files under temporary names. Nobody else writes there while the lock is held.
+// files under temporary names. No other process writes there while the lock is held.
 func (s *Storage) sweep(ctx context.Context) error {
 	for _, folder := range []string{"", "changes"} {
 		keys, err := s.storage.List(ctx, s.key(folder), false)

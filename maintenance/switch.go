@@ -109,7 +109,7 @@ type Switch struct {
 	// OPTIONS pass. The only mode of a server is "drain".
 	Mode Mode `json:"mode"`
 
-	// Why it was set, who set it, and where the work is tracked. For
+	// Why it was set, its author, and where the work is tracked. For
 	// operators; clients never see it.
 	Reason string `json:"reason,omitempty"`
 	By     string `json:"by,omitempty"`
@@ -118,7 +118,7 @@ type Switch struct {
 	// When it was set, by the clock of the state backend.
 	Since time.Time `json:"since"`
 
-	// When it begins and ends. Zero: at once, and when it is taken away.
+	// When it begins and ends. Zero: at once, and when it is removed.
 	From  time.Time `json:"from,omitzero"`
 	Until time.Time `json:"until,omitzero"`
 
@@ -198,7 +198,7 @@ func inUTC(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Millisecond)
 }
 
-// sameAs says that two switches ask for the same, whoever set them when.
+// sameAs reports whether two switches ask for the same, regardless of author and time.
 func (s *Switch) sameAs(o *Switch) bool {
 	return s.Target == o.Target && s.Mode == o.Mode && s.Reason == o.Reason && s.By == o.By &&
 		s.Ticket == o.Ticket && s.From.Equal(o.From) && s.Until.Equal(o.Until) &&
@@ -241,7 +241,7 @@ func (s *Switch) Phase(at time.Time) Phase {
 	return InForce
 }
 
-// Excepts says that the switch does not hold for a store.
+// Excepts reports whether the switch does not hold for a store.
 func (s *Switch) Excepts(store string) bool {
 	_, found := slices.BinarySearch(s.Except, store)
 	return found

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Author is who makes a change, for the audit log.
+// Author identifies the author of a change, for the audit log.
 type Author struct {
 	By     string // the person
 	Reason string // why
@@ -216,7 +216,7 @@ func release(state *State, stores []Placed, now time.Time, set map[Target]Switch
 	}
 }
 
-// longExpired are the switches that expired so long ago that nobody misses
+// longExpired are the switches that expired so long ago that no one needs
 // them; they go with the next change.
 func longExpired(state *State, now time.Time, set map[Target]Switch, cleared map[Target]bool) (gone []Target) {
 	for target, sw := range state.Switches {

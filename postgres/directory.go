@@ -61,7 +61,7 @@ func (Directory) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: directories.Namespace + ".postgres", New: func() caddy.Module { return new(Directory) }}
 }
 
-// Provision takes hold of what is known. It connects to nobody.
+// Provision takes hold of what is known. It opens no connection.
 func (p *Directory) Provision(ctx caddy.Context) error {
 	p.log = ctx.Logger()
 	options, err := p.options()

@@ -168,7 +168,7 @@ func (h *History) line(z *zoneHistory) []Point {
 func (p *Point) Parts() [3]uint32 { return [3]uint32{p.OK, p.Refused, p.Bad} }
 
 // Shares are requests a second, with two digits, and the percentage of them
-// that was ok; nil if nobody asked.
+// that was ok; nil without requests.
 func (p *Point) Shares() (rate float64, ok *float64) {
 	rate = float64(p.Requests) / Step.Seconds()
 	if rate >= 10 {

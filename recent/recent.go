@@ -7,7 +7,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 )
 
-// Activity is what people who look on need, beside the guard itself: the events and
+// Activity is what observers need, beside the guard itself: the events and
 // the last minutes. It lives as long as the guard.
 type Activity struct {
 	Events  *Stream

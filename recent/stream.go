@@ -30,7 +30,7 @@ const (
 
 // Stream hands events to the clients that listen at the admin endpoint. Like
 // the guard there is one in the process, so that numbers of events go on over
-// reloads. Nobody who tells ever waits for a client.
+// reloads. The sender of an event never waits for a client.
 type Stream struct {
 	epoch string // tells this process' numbers from those of one before
 
@@ -59,7 +59,7 @@ func newStream() *Stream {
 	}
 }
 
-// Tell hands an event to everybody who listens.
+// Tell hands an event to every subscriber.
 func (s *Stream) Tell(kind string, data map[string]any) {
 	text, err := json.Marshal(data)
 	if err != nil {
@@ -131,7 +131,7 @@ func (s *Stream) Leave(l *Listener) {
 	s.remove(l)
 }
 
-// remove is leave for those who hold mu.
+// remove is leave with mu held.
 func (s *Stream) remove(l *Listener) {
 	if _, ok := s.listeners[l]; ok {
 		delete(s.listeners, l)

@@ -27,11 +27,11 @@ type Event struct {
 	Detail   string
 }
 
-// Events returns the channel of events. Events that nobody takes are dropped
+// Events returns the channel of events. Events that are not taken are dropped
 // and counted.
 func (a *Jobs) Events() <-chan Event { return a.events }
 
-// EventsDropped is how many events nobody took in time.
+// EventsDropped is the number of events that were not taken in time.
 func (a *Jobs) EventsDropped() uint64 { return a.dropped.Load() }
 
 func (a *Jobs) emit(e Event) {

@@ -50,13 +50,13 @@ type storeState struct {
 	releasing string
 }
 
-// failing says that its latest check failed.
+// failing reports whether its latest check failed.
 func (s *storeState) failing() bool {
 	return s.failures > 0 && s.phase != released && s.phase != passed
 }
 
 // job is one recovery. One goroutine, run, moves it; mu guards what it shares
-// with those who look and act.
+// with readers and actions.
 type job struct {
 	all    *Jobs
 	spec   spec
@@ -96,7 +96,7 @@ type job struct {
 	recent     pace
 	converted  bool                       // the zone's switch was turned into those of its stores
 	excepted   map[maintenance.Target]int // how many stores the switches except at least
-	looked     uint64                     // revision of the switches when it was last looked who is released
+	looked     uint64                     // revision of the switches when the released stores were last determined
 	dirty      bool
 	unwritten  []entry // for the journal
 	named      int     // the journal that the job's file names, and the last one
@@ -214,7 +214,7 @@ func (j *job) beganWords() string {
 		text += fmt.Sprintf(", released in batches of %d, each watched for %s", j.spec.Batch, j.spec.Watch)
 	}
 	if j.spec.DryRun {
-		text += "; nobody is released, it only reports"
+		text += "; no store is released, it only reports"
 	}
 	return text
 }
@@ -272,7 +272,7 @@ func (j *job) resumeBy(by, reason string) error {
 	j.watchUntil, j.batchOut = time.Time{}, 0
 	j.excepted = nil
 	j.keepState()
-	j.takeBack(j.all.World())
+	j.takeBack(j.all.Deps())
 	j.tell(EventResumed, "", inWords("resumed", by, reason), j.count().Released)
 	j.wakeUp()
 	return nil
@@ -306,7 +306,7 @@ func (j *job) end(state State) {
 	}
 }
 
-// forgetWell drops the stores of a large job that nobody asks for any more.
+// forgetWell drops the stores of a large job that are no longer asked for.
 func (j *job) forgetWell() {
 	kept := j.stores[:0:0]
 	for _, s := range j.stores {

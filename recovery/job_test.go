@@ -299,7 +299,7 @@ func TestOrderByTraffic(t *testing.T) {
 		}
 		w.isolate()
 		policy, _ := w.app.Policy()
-		w.life.jobs.Use(&recovery.World{Guard: w.life.guard, Policy: policy, Directory: w.table, Board: w.life, Knocks: func(store string) uint64 {
+		w.life.jobs.Use(&recovery.Deps{Guard: w.life.guard, Policy: policy, Directory: w.table, Board: w.life, Knocks: func(store string) uint64 {
 			return map[string]uint64{"s040": 9, "s041": 70}[store]
 		}})
 		w.until(w.recover(recovery.Request{}).ID, recovery.Done, time.Minute)

@@ -15,9 +15,9 @@ import (
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
-// World is what the configuration in force lends to the jobs. It is told apart
-// by pointer and never changed.
-type World struct {
+// Deps are what the jobs use of the configuration in force. Two of them are compared
+// by pointer, and neither is changed.
+type Deps struct {
 	Guard     *breaker.Guard
 	Policy    *config.Policy
 	Directory routing.Directory
@@ -49,7 +49,7 @@ type Options struct {
 }
 
 // Jobs is all recoveries of a process. It survives reloads of the
-// configuration: each lends its World. Create it with New and end it with
+// configuration: each brings its Deps. Create it with New and end it with
 // Close.
 type Jobs struct {
 	opts    Options
@@ -62,7 +62,7 @@ type Jobs struct {
 	started sync.Once
 
 	mu     sync.Mutex // guards below
-	world  *World     // nil: no configuration has lent one
+	deps   *Deps      // nil: no configuration was loaded
 	ready  bool       // the jobs of earlier processes are loaded
 	why    string     // why not
 	jobs   map[string]*job
@@ -76,12 +76,12 @@ func New(opts Options) *Jobs {
 	return a
 }
 
-// Use puts the world of a configuration in force and returns the one before
+// Use puts the dependencies of a configuration in force and returns the one before
 // it, nil if there was none. The first one also brings back the jobs of an
 // earlier process.
-func (a *Jobs) Use(w *World) (previous *World) {
+func (a *Jobs) Use(w *Deps) (previous *Deps) {
 	a.mu.Lock()
-	previous, a.world = a.world, w
+	previous, a.deps = a.deps, w
 	a.mu.Unlock()
 	a.started.Do(func() {
 		if !a.load() {
@@ -93,23 +93,23 @@ func (a *Jobs) Use(w *World) (previous *World) {
 	return previous
 }
 
-// Replace puts another world in force if the one in force is still old. It
+// Replace puts other dependencies in force if the one in force is still old. It
 // reports whether it did.
-func (a *Jobs) Replace(old, next *World) bool {
+func (a *Jobs) Replace(old, next *Deps) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if old == nil || a.world != old {
+	if old == nil || a.deps != old {
 		return false
 	}
-	a.world = next
+	a.deps = next
 	return true
 }
 
-// World is the world in force, nil if there is none.
-func (a *Jobs) World() *World {
+// Deps are the dependencies in force, nil if there are none.
+func (a *Jobs) Deps() *Deps {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.world
+	return a.deps
 }
 
 // Close ends the process' part in all jobs; the next process goes on with them.
@@ -148,7 +148,7 @@ func (a *Jobs) all() []*job {
 
 // Begin starts a job.
 func (a *Jobs) Begin(q *Request) (View, error) {
-	w := a.World()
+	w := a.Deps()
 	if w == nil {
 		return View{}, refuse(ErrUnavailable, "no configuration is in force")
 	}
@@ -180,7 +180,7 @@ func (a *Jobs) Begin(q *Request) (View, error) {
 
 // checkOf is the check of the stores: of their zone, if they live in one. All
 // of them must have one.
-func (w *World) checkOf(all []placed) (*config.StoreCheckPolicy, error) {
+func (w *Deps) checkOf(all []placed) (*config.StoreCheckPolicy, error) {
 	if len(all) == 0 {
 		return nil, refuse(ErrConflict, "nothing to recover: there are no stores")
 	}

@@ -213,7 +213,7 @@ func TestKilledWhileSaving(t *testing.T) {
 			}
 			before[name] = data
 		}
-		time.Sleep(330 * time.Millisecond) // all have passed twice, and nobody is released yet
+		time.Sleep(330 * time.Millisecond) // all have passed twice, and none is released yet
 		w.kill(func() {
 			for name, data := range before {
 				if err := os.WriteFile(filepath.Join(w.dir, name), data, 0o600); err != nil {

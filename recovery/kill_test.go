@@ -148,7 +148,7 @@ func (w *world) act(id, verb, store string, at int) {
 	defer w.mu.Lock()
 	switch verb {
 	case "pause":
-		synctest.Wait() // nobody is being released
+		synctest.Wait() // no store is being released
 		if v, _ := w.life.jobs.Pause(id, "", ""); v.State == recovery.Paused {
 			w.mu.Lock()
 			clear(w.earned)

@@ -31,7 +31,7 @@ const (
 func (a *Jobs) endOpenStates() {
 	zones := make(map[string]*openZone)
 	for sleep(a.ctx, openEvery) {
-		w := a.World()
+		w := a.Deps()
 		if w == nil {
 			continue
 		}
@@ -64,7 +64,7 @@ type openZone struct {
 }
 
 // checkOpen checks the next store of an open zone, if it is time for that.
-func (a *Jobs) checkOpen(w *World, zone string, z *openZone, p *config.StoreCheckPolicy) {
+func (a *Jobs) checkOpen(w *Deps, zone string, z *openZone, p *config.StoreCheckPolicy) {
 	now := time.Now()
 	if now.Before(z.nextAt) || len(z.stores) == 0 {
 		return
@@ -81,7 +81,7 @@ func (a *Jobs) checkOpen(w *World, zone string, z *openZone, p *config.StoreChec
 
 // servedLately are stores of a zone that were served last and are not in
 // maintenance.
-func (w *World) servedLately(zone string) (stores []string) {
+func (w *Deps) servedLately(zone string) (stores []string) {
 	type served struct {
 		store string
 		ago   time.Duration

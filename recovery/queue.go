@@ -27,7 +27,7 @@ func (q *queue) drain() []*storeState {
 	return all
 }
 
-// empty says that no store waits.
+// empty reports whether no store waits.
 func (q *queue) empty() bool { return len(q.fresh)+len(q.second)+len(q.failed) == 0 }
 
 // next is the store whose turn it is, nil if none is due; begin says whether
@@ -83,7 +83,7 @@ const sortEvery = 10 * time.Second
 
 // sortByTraffic puts the stores first whose clients knock most, then those that
 // were served most recently.
-func sortByTraffic(w *World, stores []*storeState) {
+func sortByTraffic(w *Deps, stores []*storeState) {
 	type rank struct {
 		s      *storeState
 		knocks uint64

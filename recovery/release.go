@@ -24,7 +24,7 @@ const (
 )
 
 // release lets the stores out of maintenance that have passed all their checks.
-func (j *job) release(ctx context.Context, w *World, now time.Time) {
+func (j *job) release(ctx context.Context, w *Deps, now time.Time) {
 	batch := j.nextRelease(w, now)
 	if len(batch) == 0 {
 		return
@@ -39,7 +39,7 @@ func (j *job) release(ctx context.Context, w *World, now time.Time) {
 }
 
 // nextRelease takes out the stores that are to be released now.
-func (j *job) nextRelease(w *World, now time.Time) []*storeState {
+func (j *job) nextRelease(w *Deps, now time.Time) []*storeState {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if w == nil || j.state != Running || j.releasing || len(j.pending) == 0 || now.Before(j.flushAt) {
@@ -81,7 +81,7 @@ func (j *job) pend(s *storeState, now time.Time) {
 }
 
 // change makes the change of the switches that releases stores.
-func (j *job) change(ctx context.Context, w *World, batch []*storeState) error {
+func (j *job) change(ctx context.Context, w *Deps, batch []*storeState) error {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
 	edit := new(maintenance.Edit)
@@ -114,7 +114,7 @@ func (j *job) change(ctx context.Context, w *World, batch []*storeState) error {
 	return nil
 }
 
-// unlessPutBack keeps a release from coming after a person who has put stores
+// unlessPutBack keeps a release from coming after an operator who has put stores
 // back that were released: the exceptions of a switch only grow otherwise.
 func (j *job) unlessPutBack(s *maintenance.State) error {
 	j.mu.Lock()
@@ -183,7 +183,7 @@ func (j *job) author(reason string) maintenance.Author {
 // toStoreSwitches turns the switch of a zone, which can except no further
 // store, into switches of the stores it still holds for. It may be cut short
 // and done again: until its last step all of them are in maintenance twice.
-func (j *job) toStoreSwitches(ctx context.Context, w *World, zone *maintenance.Switch) error {
+func (j *job) toStoreSwitches(ctx context.Context, w *Deps, zone *maintenance.Switch) error {
 	lister, ok := w.Directory.(routing.Lister)
 	if !ok {
 		return fmt.Errorf("the switch of zone %s excepts %d stores, and can except no more; the directory cannot list the others", zone.Name, len(zone.Except))
@@ -276,8 +276,8 @@ func (j *job) releasedStores(batch []*storeState, err error, now time.Time, took
 
 // finishZone is the last step of a zone's job: stores that came into the zone
 // meanwhile are returned, to be checked too; if there are none, and all are
-// released, the zone's switch is taken away.
-func (j *job) finishZone(ctx context.Context, w *World) (more []placed, err error) {
+// released, the zone's switch is removed.
+func (j *job) finishZone(ctx context.Context, w *Deps) (more []placed, err error) {
 	lister, ok := w.Directory.(routing.Lister)
 	if !ok {
 		return nil, nil
@@ -323,7 +323,7 @@ func (j *job) finishedZone(more []placed, err error, now time.Time) {
 	switch {
 	case j.state != Running:
 	case err != nil:
-		j.hold(now, idlePause, "all stores are released, but the zone's switch cannot be taken away: "+err.Error())
+		j.hold(now, idlePause, "all stores are released, but the zone's switch cannot be removed: "+err.Error())
 	case len(more) > 0:
 		for _, p := range more {
 			j.take(&storeState{placed: p})

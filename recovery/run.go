@@ -29,7 +29,7 @@ const (
 	// idlePause is how long a job waits at most until it looks around.
 	idlePause = time.Second
 
-	staleWords = "the state backend cannot be read, so it is not known who is in maintenance"
+	staleWords = "the state backend cannot be read, so it is not known which stores are in maintenance"
 )
 
 // run moves the job until it is over or ctx ends.
@@ -67,7 +67,7 @@ func (j *job) report(ctx context.Context, f func()) {
 
 // step does what is due, and says when it wants to be called again.
 func (j *job) step(ctx context.Context, now time.Time) (wait time.Duration, over bool) {
-	w := j.all.World()
+	w := j.all.Deps()
 	j.writeJournal() // before anybody is released for it
 	defer j.writeJournal()
 	j.sort(w, now)
@@ -120,7 +120,7 @@ func (j *job) untilNext(now time.Time) time.Duration {
 }
 
 // sort puts the stores in order that wait for their first check.
-func (j *job) sort(w *World, now time.Time) {
+func (j *job) sort(w *Deps, now time.Time) {
 	j.mu.Lock()
 	fresh := j.queue.fresh
 	due := w != nil && j.state == Running && len(fresh) > 1 && !now.Before(j.sortAt)
@@ -133,7 +133,7 @@ func (j *job) sort(w *World, now time.Time) {
 	}
 }
 
-// mayBegin says that stores may be begun with: a batch has room. Call it with
+// mayBegin reports whether stores may be begun with: a batch has room. Call it with
 // mu held.
 func (j *job) mayBegin(now time.Time) bool {
 	if j.spec.Batch == 0 {
@@ -158,7 +158,7 @@ func (j *job) deactivate(s *storeState) {
 
 // beginCheck sends the next check, if one is due and there is a slot for it. It
 // reports whether to try the next.
-func (j *job) beginCheck(ctx context.Context, w *World, now time.Time) bool {
+func (j *job) beginCheck(ctx context.Context, w *Deps, now time.Time) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.state != Running || j.inFlight >= j.spec.Parallel || now.Before(j.holdUntil) {
@@ -276,7 +276,7 @@ func (j *job) checkedStore(s *storeState, err error, now time.Time) {
 	}
 }
 
-// away takes in that the API server could not be asked. That is nobody's
+// away takes in that the API server could not be asked. That is no store's
 // fault, but it is no pass either.
 func (j *job) away(s *storeState, now time.Time, err error) {
 	j.holdFor = min(max(2*j.holdFor, awayPause), awayPauseMax)
@@ -351,7 +351,7 @@ func (j *job) tellReleased(now time.Time) {
 }
 
 // finish ends the job when nothing is left to do.
-func (j *job) finish(ctx context.Context, w *World, now time.Time) {
+func (j *job) finish(ctx context.Context, w *Deps, now time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	idle := j.queue.empty() && j.inFlight == 0 && len(j.pending) == 0 && !j.releasing

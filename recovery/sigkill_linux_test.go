@@ -69,7 +69,7 @@ func liveToBeKilled(dir, api string) error {
 		return err
 	}
 	jobs := recovery.New(recovery.Options{Checker: new(recovery.Client), Dir: filepath.Join(dir, "jobs")})
-	jobs.Use(&recovery.World{Guard: breaker.New(policy, breaker.Options{}), Policy: policy, Directory: table, Board: board})
+	jobs.Use(&recovery.Deps{Guard: breaker.New(policy, breaker.Options{}), Policy: policy, Directory: table, Board: board})
 	if len(jobs.List()) == 0 {
 		if _, _, err := board.Change(ctx, maintenance.Author{}, &maintenance.Edit{Set: []maintenance.Switch{{Target: zoneZ1}}}); err != nil {
 			return err
@@ -121,7 +121,7 @@ func isIll(store string) bool      { return strings.HasSuffix(store, "3") }
 func failsFirst(store string) bool { return strings.HasSuffix(store, "5") }
 
 // TestSIGKILL kills a process again and again, at any moment, until its job is
-// done. The API server counts: nobody was released who had not passed twice,
+// done. The API server counts: no store was released that had not passed twice,
 // and no more checks were repeated than can have been on their way.
 func TestSIGKILL(t *testing.T) {
 	dir := t.TempDir()

@@ -106,7 +106,7 @@ type placed struct{ store, zone string }
 
 // targets finds the stores that a request is about: those in maintenance, or
 // all of them if it only asks how they are.
-func (w *World) targets(q *Request) ([]placed, error) {
+func (w *Deps) targets(q *Request) ([]placed, error) {
 	var all []placed
 	switch {
 	case (q.Zone == "") == (len(q.Stores) == 0):
@@ -156,7 +156,7 @@ func listZone(lister routing.Lister, zone string) (all []placed) {
 const placeLimit = 5 * time.Second
 
 // place finds out where stores live.
-func (w *World) place(names []string) (all []placed, err error) {
+func (w *Deps) place(names []string) (all []placed, err error) {
 	zones, seen := make(map[string]string), make(map[string]bool)
 	ctx, cancel := context.WithTimeout(context.Background(), placeLimit)
 	defer cancel()

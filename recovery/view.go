@@ -17,7 +17,7 @@ type View struct {
 	Waiting   string    `json:"waiting,omitempty"` // what it waits for, if it does
 	By        string    `json:"by,omitempty"`
 	Reason    string    `json:"reason,omitempty"`
-	DryRun    bool      `json:"dry_run"` // nobody is released, it only reports
+	DryRun    bool      `json:"dry_run"` // no store is released, it only reports
 	Began     time.Time `json:"began"`
 	Ended     time.Time `json:"ended,omitzero"`
 

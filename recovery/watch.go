@@ -27,7 +27,7 @@ const (
 
 // watch pauses the job if stores that it released have turned bad, and ends the
 // watch over a batch.
-func (j *job) watch(w *World, now time.Time) {
+func (j *job) watch(w *Deps, now time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.told > 0 && j.spec.Batch == 0 && now.Sub(j.toldAt) >= tellEvery {
@@ -54,7 +54,7 @@ func (j *job) watch(w *World, now time.Time) {
 
 // turnedBad says which stores that the job released are in trouble since then,
 // and names the first.
-func (j *job) turnedBad(w *World, now time.Time) (why, first string) {
+func (j *job) turnedBad(w *Deps, now time.Time) (why, first string) {
 	var named []string
 	count := 0
 	for _, zone := range j.zones() {
@@ -86,7 +86,7 @@ func (j *job) turnedBad(w *World, now time.Time) (why, first string) {
 	return why, first
 }
 
-// serious says that a trouble is more than a hiccup.
+// serious reports whether a trouble is more than a hiccup.
 func serious(t *breaker.Trouble) bool {
 	hung := t.Last == breaker.Hung || t.Last == breaker.GoneLate
 	return t.State != breaker.Calm || hung || t.BadInRow >= badToPause
@@ -103,9 +103,9 @@ func inTrouble(s *storeState, t *breaker.Trouble, now time.Time) string {
 	return text + fmt.Sprintf("%d bad outcomes in a row, last %s", t.BadInRow, t.Last)
 }
 
-// putBack says that somebody has put stores that were released into maintenance
+// putBack reports whether somebody has put stores that were released into maintenance
 // again, not one by one but with their zone or everything.
-func (j *job) putBack(w *World) string {
+func (j *job) putBack(w *Deps) string {
 	revision := w.Board.View().State.Revision
 	if revision == j.looked {
 		return ""
@@ -125,7 +125,7 @@ func (j *job) putBack(w *World) string {
 	return plural(count, "released store") + text
 }
 
-func againInMaintenance(w *World, s *storeState) *maintenance.Switch {
+func againInMaintenance(w *Deps, s *storeState) *maintenance.Switch {
 	if s.phase != released {
 		return nil
 	}
@@ -137,7 +137,7 @@ func againInMaintenance(w *World, s *storeState) *maintenance.Switch {
 
 // takeBack lets the stores wait for checks again that somebody has put back into
 // maintenance. Call it with mu held.
-func (j *job) takeBack(w *World) {
+func (j *job) takeBack(w *Deps) {
 	if w == nil {
 		return
 	}
@@ -150,7 +150,7 @@ func (j *job) takeBack(w *World) {
 	}
 }
 
-// keptBack says that a store is in maintenance by a switch of its own that a
+// keptBack reports whether a store is in maintenance by a switch of its own that a
 // person set after the job began: it is not the job's to release it.
 func (j *job) keptBack(sw *maintenance.Switch) string {
 	if sw == nil || sw.Scope != maintenance.Store || sw.Revision <= j.spec.Revision || j.converted || j.spec.DryRun {

@@ -147,7 +147,7 @@ func (w *world) begin() {
 	w.mu.Lock()
 	w.life, w.times, w.retries = l, policy.Zone("z1").StoreCheck.Times, policy.Zone("z1").StoreCheck.Retries
 	w.mu.Unlock()
-	l.jobs.Use(&recovery.World{Guard: l.guard, Policy: policy, Directory: w.table, Board: l})
+	l.jobs.Use(&recovery.Deps{Guard: l.guard, Policy: policy, Directory: w.table, Board: l})
 }
 
 // isolate puts the zone into maintenance.

@@ -241,8 +241,8 @@ func TestRedisAway(t *testing.T) {
 	}
 }
 
-// TestRedisEmptiedAndWrittenTo: Redis loses everything, and somebody who knows
-// nothing writes before those who know. Both are kept.
+// TestRedisEmptiedAndWrittenTo: Redis loses everything, and a writer that knows
+// nothing writes before those that know. Both are kept.
 func TestRedisEmptiedAndWrittenTo(t *testing.T) {
 	server := startRedis(t)
 	old := []*maintenance.Board{

@@ -83,6 +83,14 @@ func NewWriter(bodies []Body, expose []string) (*Writer, error) {
 // secondsMark stands for the seconds while a body is rendered.
 const secondsMark = "\x00"
 
+// textMessage is the message for formats that name the time of the next try.
+func (k *refusalKind) textMessage() string {
+	if !k.retry {
+		return k.message
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(k.message, " Please try again later."), " Please try again shortly.")
+}
+
 func render(format mediaFormat, kind *refusalKind) rendered {
 	var text string
 	switch format {
@@ -91,15 +99,15 @@ func render(format mediaFormat, kind *refusalKind) rendered {
 	case formatHTML:
 		text = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">" +
 			"<title>" + kind.title + "</title><style>body{font:1.1em/1.5 sans-serif;max-width:32em;margin:15vh auto;padding:0 1em;color:#222}</style></head>\n" +
-			"<body><h1>" + kind.title + "</h1>\n<p>" + kind.message + "</p>\n"
+			"<body><h1>" + kind.title + "</h1>\n<p>" + kind.textMessage() + "</p>\n"
 		if kind.retry {
-			text += "<p>The next try makes sense in " + secondsMark + ".</p>\n"
+			text += "<p>Please try again in " + secondsMark + ".</p>\n"
 		}
 		text += "</body></html>\n"
 	case formatText:
-		text = kind.message
+		text = kind.textMessage()
 		if kind.retry {
-			text += " (in " + secondsMark + ")"
+			text += " Please try again in " + secondsMark + "."
 		}
 		text += "\n"
 	case formatGRPC, formats: // no body

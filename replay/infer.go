@@ -58,15 +58,15 @@ func (v *inference) zones() {
 
 func (v *inference) rule(r *Request) *config.ZonePolicy { return &v.rules[v.zone[r.Store]] }
 
-// known says that the log shows the worker's end.
+// known reports whether the log shows the worker's end.
 func known(r *Request) bool { return !r.has(refusedByUs | unanswered) }
 
-// good says that the request is known to have been answered well, if late.
+// good reports whether the request is known to have been answered well, if late.
 func (v *inference) good(r *Request) bool {
 	return known(r) && !r.has(noUpstream|brokenOff) && !v.rule(r).Fails(int(r.Status))
 }
 
-// late says that the worker was busy beyond the deadline.
+// late reports whether the worker was busy beyond the deadline.
 func (v *inference) late(r *Request) bool { return r.Worker >= int64(v.rule(r).Timeout) }
 
 // answers finds out for every request without an end when its store was

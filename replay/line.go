@@ -220,7 +220,7 @@ const (
 	// statusClientGone is what Caddy logs if the client left.
 	statusClientGone = 499
 
-	// dialFails is how fast a 502 of the proxy is, if nobody listens.
+	// dialFails is how fast a 502 of the proxy is, if no process listens.
 	dialFails = 50 * time.Millisecond
 )
 

@@ -17,7 +17,7 @@ func (v *inference) serve() {
 // endless is later than anything.
 const endless = int64(1) << 62
 
-// queue is the workers of the log, and who waits for one.
+// queue is the workers of the log, and the requests that wait for one.
 type queue struct {
 	v       *inference
 	workers int
@@ -96,7 +96,7 @@ func (q *queue) pass(now int64) {
 	}
 }
 
-// isWrong says that the first in the queue was answered before now, so that it
+// isWrong reports whether the first in the queue was answered before now, so that it
 // had a worker after all.
 func (q *queue) isWrong(now int64) bool {
 	if q.head == len(q.waiting) {

@@ -36,7 +36,7 @@ const (
 	batchBytes         = 256 << 10
 )
 
-// ErrTooLong says that a log has more requests than MaxRequests.
+// ErrTooLong is returned for a log with more requests than MaxRequests.
 var ErrTooLong = errors.New("the log is too long")
 
 // batch is some whole lines.

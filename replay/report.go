@@ -13,7 +13,7 @@ type Report struct {
 	Suspicions []Suspicion  `json:"suspicions"`
 }
 
-// Suspicion is a time in which no zone was believed to be the cause.
+// Suspicion is a time in which no zone was taken for the cause.
 type Suspicion struct {
 	At       time.Time `json:"at"`
 	Until    time.Time `json:"until,omitzero"`

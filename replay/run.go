@@ -224,7 +224,7 @@ func (j *job) outcome() breaker.Outcome {
 	return breaker.OK
 }
 
-// isBad says that nothing good comes of the request.
+// isBad reports whether nothing good comes of the request.
 func (j *job) isBad() bool {
 	return j.outcome() != breaker.OK || j.request.Worker >= int64(j.zone.policy.Timeout)
 }

@@ -66,7 +66,7 @@ func TestFrozenZone(t *testing.T) {
 			e.took = e.ended - sent
 		}
 	}
-	report, _ := run(t, logOf(entries), 400) // in the log nobody waited for a worker
+	report, _ := run(t, logOf(entries), 400) // in the log no request waited for a worker
 	if len(report.Total.Openings) != 1 {
 		t.Fatalf("openings %+v, want one", report.Total.Openings)
 	}

@@ -340,7 +340,7 @@ func TestClientLeavesDuringPeek(t *testing.T) {
 }
 
 // TestNoGoroutineStays: a read left to itself ends with its request, also if
-// nobody reads the body any more.
+// the body is no longer read.
 func TestNoGoroutineStays(t *testing.T) {
 	e := extractorWith(t, routing.ExtractorOptions{BodyPeekTimeout: 10 * time.Millisecond}, "json key")
 	for _, h2 := range []bool{false, true} {

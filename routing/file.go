@@ -22,7 +22,7 @@ type FileOptions struct {
 	Path string
 
 	// Log is told of every reload, good or refused, on the goroutine of Watch
-	// or Reload. Default: nobody is told.
+	// or Reload. Default: none.
 	Log func(FileEvent)
 
 	// Debounce is how long the file must be left alone before Watch reads it

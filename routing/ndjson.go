@@ -58,7 +58,7 @@ func decodeRow(text []byte) (row ndjsonRow, err error) {
 	return row, nil
 }
 
-// rowError words an error of encoding/json for people who do not know Go.
+// rowError words an error of encoding/json in terms that need no Go.
 func rowError(err error) error {
 	var wrongType *json.UnmarshalTypeError
 	switch {

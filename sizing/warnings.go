@@ -35,7 +35,7 @@ func (p *Plan) warnPool() {
 		p.warning("with one zone frozen the %d workers that are left would be busy for %.0f %% of the time: the other zones would feel it. Take more workers", p.Workers-p.Worst, 100*p.Occupied*float64(p.Zones-1)/float64(p.Zones)/float64(p.Workers-p.Worst))
 	}
 	if p.Zones == 1 {
-		p.warning("there is one zone only: nobody can be saved from it. Stores that are the cause are still found")
+		p.warning("there is one zone only: there is no other zone to protect. Stores that are the cause are still found")
 	}
 }
 

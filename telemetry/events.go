@@ -59,7 +59,7 @@ type Turn struct {
 	heldOff []heldOff // the one that is due next first
 }
 
-// NewTurn makes a turn that nobody holds.
+// NewTurn makes a turn that is free.
 func NewTurn() *Turn { return &Turn{held: make(chan struct{}, 1)} }
 
 // NewReporter makes a worker that waits for the core's "started" event: the
@@ -266,12 +266,15 @@ var stories = map[string]struct {
 	breaker.EventInternalError:    {zapcore.ErrorLevel, LogInternalError, nil},
 }
 
+// tenths rounds a duration for people.
+func tenths(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
+
 func nextZoneOpened(e *breaker.Event) string {
-	return fmt.Sprintf("look at the database of zone %s; its requests are refused, and tried again in %s without you; who causes it: GET /firebreak/culprits?zone=%s", e.Zone, e.For, e.Zone)
+	return fmt.Sprintf("look at the database of zone %s; its requests are refused until it is retried automatically in %s; its culprits: GET /firebreak/culprits?zone=%s", e.Zone, tenths(e.For), e.Zone)
 }
 
 func nextStoreQuarantined(e *breaker.Event) string {
-	return fmt.Sprintf("look at the data of store %s in zone %s; its requests are refused, and one is tried in %s without you; the other stores of the zone go on", e.Store, e.Zone, e.For)
+	return fmt.Sprintf("look at the data of store %s in zone %s; its requests are refused until one of them is let through automatically in %s; the other stores of the zone go on", e.Store, e.Zone, tenths(e.For))
 }
 
 func nextHeld(e *breaker.Event) string {

@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 const metricPrefix = "caddy_firebreak_"
 
 // meter is what a metric is called and means. Names, labels and meanings are
-// promises to those who built alerts on them; docs/metrics.md lists them.
+// promises to users who built alerts on them; docs/metrics.md lists them.
 type meter struct {
 	name, kind, help string
 	labels           []string // sorted
@@ -65,7 +65,7 @@ var (
 var (
 	poolWorkers  = newGauge("workers", "Size of the pool; 0 if not known.")
 	poolOccupied = newGauge("occupied_workers", "Workers that are busy: slots live and hung.")
-	poolHung     = newGauge("hung_workers", "Workers that are busy for clients who were answered already.")
+	poolHung     = newGauge("hung_workers", "Workers that are busy for clients that were answered already.")
 	poolWaiting  = newGauge("waiting_requests", "Requests that wait for a slot.")
 	poolSuspect  = newGauge("pool_suspect", "1 while verdicts are held back because the pool itself seems ill.")
 	zonesOpen    = newGauge("open_zones", "Zones that are open or half-open, those that only observe left out.")
@@ -126,7 +126,7 @@ var (
 var (
 	selfPanics    = newCounter("panics_total", "Failures of firebreak itself; the requests were let through unguarded.")
 	selfErrors    = newCounter("internal_errors_total", "Bugs in firebreak's bookkeeping that were survived; see the log.")
-	selfDropped   = newCounter("events_dropped_total", "Transitions and changes of switches that nobody read in time.")
+	selfDropped   = newCounter("events_dropped_total", "Transitions and changes of switches that were not read in time.")
 	selfWebhooks  = newCounter("webhook_events_total", "Events for webhooks by what became of them: delivered, failed or dropped.", "result")
 	selfIncidents = newCounter("incident_write_failures_total", "Attempts to keep incidents on disk that failed.")
 	selfBuild     = newGauge("build_info", "Always 1; the labels say what was built.", "caddy_version", "go_version", "version")

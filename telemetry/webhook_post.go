@@ -190,7 +190,7 @@ func (p *webhookPost) deliver(ctx context.Context, event *webhookEvent) error {
 	}
 }
 
-// post posts an event once. again says that another try may help.
+// post posts an event once. again is true if another try may help.
 func (p *webhookPost) post(ctx context.Context, event *webhookEvent) (again bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, event.url.String(), bytes.NewReader(event.body))
 	if err != nil {

@@ -25,7 +25,7 @@ type FPM struct {
 
 // NewFPM returns a source for the pool of PHP-FPM. page is where its status page
 // is: "fastcgi://127.0.0.1:9001/status", "fastcgi://unix//run/php/status.sock|/status",
-// or by HTTP "http://127.0.0.1/status". own says that the page is served by a
+// or by HTTP "http://127.0.0.1/status". own is true if the page is served by a
 // listener of its own (pm.status_listen).
 func NewFPM(page string, own bool) (*FPM, error) {
 	if strings.HasPrefix(page, "http://") {
@@ -71,7 +71,7 @@ func (f *FPM) Read(ctx context.Context) (Reading, error) {
 	return Reading{}, fmt.Errorf("the status page of PHP-FPM at %s: %w", f.address, err)
 }
 
-// parseFPM reads the page. self says that one of the active processes is the one
+// parseFPM reads the page. self is true if one of the active processes is the one
 // that serves it.
 func parseFPM(data []byte, self bool) (r Reading, err error) {
 	var v struct {

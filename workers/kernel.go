@@ -30,7 +30,7 @@ type Kernel struct {
 // "localhost:9000", "[::1]:9000", ":9000", "unix//run/api.sock" or
 // "unix/@abstract". A host name is looked up once.
 //
-// fastCGI says that it speaks FastCGI. PHP-FPM leaves the end of a request unread
+// fastCGI reports whether it speaks FastCGI. PHP-FPM leaves the end of a request unread
 // while it serves it; of a server that speaks HTTP it is not clear whether a
 // request of which bytes are unread is served or waits for a thread.
 func NewKernel(ctx context.Context, address string, fastCGI bool) (*Kernel, error) {

@@ -135,7 +135,7 @@ func TestKernelUnread(t *testing.T) {
 	}
 }
 
-func TestKernelNobodyListens(t *testing.T) {
+func TestKernelWithoutListener(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ type UWSGI struct {
 var uwsgiPage = &url.URL{Scheme: "http", Host: "uwsgi", Path: "/"}
 
 // NewUWSGI returns a source for the uWSGI whose stats server is at an address:
-// "127.0.0.1:9191" or "unix//run/stats.sock". byHTTP says that it runs with
+// "127.0.0.1:9191" or "unix//run/stats.sock". byHTTP is true if it runs with
 // --stats-http.
 func NewUWSGI(address string, byHTTP bool) *UWSGI { return &UWSGI{address, byHTTP} }
 

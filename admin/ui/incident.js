@@ -1,4 +1,4 @@
-// One incident: what happened in order, what it cost, who caused it.
+// One incident: what happened in order, what it cost, and its culprits.
 
 import { el, name, reconcile, row, say, show, table } from './dom.js';
 import { clock, milliseconds, now, plural, span } from './format.js';

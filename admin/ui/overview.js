@@ -1,4 +1,4 @@
-// The first page: which zones are in trouble, who causes it, how many workers,
+// The first page: which zones are in trouble, the culprits, how many workers,
 // since when; and one button.
 
 import { attribute, el, name, reconcile, say, show } from './dom.js';

@@ -1,4 +1,4 @@
-// One zone: how it is, who causes it, what happened, and its stores.
+// One zone: its state, its culprits, its events, and its stores.
 
 import { attribute, el, name, reconcile, row, say, show, table } from './dom.js';
 import { clock, conditions, latency, milliseconds, plural, tick } from './format.js';

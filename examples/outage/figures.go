@@ -9,7 +9,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/examples/outage/load"
 )
 
-// quick is an answer fast enough that nobody is kept waiting.
+// quick is an answer fast enough not to be noticed.
 const quick = 100 * time.Millisecond
 
 // wholePercent over wholeWindow is what "whole again" means.

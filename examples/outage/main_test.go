@@ -34,7 +34,7 @@ func TestExitCodes(t *testing.T) {
 		"unknown zone":          {[]string{"scenario", "freeze", "-sick", "z13"}, 1},
 		"wrong side":            {[]string{"scenario", "freeze", "-only", "nginx"}, 1},
 		"run without firebreak": {[]string{"run", "-firebreak", "/bin/true"}, 1},
-		"nobody runs":           {[]string{"freeze", "z7", "-control", "127.0.0.1:1"}, 1},
+		"no outage runs":        {[]string{"freeze", "z7", "-control", "127.0.0.1:1"}, 1},
 		"freeze what":           {[]string{"freeze"}, 2},
 	} {
 		if got := mainCode(tt.args); got != tt.want {

@@ -114,7 +114,7 @@ func Values(n int) string {
 	return fmt.Sprintf("%d values", n)
 }
 
-// Unrecognized says that a word is not known, which known one is close to it,
+// Unrecognized is the error for an unknown word: the known one that is close to it,
 // and which ones there are. The known words come sorted.
 func Unrecognized(what, word string, known []string) string {
 	var hint string
@@ -136,7 +136,7 @@ func Nearest(word string, known []string) string {
 }
 
 // editDistance is the number of letters to insert, drop or change to get from
-// one word to the other (Levenshtein). Long words are cut: nobody means them.
+// one word to the other (Levenshtein). Long words are cut: they are no typing errors.
 func editDistance(a, b string) int {
 	a, b = a[:min(len(a), 64)], b[:min(len(b), 64)]
 	row := make([]int, len(b)+1)

@@ -13,7 +13,7 @@ import (
 	"sync"
 )
 
-// ErrLocked says that another process has the lock, or another part of this
+// ErrLocked is returned if another process has the lock, or another part of this
 // one.
 var ErrLocked = errors.New("another process has it")
 

@@ -2,7 +2,7 @@
 
 package disk
 
-// CanLock says that Lock does lock.
+// CanLock reports whether Lock does lock.
 const CanLock = false
 
 // Lock locks nothing here: processes need folders of their own.

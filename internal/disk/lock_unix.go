@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// CanLock says that Lock does lock.
+// CanLock reports whether Lock does lock.
 const CanLock = true
 
 // Lock locks a file, which is made if there is none, until unlock is called or

@@ -48,7 +48,7 @@ const (
 type Client struct {
 	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
 	proxy     func(*http.Request) (*url.URL, error)
-	unzip     bool // what a server compresses though nobody asked for it
+	unzip     bool // what a server compresses without being asked to
 	maxIdle   int  // for each host
 	idleTime  time.Duration
 	maxHeader int64
@@ -124,7 +124,7 @@ func invalidValue(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }
 
 func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
 
-// mayRepeat says that a request may be sent once more though a server has read it,
+// mayRepeat reports whether a request may be sent once more though a server has read it,
 // perhaps. It is what net/http takes for replayable.
 func mayRepeat(r *http.Request) bool {
 	switch r.Method {
@@ -336,7 +336,7 @@ func (cn *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// silent says that the server has neither closed the connection while it was idle,
+// silent reports whether the server has neither closed the connection while it was idle,
 // nor said anything that would be taken for the next answer.
 func (cn *conn) silent() bool { return cn.in.Buffered() == 0 && cn.probe.silent() }
 
@@ -355,7 +355,7 @@ func (cn *conn) roundTrip(r *http.Request, maxHeader int64) (*http.Response, err
 		case err != nil:
 			return nil, err
 		case res.StatusCode == http.StatusSwitchingProtocols:
-			return nil, errors.New("the server switched protocols, though nobody asked for it")
+			return nil, errors.New("the server switched protocols, without being asked to")
 		case res.StatusCode < 100 || res.StatusCode > 199:
 			cn.limit = 1<<63 - 1
 			return res, nil

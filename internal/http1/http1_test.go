@@ -294,7 +294,7 @@ func TestTakes(t *testing.T) {
 	}
 }
 
-// TestInformational: 1xx responses are told to who wants to know.
+// TestInformational: 1xx responses are reported to the client trace.
 func TestInformational(t *testing.T) {
 	client := http1.New(&http.Transport{
 		DialContext:            script{texts: []string{strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 50) + "HTTP/1.1 204 No Content\r\n\r\n"}}.dial,
@@ -315,7 +315,7 @@ func TestInformational(t *testing.T) {
 	}
 	trace.Got1xxResponse = func(int, textproto.MIMEHeader) error { return errors.New("no") }
 	if _, err := do(client, r.WithContext(httptrace.WithClientTrace(r.Context(), trace))); err == nil {
-		t.Error("the error of who is told is lost")
+		t.Error("the error of the client trace is lost")
 	}
 }
 
@@ -481,7 +481,7 @@ func TestTriedAgain(t *testing.T) {
 	}
 }
 
-// TestPostIsNotRepeated: nobody knows whether the server has done it.
+// TestPostIsNotRepeated: it is not known whether the server has done it.
 func TestPostIsNotRepeated(t *testing.T) {
 	var posts atomic.Int64
 	c := http1.New(raw(t, func(_ int, conn net.Conn, in *bufio.Reader) {
@@ -558,7 +558,7 @@ type closer struct {
 
 func (c closer) Close() error { *c.closed = true; return nil }
 
-// TestUnwantedAnswer: what a server says while nobody asks it must not become the
+// TestUnwantedAnswer: what a server sends without a request must not become the
 // answer to the next request.
 func TestUnwantedAnswer(t *testing.T) {
 	said := make(chan struct{})

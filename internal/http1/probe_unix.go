@@ -30,10 +30,10 @@ func newProbe(c net.Conn) *probe {
 	return p
 }
 
-// able says that this connection can be looked at.
+// able reports whether this connection can be looked at.
 func (p *probe) able() bool { return p.raw != nil }
 
-// silent says that nothing has come, no end either. If something has, the
+// silent reports whether nothing has come, no end either. If something has, the
 // connection is of no use any more.
 func (p *probe) silent() bool {
 	p.result = false

@@ -93,7 +93,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			layer[name] = i
 		}
 	}
-	// layerOf is where a package is; one that nobody placed is above all.
+	// layerOf is where a package is; one that is not listed is above all.
 	layerOf := func(name string) int {
 		if at, ok := layer[name]; ok {
 			return at

@@ -1,4 +1,4 @@
-// Package loopback finds addresses of this machine that nobody listens at.
+// Package loopback finds addresses of this machine without a listener.
 package loopback
 
 import (
@@ -21,7 +21,7 @@ var given = struct {
 	ports map[int]bool
 }{ports: make(map[int]bool)}
 
-// Ports finds n ports of 127.0.0.1 that nobody listens at. A process gets none
+// Ports finds n ports of 127.0.0.1 without a listener. A process gets none
 // twice, and two processes hardly ever the same. It is safe for concurrent use.
 func Ports(n int) ([]int, error) {
 	ports := make([]int, n)

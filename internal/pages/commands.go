@@ -56,7 +56,7 @@ func (b *Block) Commands() (all []Command) {
 	return all
 }
 
-// complete says that a shell would not wait for more lines.
+// complete reports whether a shell would not wait for more lines.
 func complete(text string) bool {
 	if strings.HasSuffix(text, "\\") {
 		return false
@@ -94,7 +94,7 @@ func (c *Command) Missing(output string) string {
 	return ""
 }
 
-// inOrder says that all pieces are in a line, one after the other.
+// inOrder reports whether all pieces are in a line, one after the other.
 func inOrder(line string, pieces []string) bool {
 	for _, piece := range pieces {
 		_, after, found := strings.Cut(line, loose(piece))

@@ -41,7 +41,7 @@ type Page struct {
 	Path     string // relative to the root of the repository
 	Blocks   []Block
 	Links    []Link
-	Headings []string // as anchors: "the-way-of-a-request"
+	Headings []string // as anchors: "life-of-a-request"
 	Tables   []Table
 	Text     string
 }
@@ -53,7 +53,7 @@ type Block struct {
 	Kind  string   // the first word behind the fence; "": none
 	Words []string // the words after it
 	Text  string
-	File  string // its name, if a comment says that it is one
+	File  string // its name, if a comment gives one
 
 	Indented bool // by four spaces, without a fence
 }

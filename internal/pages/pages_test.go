@@ -37,7 +37,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("tables %v", p.Tables)
 	}
 	if err := p.Blocks[1].Check(); err == nil || !strings.Contains(err.Error(), "docs/x.md:13:") || !strings.Contains(err.Error(), "```sh") {
-		t.Errorf("a command that nobody runs: %v", err)
+		t.Errorf("a command that is not run: %v", err)
 	}
 	files, err := p.Blocks[4].Caddyfile()
 	if err != nil || len(files) != 2 || !strings.Contains(files[1], "zone a { }") || strings.Contains(files[1], "a.csv") {

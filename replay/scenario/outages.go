@@ -21,7 +21,7 @@ type Outage struct {
 	zone  int           // the zone that is ill; 0: not one
 	surge float64       // requests per second that a customer sends beside the others
 
-	// touches says that a request that is sent during the fault meets it.
+	// touches reports whether a request that is sent during the fault meets it.
 	touches func(r *request) bool
 	// strike says how a request fares that meets the fault: for how long its
 	// worker is busy from now on, and what comes of it.

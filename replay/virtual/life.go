@@ -116,7 +116,7 @@ func (l *life) done(o breaker.Outcome) {
 	l.job.Done(Result{Outcome: o, Waited: l.began - l.sent, Took: l.w.now - l.sent})
 }
 
-// next gives workers that came free to those whom the guard admitted although
+// next gives workers that came free to requests that the guard admitted although
 // none was: it had taken one for dead that was not.
 func (w *World) next() {
 	for len(w.backlog) > 0 && w.busy < w.workers {

@@ -8,7 +8,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 )
 
-// Job is a request: who sends it, and what its worker has to do.
+// Job is a request: its client, and what its worker has to do.
 type Job interface {
 	// Request is what the guard must know of it.
 	Request() breaker.Request
@@ -113,7 +113,7 @@ func (w *World) move(to time.Duration) {
 	w.sim.Set(w.start.Add(to))
 }
 
-// settle lets those go on who were served, and tells what has changed.
+// settle lets served clients go on, and reports what has changed.
 func (w *World) settle() {
 	if len(w.waiting) > 0 {
 		for i := 0; i < len(w.waiting); i++ { // serving one may serve others

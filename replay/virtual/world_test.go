@@ -125,7 +125,7 @@ func TestAbandonedWorkersAreBusy(t *testing.T) {
 	}
 }
 
-// TestPlain: first come, first served, to clients who are gone too, as long as
+// TestPlain: first come, first served, to clients that are gone, too, as long as
 // there is room to wait.
 func TestPlain(t *testing.T) {
 	p := virtual.NewPlain(1, 2)

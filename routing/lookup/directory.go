@@ -125,7 +125,7 @@ func (d *Directory) Ask(ctx context.Context, key string) (routing.Route, bool) {
 type finding struct {
 	route routing.Route
 	how   how
-	ask   bool // somebody who can wait should ask
+	ask   bool // a caller that can wait should ask
 }
 
 func (f finding) ok() bool { return f.how >= howCached }
@@ -169,7 +169,7 @@ func (d *Directory) recall(key string, now moment, renew bool) finding {
 	return finding{how: howMiss, ask: true}
 }
 
-// due says that an entry should be asked for again, once in a while to one
+// due reports whether an entry should be asked for again, once in a while to one
 // caller only.
 func (d *Directory) due(e *entry, now moment) bool {
 	renew := e.renew.Load()
@@ -191,7 +191,7 @@ func (d *Directory) askAgain(key string) {
 	}
 }
 
-// current says that the list is as good as an answer to a single key.
+// current reports whether the list is as good as an answer to a single key.
 func (d *Directory) current(b *base) bool {
 	return b.listed && time.Since(b.at) < 2*d.opts.ListEvery
 }

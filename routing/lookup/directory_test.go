@@ -65,7 +65,7 @@ func TestMoved(t *testing.T) {
 }
 
 // TestOneFlight: whoever wants the same key waits for the same question, which
-// nobody's leaving ends.
+// no caller's leaving ends.
 func TestOneFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := stage(t, lookup.Options{}, after(100*time.Millisecond, shop))
@@ -91,7 +91,7 @@ func TestOneFlight(t *testing.T) {
 }
 
 // TestHung: a service that hangs costs the first requests of new stores the
-// timeout, and after that nobody anything.
+// timeout, and after that no caller at all.
 func TestHung(t *testing.T) {
 	for name, trouble := range map[string]func(*scene){
 		"hangs":   func(s *scene) { s.set(hang) },

@@ -8,7 +8,7 @@ import (
 // DialBy makes a directory reach its service over dial.
 func (o *Options) DialBy(dial func(context.Context, string, string) (net.Conn, error)) { o.dial = dial }
 
-// CloseIdle closes the connections that nobody uses.
+// CloseIdle closes the idle connections.
 func (d *Directory) CloseIdle() { d.service.client.CloseIdleConnections() }
 
 // SaveAnswers writes the snapshot now.

@@ -20,8 +20,8 @@ const (
 	badAnswerEvery = time.Minute
 )
 
-// flight is a question on its way. Everybody who wants the same key waits for
-// it, and nobody's leaving ends it.
+// flight is a lookup under way. Every caller that wants the same key waits for
+// it, and no caller's leaving ends it.
 type flight struct {
 	done  chan struct{}
 	found finding // once done

@@ -13,7 +13,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/routing"
 )
 
-// Options say whom to ask, and how long to wait for it. Zero values stand for
+// Options are the service to ask, and how long to wait for it. Zero values stand for
 // the defaults.
 type Options struct {
 	// URL of the question for one key; {key} stands for the key.
@@ -60,7 +60,7 @@ type Options struct {
 	Snapshot string
 
 	// Log is told what happens, on the goroutine it happens on.
-	// Default: nobody is told.
+	// Default: none.
 	Log func(routing.SourceEvent)
 
 	dial func(ctx context.Context, network, address string) (net.Conn, error) // of tests
@@ -131,7 +131,7 @@ func checkURL(text, variable string, needed bool) error {
 	}
 	other, err := url.Parse(strings.ReplaceAll(text, variable, "y"))
 	if err != nil || other.Host != u.Host || other.User.String() != u.User.String() {
-		return fmt.Errorf("%q has %s in the name of the host: clients would choose who is asked", text, variable)
+		return fmt.Errorf("%q has %s in the name of the host: clients would choose the host that is asked", text, variable)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// service is who is asked.
+// service is the service that is asked.
 type service struct {
 	url    template
 	list   template

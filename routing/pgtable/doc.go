@@ -1,6 +1,6 @@
 // Package pgtable is a directory of stores that is read from a table, or with
 // a query, of PostgreSQL: as a whole at the start, again on an interval, and
-// when a notification says that it changed.
+// on a notification of a change.
 //
 // Invariants:
 //

@@ -40,8 +40,7 @@ type Options struct {
 	// restart. Default: none.
 	Snapshot string
 
-	// Log is told what happens, on the goroutine of Run or Open. Default: nobody
-	// is told.
+	// Log is told what happens, on the goroutine of Run or Open. Default: none.
 	Log func(routing.SourceEvent)
 }
 
@@ -59,7 +58,7 @@ var (
 )
 
 // Check reports what is wrong with the options. It reads the environment and
-// files that libpq would, and connects to nobody. Errors hold no password.
+// files that libpq would, and opens no connection. Errors hold no password.
 func (o *Options) Check() error {
 	if err := o.CheckForm(); err != nil {
 		return err

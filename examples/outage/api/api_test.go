@@ -113,7 +113,7 @@ func TestConnectionsWaitInTheBacklog(t *testing.T) {
 	send(t, server, "ill")
 	send(t, server, "ill")
 	wantBusy(t, server, 2)
-	waiting := send(t, server, "well") // is accepted by the kernel, read by nobody
+	waiting := send(t, server, "well") // is accepted by the kernel, not read
 	waiting.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 	if n, err := waiting.Read(make([]byte, 1)); n != 0 || !isTimeout(err) {
 		t.Fatalf("want no answer while all workers are stuck, got %d bytes, %v", n, err)
@@ -129,7 +129,7 @@ func TestConnectionsWaitInTheBacklog(t *testing.T) {
 	}
 }
 
-func TestAFullBacklogTakesNobodyElse(t *testing.T) {
+func TestFullBacklogTakesNoOther(t *testing.T) {
 	server, z := open(t, api.Config{Workers: 1, Backlog: 2})
 	z.Hang("ill")
 	send(t, server, "ill")

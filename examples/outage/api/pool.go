@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Pool keeps the books of the workers: who is busy, with which zone, since when.
+// Pool keeps the books of the workers: which are busy, with which zone, since when.
 type Pool struct {
 	mu      sync.Mutex // guards below
 	jobs    []job

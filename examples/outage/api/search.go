@@ -91,7 +91,7 @@ func problem(text string) any {
 	return map[string]string{"error": text}
 }
 
-// write sends a whole response. Nobody is left to hear of an error.
+// write sends a whole response. There is no reader left for an error.
 func write(conn net.Conn, status int, payload any) {
 	body, _ := json.Marshal(payload)
 	fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",

@@ -89,7 +89,7 @@ func setBacklog(l *net.TCPListener, backlog int) error {
 	return errors.Join(err, listenErr)
 }
 
-// work is the life of one worker. Nobody accepts while all workers are busy.
+// work is the life of one worker. No connection is accepted while all workers are busy.
 func (s *Server) work(id int) {
 	for {
 		conn, err := s.listener.Accept()

@@ -7,14 +7,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// crew is goroutines that run what comes after a handler. They are kept when
+// handlerPool is goroutines that run what comes after a handler. They are kept when
 // they have nothing to do, because a new goroutine would have to grow its
 // stack, by copying it several times, down into reverse_proxy for every
-// request. Those who are held up by a hung worker are not waited for: a new
+// request. One that is held up by a hung request is not waited for: a new
 // one takes their place.
-type crew struct {
+type handlerPool struct {
 	mu      sync.Mutex
-	idle    []chan job // each is one who waits; the last to come is the first to go, while its stack is warm
+	idle    []chan job // each is an idle goroutine; the last one in is the first one out, while its stack is warm
 	stopped bool
 }
 
@@ -25,18 +25,18 @@ type job struct {
 	r    *http.Request
 }
 
-// crewIdle is how many goroutines wait for work at most.
-const crewIdle = 256
+// maxIdleWorkers is how many goroutines wait for work at most.
+const maxIdleWorkers = 256
 
-func newCrew() *crew { return new(crew) }
+func newHandlerPool() *handlerPool { return new(handlerPool) }
 
 // do runs a job on a goroutine of its own.
-func (c *crew) do(j job) {
+func (c *handlerPool) do(j job) {
 	c.mu.Lock()
 	n := len(c.idle) - 1
 	if n < 0 {
 		c.mu.Unlock()
-		go c.member(j)
+		go c.worker(j)
 		return
 	}
 	jobs := c.idle[n]
@@ -46,7 +46,7 @@ func (c *crew) do(j job) {
 }
 
 // member runs a job, and then others.
-func (c *crew) member(j job) {
+func (c *handlerPool) worker(j job) {
 	jobs := make(chan job, 1)
 	for ok := true; ok; j, ok = <-jobs {
 		j.f.run(j.next, j.r)
@@ -57,19 +57,19 @@ func (c *crew) member(j job) {
 	}
 }
 
-// wait puts a member among those who wait, unless enough others do.
-func (c *crew) wait(jobs chan job) bool {
+// wait puts a goroutine among the idle ones, unless there are enough of them.
+func (c *handlerPool) wait(jobs chan job) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopped || len(c.idle) >= crewIdle {
+	if c.stopped || len(c.idle) >= maxIdleWorkers {
 		return false
 	}
 	c.idle = append(c.idle, jobs)
 	return true
 }
 
-// stop ends those who wait, and the others when they are done.
-func (c *crew) stop() {
+// stop ends the idle goroutines, and the others when they are done.
+func (c *handlerPool) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped = true

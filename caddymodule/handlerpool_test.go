@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// TestCrew wants one who hangs to hold nobody up, and everybody to go home.
-func TestCrew(t *testing.T) {
+// TestHandlerPool: a request that hangs holds up no other, and all goroutines end.
+func TestHandlerPool(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Run("work", func(t *testing.T) {
 		h := benchHandler(t)
@@ -38,10 +38,10 @@ func TestCrew(t *testing.T) {
 		}
 		close(stuck)
 		wg.Wait()
-		h.crew.mu.Lock()
-		defer h.crew.mu.Unlock()
-		if n := len(h.crew.idle); n == 0 || n > crewIdle {
-			t.Errorf("%d wait for work, want 1 to %d", n, crewIdle)
+		h.handlers.mu.Lock()
+		defer h.handlers.mu.Unlock()
+		if n := len(h.handlers.idle); n == 0 || n > maxIdleWorkers {
+			t.Errorf("%d wait for work, want 1 to %d", n, maxIdleWorkers)
 		}
 	})
 	for until := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
