@@ -33,11 +33,13 @@ type noise struct {
 	stalls  map[string]interval // of zones, and "" of the pool
 	down    interval            // the API server refuses connections
 	failing string              // a store, as zone/store
+	fleet   *apiServers         // the API servers; nil: one, which is not named
 
 	asked, refused, hung  int
 	reasons               map[string]int
 	openings, alarms      int
 	quarantined           map[string]time.Duration // since when
+	quarantines           int
 	longQuarantines       int
 	worst                 time.Duration
 	details               []string
@@ -119,7 +121,9 @@ func (n *noise) run(d time.Duration) {
 		n.failing = n.zone() + "/" + n.store()
 		n.at(n.now+time.Minute, func() { n.failing = "" })
 	})
-	n.every(time.Hour, n.deploy)
+	if n.fleet == nil {
+		n.every(time.Hour, n.deploy)
+	}
 	sweep := breaker.SweepEvery
 	for n.now < d {
 		next := n.events[0].at
@@ -203,6 +207,10 @@ func (n *noise) admitted(zone, store string, slot *breaker.Slot, refusal *breake
 		return
 	}
 	slot.Track()
+	if n.fleet != nil {
+		n.fleet.send(zone, store, slot)
+		return
+	}
 	if n.now < n.down.to {
 		slot.End(breaker.NoUpstream)
 		return
@@ -250,7 +258,12 @@ func (n *noise) look() {
 		case breaker.EventStoreQuarantined:
 			if _, ok := n.quarantined[name]; !ok {
 				n.quarantined[name] = n.now
+				n.quarantines++
 				n.details = append(n.details, fmt.Sprint(n.now, " ", e.Kind, " ", name, " ", e.Evidence))
+			}
+		case breaker.EventServerOut:
+			if n.fleet.foundIll(e.Server) {
+				n.details = append(n.details, fmt.Sprint(n.now, " ", e.Kind, " ", e.Server, " ", e.Evidence))
 			}
 		case breaker.EventStoreHalfOpen, breaker.EventStoreReleased:
 			n.released(name, n.quarantined[name])
