@@ -20,6 +20,7 @@ func (z *zone) settle(s *Slot, o Outcome, now int64) {
 		o = Slow
 	}
 	z.totals.outcomes[o]++
+	s.server.noteLost(o)
 	z.learn(s, o, now)
 	switch {
 	case o == NoUpstream:

@@ -39,6 +39,10 @@ type Options struct {
 	// find out. It is called off the request path, one call at a time per server,
 	// and must heed its context.
 	Dial func(ctx context.Context, address string) error
+
+	// CheckServer asks a server that is out of service whether it is well, if the
+	// policy has a check; nil: servers have none. It is called like Dial.
+	CheckServer func(ctx context.Context, address string, c *config.ServerCheckPolicy) error
 }
 
 // Guard guards one pool of workers. All methods may be called concurrently.

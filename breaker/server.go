@@ -22,7 +22,7 @@ type ServerState uint8
 // The states of a server.
 const (
 	InService    ServerState = iota
-	InDoubt                  // its requests have no answer for longer than usual; others are preferred
+	InDoubt                  // avoided: its requests have no answer for longer than usual, and others are preferred
 	OutOfService             // found ill; it gets one request at a time, to find out
 	Away                     // it cannot be dialled
 )
@@ -61,18 +61,27 @@ type server struct {
 	tryAt      atomic.Int64 // out of service: when it may get a request again
 	away       atomic.Int64 // when it last could not be dialled; 0: never
 	backAt     atomic.Int64 // when it last answered a request that was sent since
-	dialling   atomic.Bool
+	asking     atomic.Bool  // it is dialled or checked now
+	lost       atomic.Uint64
 
 	good, errors atomic.Int64 // answers since the last count, with and without an error
 	errorsInRow  atomic.Int64
 	goodLately   float64 // the sweeper's, decaying
 	errorsLately float64
 
-	since    int64 // when state began; guarded by servers.mu, as below
-	evidence string
-	turn     int
-	owners   map[string]struct{} // the handlers that have it among their upstreams
-	picture  serverPicture       // the sweeper's
+	since     int64 // when state began; guarded by servers.mu, as below
+	evidence  string
+	turn      int
+	silent    int                 // late requests, as of the last sweep
+	silentFor int64               // since when the oldest of them has been on the server
+	sick      bool                // out of service since it answers errors
+	asked     int64               // when it was last checked
+	checked   error               // what the last check has found
+	trustAt   int64               // when a check that passes brings it back
+	broughtAt int64               // when one last did
+	distrust  int                 // how often it then went out of service again
+	owners    map[string]struct{} // the handlers that have it among their upstreams
+	picture   serverPicture       // the sweeper's
 }
 
 func (s *server) is(state ServerState) bool { return ServerState(s.state.Load()) == state }
@@ -85,6 +94,13 @@ func (s *server) serves() bool {
 func (s *server) release(*Slot) {
 	if s != nil {
 		s.occupied.Add(-1)
+	}
+}
+
+// noteLost counts a request that the server got and did not answer.
+func (s *server) noteLost(o Outcome) {
+	if s != nil && (o == Hung || o == GoneLate || o == Broken) {
+		s.lost.Add(1)
 	}
 }
 
@@ -222,7 +238,7 @@ func (g *Guard) countServers() {
 		}
 	}
 	if p.PerServer == 0 && len(p.Servers) == 0 {
-		total = min(total, p.Workers) // what division has rounded up
+		total = min(total, p.Pool()) // what division has rounded up
 	}
 	g.servers.total.Store(int64(total))
 	g.servers.serving.Store(int64(serving))
@@ -234,12 +250,11 @@ func (g *Guard) countServers() {
 // in service, and the slots that take no room there; 0: not known.
 func (g *Guard) capacity() int {
 	if g.servers.number.Load() == 0 {
-		p := g.policy.Load()
-		return cmp.Or(p.Workers, p.PerServer)
+		return g.policy.Load().Pool()
 	}
 	n := g.servers.total.Load()
 	if n == 0 {
-		return g.policy.Load().Workers // no server is left: the limit stays
+		return g.policy.Load().Pool() // no server is left: the limit stays
 	}
 	return int(n + g.servers.extra.Load())
 }
@@ -402,6 +417,7 @@ func (g *Guard) setServer(v *server, to ServerState, now int64, why string) {
 	case OutOfService, Away:
 		v.turn++
 		v.window.Store(1)
+		v.checked = nil
 		v.tryAt.Store(now + int64(tryServer))
 	case InService:
 		v.tryAt.Store(0)
@@ -419,7 +435,7 @@ func (g *Guard) setServer(v *server, to ServerState, now int64, why string) {
 		kind = EventServerBack
 	}
 	if kind != "" {
-		g.emit(Event{Kind: kind, At: g.wall(now), Server: v.address, Evidence: why})
+		g.emit(Event{Kind: kind, At: g.wall(now), Server: v.address, Evidence: why, First: g.wall(v.silentFor), Lost: v.lost.Load()})
 	}
 	g.wake()
 }
@@ -435,6 +451,8 @@ type ServerStatus struct {
 	Occupied int         `json:"occupied"`
 	Live     int         `json:"live"`
 	Hung     int         `json:"hung"`
+	Lost     uint64      `json:"lost"`            // requests that were sent there and got no answer, since start
+	Check    string      `json:"check,omitempty"` // why its server_check fails, while it is out of service
 }
 
 // Servers is the picture of all servers, by address.
@@ -447,13 +465,28 @@ func (g *Guard) Servers() []ServerStatus {
 		v := all[address]
 		s := ServerStatus{
 			Address: address, State: ServerState(v.state.Load()), Draining: v.draining.Load(), Since: g.wall(v.since), Evidence: v.evidence,
-			Workers: int(v.capacity.Load()), Occupied: int(v.occupied.Load()), Hung: int(v.hung.Load()),
+			Workers: int(v.capacity.Load()), Occupied: int(v.occupied.Load()), Hung: int(v.hung.Load()), Lost: v.lost.Load(),
+		}
+		if s.State == InDoubt {
+			s.Evidence = g.avoided(v)
+		}
+		if v.checked != nil {
+			s.Check = v.checked.Error()
 		}
 		s.Hung = min(s.Hung, s.Occupied)
 		s.Live = s.Occupied - s.Hung
 		list = append(list, s)
 	}
 	return list
+}
+
+// avoided is why a server is in doubt, as of now.
+func (g *Guard) avoided(v *server) string {
+	requests := "1 request"
+	if v.silent != 1 {
+		requests = fmt.Sprintf("%d requests", v.silent)
+	}
+	return fmt.Sprintf("avoided: %s unanswered since %s UTC", requests, g.wall(v.silentFor).UTC().Format(time.TimeOnly))
 }
 
 // applyPolicy takes in new figures of workers.

@@ -11,6 +11,7 @@ import (
 type serverPicture struct {
 	hung  int
 	late  int                 // late requests that began after the server's latest answer
+	since int64               // when the oldest of them was sent
 	zones map[*zone]struct{}  // zones of unanswered requests that are aging
 	aging map[tenant]struct{} // stores of those that are unanswered for slow_after, while their zones are answered elsewhere
 }
@@ -55,7 +56,9 @@ func (z *zone) look(now int64) {
 		}
 		answered := v.answeredAt.Load()
 		if s.sentAt >= answered {
-			v.picture.late++
+			if v.picture.late++; v.picture.late == 1 || s.sentAt < v.picture.since {
+				v.picture.since = s.sentAt
+			}
 		}
 		// An answer that came right after the request was sent may have been on
 		// its way already when the server stopped.
@@ -90,6 +93,7 @@ func (g *Guard) judgeServers(now int64) {
 	g.countServers()
 	for _, v := range all {
 		v.hung.Store(int64(v.picture.hung))
+		v.silent, v.silentFor = v.picture.late, v.picture.since
 		switch ServerState(v.state.Load()) {
 		case InService, InDoubt:
 			g.judgeServer(v, good-v.goodLately, errors-v.errorsLately, now)
@@ -120,23 +124,25 @@ func (g *Guard) countAnswers(all map[string]*server) (good, errors float64) {
 // judgeServer judges a server in service. good and errors are the answers of all
 // others.
 func (g *Guard) judgeServer(v *server, good, errors float64, now int64) {
-	why := ""
+	why, sick := "", false
 	switch {
 	case len(v.picture.zones) >= zonesForServer && g.answeredAt.Load() > v.answeredAt.Load()+int64(g.policy.Load().Default.SlowAfter)/2:
 		why = fmt.Sprintf("requests of %d zones have no answer for over %s, while other servers answer", len(v.picture.zones), g.policy.Load().Default.SlowAfter)
 	case len(v.picture.aging) >= storesForServer:
 		why = fmt.Sprintf("requests of %d stores have no answer for over %s, while their zones are answered by other servers", len(v.picture.aging), g.policy.Load().Default.SlowAfter)
 	case v.errorsLately >= manyErrors/2 && (v.errorsLately >= v.goodLately || v.errorsInRow.Load() >= manyErrors) && good >= manyErrors && errors <= good/10:
+		sick = true
 		why = fmt.Sprintf("its last %d answers are errors, %.0f %% of the other servers' are", v.errorsInRow.Load(), 100*errors/(good+errors))
 	}
 	if why != "" && g.mayTakeOut() && !g.verdictsSuspended(now) {
-		v.turn = 0
+		v.turn, v.sick = 0, sick
 		g.setServer(v, OutOfService, now, why)
+		g.trustCheck(v, now)
 		g.voidSlots(v, why)
 		return
 	}
 	if v.picture.late > 0 {
-		g.setServer(v, InDoubt, now, "its requests have no answer for longer than usual")
+		g.setServer(v, InDoubt, now, g.avoided(v))
 	} else {
 		g.setServer(v, InService, now, "it answers")
 	}
@@ -162,10 +168,10 @@ const tryServer = 2 * time.Second
 // judgeOut brings a server back that answers again.
 func (g *Guard) judgeOut(v *server, now int64) {
 	if v.answeredAt.Load() > v.since && v.errorsInRow.Load() == 0 {
-		v.window.Store(2)
-		g.setServer(v, InService, now, "it answers again")
+		g.cameBack(v, now, "it answers again")
 		return
 	}
+	g.checkServer(v, now)
 	// The requests that hang on it are the best probes there are, and cost no
 	// client anything. Once there is none left, one request at a time finds out.
 	switch {
@@ -173,7 +179,11 @@ func (g *Guard) judgeOut(v *server, now int64) {
 		v.tryAt.Store(math.MaxInt64)
 	case v.tryAt.Load() == math.MaxInt64:
 		v.turn++
-		v.tryAt.Store(now + int64(g.openTime(tryServer, time.Minute, v.turn)))
+		wait := g.openTime(tryServer, time.Minute, v.turn)
+		if v.checked != nil {
+			wait = time.Minute // a check that is wrong must not keep it out for ever
+		}
+		v.tryAt.Store(now + int64(wait))
 	}
 }
 
@@ -182,7 +192,8 @@ const dialEvery = 250 * time.Millisecond
 // judgeAway dials a server that could not be dialled.
 func (g *Guard) judgeAway(v *server, now int64) {
 	if v.backAt.Load() > v.since {
-		g.cameBack(v, now)
+		v.turn = 0
+		g.cameBack(v, now, "connections can be made again")
 		return
 	}
 	if g.opts.Dial == nil {
@@ -192,28 +203,22 @@ func (g *Guard) judgeAway(v *server, now int64) {
 		return
 	}
 	v.tryAt.Store(math.MaxInt64)
-	if now-v.away.Load() < int64(dialEvery) || !v.dialling.CompareAndSwap(false, true) {
+	if now-v.away.Load() < int64(dialEvery) {
 		return
 	}
-	g.done.Go(func() {
-		defer v.dialling.Store(false)
-		defer g.survive()
-		ctx, cancel := context.WithTimeout(g.life, time.Second)
-		defer cancel()
-		err := g.opts.Dial(ctx, v.address)
-		now := g.now()
-		g.servers.mu.Lock()
-		defer g.servers.mu.Unlock()
+	dial := func(ctx context.Context) error { return g.opts.Dial(ctx, v.address) }
+	g.askServer(v, time.Second, dial, func(err error, now int64) {
 		if v.away.Store(now); err == nil && v.is(Away) {
-			g.cameBack(v, now)
+			v.turn = 0
+			g.cameBack(v, now, "connections can be made again")
 		}
 	})
 }
 
-func (g *Guard) cameBack(v *server, now int64) {
-	v.window.Store(2)
-	v.turn = 0
-	g.setServer(v, InService, now, "connections can be made again")
+// cameBack takes a server back into service, with a slow start.
+func (g *Guard) cameBack(v *server, now int64, why string) {
+	v.window.Store(v.occupied.Load() + 2)
+	g.setServer(v, InService, now, why)
 }
 
 // voidSlots takes back what the silence of a server has led to: it is no

@@ -163,4 +163,9 @@ type Event struct {
 	// was admitted that are the reason.
 	Tally *Tally    `json:"-"`
 	First time.Time `json:"first,omitzero"`
+
+	// For events about servers: how many requests were sent there and got no
+	// answer, since start. First is when the oldest of those was sent that had
+	// none then.
+	Lost uint64 `json:"lost,omitempty"`
 }

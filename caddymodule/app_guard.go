@@ -42,7 +42,7 @@ type settings struct {
 // no guard yet.
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
-		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Dial: dialServer})
+		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Dial: dialServer, CheckServer: checkServer})
 		return &sharedGuard{Guard: guard, recent: recent.Watch(guard), memory: &memoryFile{guard: guard}, turn: telemetry.NewTurn()}, nil
 	})
 	if err != nil {

@@ -76,13 +76,18 @@ func (a *App) dropRecoveries() error {
 }
 
 // fillCheckHeaders fills placeholders such as {env.CHECK_TOKEN} into the headers
-// of store checks; {store} and {zone} are left for each check.
+// of the server check and of store checks; {store} and {zone} are left for each check.
 func fillCheckHeaders(p *config.Policy) {
 	repl := caddy.NewReplacer()
 	fill := func(c *config.StoreCheckPolicy) {
 		if c == nil {
 			return
 		}
+		for name, value := range c.Headers {
+			c.Headers[name] = repl.ReplaceKnown(value, "")
+		}
+	}
+	if c := p.ServerCheck; c != nil {
 		for name, value := range c.Headers {
 			c.Headers[name] = repl.ReplaceKnown(value, "")
 		}

@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,6 +32,8 @@ func init() {
 //	    server          <address> {
 //	        workers <number>
 //	    }
+//	    server_check    <path or url> { ... }
+//	    share           <part>|auto
 //	    max_servers_out <percent>
 //	    max_open_zones  <percent>
 //	    instance       <name>
@@ -91,6 +95,8 @@ type appBlock struct {
 var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[string]directive.Option[appBlock]{
 	"workers":         {Usage: "workers 32", Min: 1, Max: 2, Set: setWorkers},
 	"server":          {Block: parseServer, Repeats: true},
+	"server_check":    {Block: parseServerCheck},
+	"share":           {Usage: "share 1/3", Min: 1, Max: 1, Set: setShare},
 	"max_servers_out": directive.Share("max_servers_out 50%", func(b *appBlock) *float64 { return &b.app.MaxServersOut }),
 	"max_open_zones":  directive.Share("max_open_zones 34%", func(b *appBlock) *float64 { return &b.app.MaxOpenZones }),
 	"instance":        {Usage: "instance web1", Min: 1, Max: 1, Set: setInstance},
@@ -113,6 +119,14 @@ func setWorkers(b *appBlock, args []string) (err error) {
 	if *workers, err = directive.ParseCount(args[0], "workers 32", 1); err != nil {
 		return fmt.Errorf("%w (the number of requests that all API servers together serve at once)", err)
 	}
+	return nil
+}
+
+func setShare(b *appBlock, args []string) error {
+	if _, err := config.ParseShare(args[0]); err != nil || args[0] == "" {
+		return cmp.Or(err, errors.New("it is empty; write for example: share 1/3"))
+	}
+	b.app.Share = args[0]
 	return nil
 }
 

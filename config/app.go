@@ -36,6 +36,14 @@ type App struct {
 	// API servers that differ from the others.
 	Servers []Server `json:"servers,omitempty"`
 
+	// Asks a server that is out of service whether it is well.
+	ServerCheck *ServerCheck `json:"server_check,omitempty"`
+
+	// This sidecar's part of the workers, if several sidecars are in front of the
+	// same servers: "1/3", or "auto", which follows the number of live sidecars
+	// that share the state and name the same servers. Default: all of them.
+	Share string `json:"share,omitempty"`
+
 	// At most this share (in percent) of the API servers is taken out of
 	// service by verdict. Default: 50.
 	MaxServersOut float64 `json:"max_servers_out,omitempty"`

@@ -13,8 +13,10 @@ type Policy struct {
 	Workers       int            // size of the pool; 0: unknown, not limited, or PerServer says
 	PerServer     int            // workers of each server; 0: Workers is divided among them
 	Servers       map[string]int // workers of single servers, by address
-	MaxServersOut float64        // share of the servers that may be taken out of service by verdict, 0 to 1
-	MaxOpenZones  float64        // share of the zones that may be open, 0 to 1
+	Parts         Parts          // which part of the workers is this sidecar's
+	ServerCheck   *ServerCheckPolicy
+	MaxServersOut float64 // share of the servers that may be taken out of service by verdict, 0 to 1
+	MaxOpenZones  float64 // share of the zones that may be open, 0 to 1
 	Store         StorePolicy
 	Default       ZonePolicy            // of zones that have none of their own
 	Zones         map[string]ZonePolicy // by name
@@ -54,7 +56,10 @@ func (p *Policy) Zone(name string) ZonePolicy {
 
 // Policy checks the settings and fills in the defaults. An error names the
 // setting and says what to write instead.
-func (a *App) Policy() (*Policy, error) {
+func (a *App) Policy() (*Policy, error) { return a.PolicyFor(Parts{}) }
+
+// PolicyFor is Policy with the parts that share auto has found.
+func (a *App) PolicyFor(parts Parts) (*Policy, error) {
 	if a.Workers < 0 {
 		return nil, fmt.Errorf("workers is %d: it must be the number of requests the API server serves at once, at least 1", a.Workers)
 	}
@@ -70,9 +75,10 @@ func (a *App) Policy() (*Policy, error) {
 		MaxServersOut: cmp.Or(a.MaxServersOut, defaultMaxServersOut) / 100,
 		Zones:         make(map[string]ZonePolicy, len(a.Zones)),
 	}
-	if err := a.servers(p); err != nil {
+	if err := a.servers(p, parts); err != nil {
 		return nil, err
 	}
+	mine := p.Parts.Others.Workers(a.Workers, "")
 	var err error
 	if p.Store, err = a.Store.policy(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -90,7 +96,7 @@ func (a *App) Policy() (*Policy, error) {
 			base.StoreCheck = base.StoreCheck.inherit(a.Check)
 		}
 	}
-	if p.Default, err = base.policy(a.Workers); err != nil {
+	if p.Default, err = base.policy(a.Workers, mine); err != nil {
 		return nil, fmt.Errorf("zone *: %w", err)
 	}
 	for i := range a.Zones {
@@ -102,7 +108,7 @@ func (a *App) Policy() (*Policy, error) {
 			return nil, err
 		}
 		z.inherit(&base)
-		if p.Zones[z.Name], err = z.policy(a.Workers); err != nil {
+		if p.Zones[z.Name], err = z.policy(a.Workers, mine); err != nil {
 			return nil, fmt.Errorf("zone %s: %w", z.Name, err)
 		}
 	}
@@ -136,7 +142,8 @@ func (z *Zone) inherit(base *Zone) {
 	z.StoreCheck = z.StoreCheck.inherit(base.StoreCheck)
 }
 
-func (z *Zone) policy(workers int) (ZonePolicy, error) {
+// policy fills in the defaults. Of the workers there are, mine are this sidecar's.
+func (z *Zone) policy(workers, mine int) (ZonePolicy, error) {
 	timeout := cmp.Or(z.Timeout, defaultTimeout)
 	if err := z.check(workers); err != nil {
 		return ZonePolicy{}, err
@@ -145,19 +152,22 @@ func (z *Zone) policy(workers int) (ZonePolicy, error) {
 		Timeout:         time.Duration(timeout),
 		SlowAfter:       time.Duration(cmp.Or(z.SlowAfter, timeout/2)),
 		BodyIdle:        time.Duration(cmp.Or(z.BodyIdle, defaultBodyIdle)),
-		MaxWait:         time.Duration(deref(z.MaxWait, maxWait(workers, timeout))),
+		MaxWait:         time.Duration(deref(z.MaxWait, maxWait(mine, timeout))),
 		Window:          time.Duration(cmp.Or(z.Window, max(defaultWindow, windowTimeouts*timeout))),
 		OpenTime:        time.Duration(cmp.Or(z.OpenTime, defaultOpenTime)),
 		OpenTimeMax:     time.Duration(cmp.Or(z.OpenTimeMax, max(defaultOpenTimeMax, z.OpenTime))),
 		AbandonAfter:    time.Duration(z.AbandonAfter),
 		HungHold:        time.Duration(cmp.Or(z.HungHold, defaultHungHold)),
-		MaxInflight:     z.MaxInflight.Of(workers),
+		MaxInflight:     z.MaxInflight.Of(mine),
 		MaxStreams:      deref(z.MaxStreams, defaultMaxStreams),
 		MinBadStores:    cmp.Or(z.MinBadStores, defaultMinBadStores),
 		FailStatus:      slices.Clone(z.FailStatus),
 		Observe:         z.Mode == ModeObserve,
 		CancelOnTimeout: z.OnTimeout == OnTimeoutCancel,
 		Check:           z.Check.withDefaults(),
+	}
+	if mine > 0 {
+		p.MaxInflight = min(p.MaxInflight, mine)
 	}
 	if z.FailStatus == nil {
 		p.FailStatus = defaultFailStatus()

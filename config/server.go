@@ -1,9 +1,12 @@
 package config
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // servers takes in what is said of workers and servers.
-func (a *App) servers(p *Policy) error {
+func (a *App) servers(p *Policy, parts Parts) error {
 	if a.WorkersPerServer < 0 {
 		return fmt.Errorf("workers per_server is %d: it must be the number of requests one API server serves at once, at least 1", a.WorkersPerServer)
 	}
@@ -12,6 +15,17 @@ func (a *App) servers(p *Policy) error {
 	}
 	if err := checkShare("max_servers_out", a.MaxServersOut); err != nil {
 		return err
+	}
+	part, err := ParseShare(a.Share)
+	if err != nil {
+		return err
+	}
+	p.Parts.Others = part
+	if a.Share == ShareAuto {
+		p.Parts = parts
+	}
+	if p.ServerCheck, err = a.ServerCheck.policy(); err != nil {
+		return fmt.Errorf("server_check: %w", err)
 	}
 	p.PerServer = a.WorkersPerServer
 	for _, s := range a.Servers {
@@ -31,9 +45,18 @@ func (a *App) servers(p *Policy) error {
 	return nil
 }
 
-// ServerWorkers is how many workers the server at the address has, if there are n
-// servers; 0: not known.
+// ServerWorkers is how many workers of the server at the address this sidecar may
+// use, if there are n servers; 0: not known.
 func (p *Policy) ServerWorkers(address string, n int) int {
+	return p.Part(address).Workers(p.allWorkers(address, n), address)
+}
+
+// Pool is how many workers this sidecar may use while no server is known; 0: not
+// known.
+func (p *Policy) Pool() int { return p.Parts.Others.Workers(cmp.Or(p.Workers, p.PerServer), "") }
+
+// allWorkers is how many workers the server has, for all sidecars.
+func (p *Policy) allWorkers(address string, n int) int {
 	switch {
 	case p.Servers[address] > 0:
 		return p.Servers[address]
