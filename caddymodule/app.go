@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -78,6 +79,7 @@ type live struct {
 
 	mu       sync.Mutex     // guards below
 	http     *caddyhttp.App // nil: no handler or transport of ours is part of it
+	policy   *config.Policy // the app's, with the latest part that share auto has found; nil: none
 	mine     *settings      // what this app has put in force; nil before Start
 	previous *settings      // what was in force before
 	handlers []*Handler
@@ -108,13 +110,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return errors.New("the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests that all API servers together serve at once (JSON: apps.firebreak.workers), or workers N per_server")
 	}
 	var err error
-	if a.policy, err = a.App.Policy(); err != nil {
+	if a.policy, err = a.policyFor(config.Parts{}); err != nil {
 		return err
 	}
 	if err = knownChecks(a.policy); err != nil {
 		return err
 	}
-	fillCheckHeaders(a.policy)
 	if err = a.Incidents.check(); err != nil {
 		return err
 	}
@@ -128,6 +129,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holds = true
+	if a.sharesAuto() {
+		if a.policy, err = a.policyFor(a.shared.sharing.latest()); err != nil {
+			return err
+		}
+	}
 	if _, err = telemetry.Register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}
@@ -178,6 +184,9 @@ func (a *App) Start() error {
 	a.holdIncidents()
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
+	if a.sharesAuto() {
+		a.live.work.Go(func() { a.followShare(ctx) })
+	}
 	a.setRecoveryDeps()
 	if watcher, ok := a.directory.(directories.Watcher); ok {
 		a.live.work.Go(func() { watcher.Watch(ctx, a.directoryChanged) })
@@ -282,7 +291,7 @@ func (a *App) settings() *settings {
 		// A name from a directory may share memory with all of its table.
 		zones[i] = strings.Clone(zones[i])
 	}
-	return &settings{policy: a.policy, zones: zones}
+	return &settings{policy: cmp.Or(a.live.policy, a.policy), zones: zones}
 }
 
 // Interface guards.

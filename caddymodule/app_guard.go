@@ -28,6 +28,8 @@ type sharedGuard struct {
 	memory *memoryFile
 	turn   *telemetry.Turn
 
+	sharing sharing
+
 	mu      sync.Mutex // guards below
 	inForce *settings
 }

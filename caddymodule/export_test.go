@@ -4,6 +4,9 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
 // TempHome is a folder that Caddy may write to. Caddy's own background work goes
@@ -21,4 +24,15 @@ func TempHome(tb testing.TB) string {
 		}
 	})
 	return dir
+}
+
+// CheckServer asks an API server whether it is well.
+var CheckServer = checkServer
+
+// Sharing is who else is in front of the same servers.
+type Sharing struct{ sharing }
+
+// Look takes in which sidecars there are.
+func (s *Sharing) Look(self string, fleet []maintenance.Instance, mine map[string]string, now time.Time) (config.Parts, bool) {
+	return s.look(self, fleet, mine, now)
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,6 +101,9 @@ func (a *App) describe() maintenance.Instance {
 	i := maintenance.Instance{
 		Host: host, PID: os.Getpid(), Version: version.Firebreak(),
 		Workers: status.Workers, Occupied: status.Occupied, Hung: status.Hung,
+	}
+	if a.sharesAuto() {
+		i.Servers = slices.Sorted(maps.Keys(a.fleetServers()))
 	}
 	for _, zone := range status.Zones {
 		if zone.Zone != config.UnknownZone {

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Instance is what one sidecar tells the others about itself. It is shown,
-// never acted on: a sidecar with a bad network must not poison the fleet.
+// Instance is what one sidecar tells the others about itself. It is shown, and
+// with share auto counted, but no verdict follows from it: a sidecar with a bad
+// network must not poison the fleet.
 type Instance struct {
 	ID      string    `json:"id"`
 	Host    string    `json:"host"`
@@ -27,6 +28,9 @@ type Instance struct {
 	Workers  int `json:"workers"`
 	Occupied int `json:"occupied"`
 	Hung     int `json:"hung"`
+
+	// The API servers whose workers it shares with other sidecars, if it does.
+	Servers []string `json:"servers,omitempty"`
 
 	// Its zones: how many there are, and those that are not calm.
 	ZoneCount int            `json:"zone_count"`

@@ -57,6 +57,9 @@ const (
 	LogPoolTrusted      = "the pool is trusted again"
 	LogInternalError    = "firebreak has a bug and goes on; please report this line"
 
+	LogShare        = "this sidecar's part of the workers has changed with the number of sidecars"
+	LogShareRefused = "this sidecar's part of the workers cannot be used: the last one stays"
+
 	LogStateStale      = "the state backend cannot be read: the last known switches stay in force and cannot be changed"
 	LogStateSynced     = "the state backend can be read again"
 	LogStateRestored   = "the state backend had lost its switches: they were written back"
