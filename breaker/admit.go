@@ -96,7 +96,7 @@ func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *w
 // isPlain reports whether nothing at all speaks against a request, so that the
 // calm path is short.
 func (z *zone) isPlain(r *Request, now int64) bool {
-	if z.state != Calm || r.Stream || z.lost || z.lates.len > 0 || z.window > 0 || z.answered.last == 0 || z.policy.MaxInflight > 0 || z.waiters.count > 0 || z.isHeld() {
+	if z.state != Calm || r.Stream || z.lost || z.unheard >= z.policy.MinBadStores || z.lates.len > 0 || z.window > 0 || z.answered.last == 0 || z.policy.MaxInflight > 0 || z.waiters.count > 0 || z.isHeld() {
 		return false
 	}
 	if z.unlooked != nil && now-z.unlooked.start >= leastPatience {
@@ -229,8 +229,11 @@ func (z *zone) push(s *Slot) {
 	if s.check {
 		return
 	}
-	if z.since == nil && s.witness {
-		z.since = s
+	if s.witness {
+		z.unheard++
+		if z.since == nil {
+			z.since = s
+		}
 	}
 	if z.unlooked == nil {
 		z.unlooked = s

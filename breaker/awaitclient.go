@@ -33,8 +33,11 @@ func (z *zone) resume(s *Slot) {
 	if z.inFlight != nil {
 		z.inFlight[s.hash]++
 	}
-	if s.witness && s.start > z.answered.last && (z.since == nil || z.since.start > s.start) {
-		z.since = s
+	if s.witness && s.start > z.answered.last {
+		z.unheard++
+		if z.since == nil || z.since.start > s.start {
+			z.since = s
+		}
 	}
 	if z.unlooked == nil || z.unlooked.start > s.start {
 		z.unlooked = s

@@ -95,7 +95,7 @@ func (z *zone) noteAnswer(s *Slot, now int64, failed bool) {
 	z.answered.note(s.hash, now)
 	z.answeredAt.Store(now)
 	z.answers++
-	z.since, z.lost = nil, false // all slots began before this answer
+	z.since, z.lost, z.unheard = nil, false, 0 // all slots began before this answer
 	if s.server != nil {
 		z.answeredX.note(s.server.id, now)
 		s.server.noteAnswer(s.sentAt, now, failed)

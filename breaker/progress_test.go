@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,6 +118,49 @@ func TestThreeFrozenZonesCost(t *testing.T) {
 			t.Errorf("%d workers lost, want at most 15", lost)
 		}
 		t.Logf("%d workers lost", lost)
+	})
+}
+
+// TestFourZonesOfASlowPool: four zones freeze in the same moment in a pool that
+// takes its time, so that a zone is in doubt only after half a second. They must not
+// take every worker until then.
+func TestFourZonesOfASlowPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		random := rand.New(rand.NewPCG(1, 2))
+		var mu sync.Mutex
+		p.takes = func() time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			if random.Float64() < .15 {
+				return 150 * time.Millisecond
+			}
+			return 15 * time.Millisecond
+		}
+		p.load(20*time.Second, 300, allZones)
+		began := time.Now()
+		frozen := map[string]bool{"z3": true, "z4": true, "z5": true, "z6": true}
+		for zone := range frozen {
+			p.freeze(zone)
+		}
+		most := 0
+		for range 20 {
+			p.load(500*time.Millisecond, 300, allZones)
+			lost := 0
+			for zone := range frozen {
+				s := p.state(zone)
+				lost += s.Live + s.Hung
+			}
+			most = max(most, lost)
+		}
+		if got := okPercent(p, began, func(r result) bool { return !frozen[r.zone] }); got < 99.99 {
+			t.Errorf("other zones: %.3f %% ok", got)
+		}
+		if most > 20 {
+			t.Errorf("%d workers lost, want at most 20", most)
+		}
+		t.Logf("%d workers lost", most)
 	})
 }
 

@@ -51,6 +51,7 @@ type zone struct {
 	resetAt   int64          // when it was last reset by hand
 	answeredX latest         // answers, by server
 	since     *Slot          // the first unanswered witness that began after the latest answer
+	unheard   int            // unanswered witnesses admitted after the latest answer
 	lost      bool           // a late witness has ended without an answer, and no request was answered since
 	unlooked  *Slot          // the first slot that was not looked at for being late
 	lates     lates          // late slots
@@ -195,6 +196,9 @@ func (z *zone) markLate(s *Slot) {
 // unmark takes a slot that is heard from, or has ended, out of what is counted
 // of unanswered slots.
 func (z *zone) unmark(s *Slot) {
+	if s.witness && s.start >= z.answered.last && z.unheard > 0 {
+		z.unheard--
+	}
 	if z.since == s {
 		z.nextSince(s)
 	}
@@ -356,7 +360,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 		state: z.state, doubt: z.inDoubt(now), hear: z.hear(capacity), open: z.questions, mixed: z.mixed(), ill: z.hangs >= 5 && z.hangs > z.answers/4, stuck: z.stuck(),
 		taken: z.live + z.hung, limit: z.limit(capacity), window: z.window, live: z.live,
 		proven: true, shared: z.shared(),
-		capacity: capacity, occupied: int(z.g.occupied.Load()), stuckAll: int(z.g.late.Load()), needed: z.g.needed(z),
+		capacity: capacity, occupied: int(z.g.occupied.Load()), unheard: z.unheard, stuckAll: int(z.g.late.Load()), needed: z.g.needed(z),
 	}
 	if z.answered.last == 0 && capacity > 0 {
 		p.window = max(p.hear, capacity/2) // it was never seen to answer
