@@ -3,8 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -168,18 +168,22 @@ func startAPI() (*http.Server, error) {
 	return s, nil
 }
 
-// openZone makes three stores fail, so that their zone opens.
-func openZone(addr string) error {
-	for _, store := range []string{"b1", "b2", "b3", "b4"} {
-		res, err := http.Get("http://" + addr + "/?key=" + store)
-		if err != nil {
-			return err
-		}
-		io.Copy(io.Discard, res.Body)
-		res.Body.Close()
-		if res.Header.Get("Firebreak-Refusal") == "zone_open" {
-			return nil
-		}
+// isolateZone has the requests of the zone that is called broken refused.
+func isolateZone(admin string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+admin+"/firebreak/zones/broken/isolate", strings.NewReader(`{"reason": "measuring refusals"}`))
+	if err != nil {
+		return err
 	}
-	return errors.New("three failing stores did not open their zone")
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK {
+		return fmt.Errorf("isolating a zone: %s: %s (%w)", res.Status, body, err)
+	}
+	return nil
 }

@@ -79,7 +79,7 @@ func throughput(binary, dir string, rounds, conns int, each time.Duration) error
 	if err := waitFor(addr(1)); err != nil {
 		return errors.Join(err, proxy.stop())
 	}
-	if err := openZone(addr(4)); err != nil {
+	if err := isolateZone(addr(0)); err != nil {
 		return err
 	}
 	pairs := []*pair{
@@ -134,8 +134,8 @@ func everyStore(request func(target string) []byte, target string) (requests [][
 	return requests
 }
 
-// inline is a directory of the zones and stores, and one more zone, that will
-// be broken.
+// inline is a directory of the zones and stores, and one more zone, whose
+// requests are refused.
 func inline() string {
 	stores := make([]strings.Builder, zones)
 	for i := range zones * storesPerZone {
@@ -159,10 +159,6 @@ func config(ports []int, api string) string {
 		workers 512
 		directory inline {
 			%s
-		}
-		zone * {
-			open_time 1h
-			open_time_max 1h
 		}
 	}
 }
