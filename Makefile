@@ -89,6 +89,10 @@ fmt: ## format everything
 xcaddy: ## type the xcaddy commands of the pages, and check that firebreak's modules are in
 	./build/xcaddy.sh $(XCADDY) $(CADDY)
 
+.PHONY: pictures
+pictures: build ## take the pictures of the README again, from a real run (Chromium; ports of make run)
+	$(GO) run ./examples/pictures -firebreak $(BIN) -to docs/images
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin

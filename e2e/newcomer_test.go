@@ -37,7 +37,7 @@ func TestNewcomer(t *testing.T) {
 	waited := time.Since(began)
 	typing(t, "getting started", len(commands), typed)
 	figure(t, "%.0f s of waiting, with Go's modules downloaded", waited.Seconds())
-	shortcut := part(t, origin, "README.md", "## See it", "## Use it")
+	shortcut := part(t, origin, "README.md", "## Try it", "## Use it")
 	typed = 0
 	for _, c := range shortcut {
 		typed += keys(c)
