@@ -55,6 +55,7 @@ type server struct {
 	hung       atomic.Int64 // copy for readers, as of the last sweep
 	capacity   atomic.Int64 // its workers; 0: not known
 	answeredAt atomic.Int64 // when it last answered a request
+	askedAt    atomic.Int64 // when the first request was sent that it has not answered any other since; 0: none
 	state      atomic.Uint32
 	draining   atomic.Bool
 	window     atomic.Int64 // slow start: slots at once; 0: no limit
@@ -108,6 +109,7 @@ func (s *server) noteLost(o Outcome) {
 // that was out of service begins to come back.
 func (s *server) noteAnswer(sentAt, now int64, failed bool) {
 	s.answeredAt.Store(now)
+	s.askedAt.Store(0)
 	if sentAt > s.away.Load() {
 		s.backAt.Store(now)
 	}
@@ -285,13 +287,14 @@ func (g *Guard) DrainServer(address string, drained bool) {
 func (s *Slot) PickServer(candidates []string, usable func(i int) bool) int {
 	all := *s.z.g.servers.all.Load()
 	now := s.z.g.now()
+	usual := s.z.g.patience.Load() / patienceTimes
 	best, bestServer, bestRank := -1, (*server)(nil), rank{}
 	look := func(i int) {
 		if !usable(i) {
 			return
 		}
 		v := all[candidates[i]]
-		if r := v.rank(now); best < 0 || r.better(bestRank) {
+		if r := v.rank(now, usual); best < 0 || r.better(bestRank) {
 			best, bestServer, bestRank = i, v, r
 		}
 	}
@@ -338,7 +341,9 @@ func (r rank) better(than rank) bool {
 
 func (r rank) fit() bool { return r.class == 0 }
 
-func (s *server) rank(now int64) rank {
+// rank ranks the server. usual is how long its answers usually take, 0 if that is
+// not known.
+func (s *server) rank(now, usual int64) rank {
 	if s == nil {
 		return rank{class: 1}
 	}
@@ -351,12 +356,26 @@ func (s *server) rank(now int64) rank {
 		if at := s.tryAt.Load(); at != 0 && now >= at && s.tryAt.CompareAndSwap(at, math.MaxInt64) {
 			r = rank{class: 0, free: math.MaxInt64} // this request finds out
 		}
-	case s.is(InDoubt):
+	case s.is(InDoubt), s.hesitates(now, usual):
 		r.class = 2
+		if s.occupied.Load() >= zonesForServer {
+			// Enough to judge it by. Should it stand still, more would be lost when
+			// the others are full for a moment.
+			r.class, r.free = 3, r.free-max(s.capacity.Load(), 1)
+		}
 	case r.free <= 0:
 		r.class = 3
 	}
 	return r
+}
+
+// hesitates reports whether the server has answered nothing for twice the usual
+// time since a request was sent to it. To prefer others costs nothing, so this does
+// not wait for the sweeper: each request that goes to a server that stands still
+// is lost.
+func (s *server) hesitates(now, usual int64) bool {
+	asked := s.askedAt.Load()
+	return asked != 0 && usual > 0 && now-asked > max(2*usual, leastPatience)
 }
 
 // moveTo books the slot on a server.
@@ -369,6 +388,7 @@ func (s *Slot) moveTo(v *server, now int64) {
 	s.server.release(s)
 	if s.server = v; v != nil {
 		v.occupied.Add(1)
+		v.askedAt.CompareAndSwap(0, now)
 	}
 	s.sentAt = now
 	switch ill := v != nil && (v.is(OutOfService) || v.is(Away)); {

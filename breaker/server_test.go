@@ -120,6 +120,30 @@ func TestFrozenServer(t *testing.T) {
 	}
 }
 
+// TestPeakWhileAServerIsFrozen: a server that stands still gets no more than it takes
+// to judge it, also when the others are full for a moment, and from the moment on
+// that its answers are missing.
+func TestPeakWhileAServerIsFrozen(t *testing.T) {
+	for _, after := range []time.Duration{80 * time.Millisecond, 500 * time.Millisecond} {
+		t.Run(after.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newFleet(t, "firebreak")
+				defer p.close()
+				p.load(10*time.Second, 300, allZones)
+				began := time.Now()
+				p.freeze("api3")
+				p.load(after, 300, allZones)
+				p.load(30*time.Millisecond, 1500, allZones) // twice what the others can do
+				p.load(5*time.Second, 300, allZones)
+				if lost := p.count(began, func(r result) bool { return r.outcome != "ok" }); lost > 4 {
+					t.Errorf("%d requests lost, want at most 4: %v", lost, p.details)
+				}
+				p.nothingBlamed()
+			})
+		})
+	}
+}
+
 // TestKilledServer: what is sent to a server that refuses connections goes to
 // another one.
 func TestKilledServer(t *testing.T) {

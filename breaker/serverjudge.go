@@ -141,6 +141,9 @@ func (g *Guard) judgeServer(v *server, good, errors float64, now int64) {
 		g.voidSlots(v, why)
 		return
 	}
+	if asked := v.askedAt.Load(); v.picture.late == 0 && asked != 0 && now-asked > int64(g.policy.Load().Default.SlowAfter) {
+		v.askedAt.CompareAndSwap(asked, 0) // what it was asked has ended without an answer
+	}
 	if v.picture.late > 0 {
 		g.setServer(v, InDoubt, now, g.avoided(v))
 	} else {
