@@ -59,44 +59,53 @@ func (z *zone) tryAdmitLocked(r *Request, hash uint64, now int64) (*Slot, *Refus
 
 // tryAdmit opens a slot, refuses, or queues the request.
 func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *waiter, time.Duration) {
-	v := verdict{admit: true, speaks: true}
-	if !z.isPlain(r, now) {
-		v = z.decide(r, hash, now)
-		if z.books.rest != nil {
-			if rec := z.books.get(r.Store); rec != nil {
-				rec.askedAt = now
-			}
+	if z.isPlain(r, now) {
+		if s := z.open(r, hash, now, &plain, z.policy.Observe); s != nil {
+			return s, nil, nil, 0
+		}
+	}
+	v := z.decide(r, hash, now)
+	if z.books.rest != nil {
+		if rec := z.books.get(r.Store); rec != nil {
+			rec.askedAt = now
 		}
 	}
 	if z.policy.Observe {
-		z.countWould(v)
-		return z.open(r, hash, now, verdict{admit: true, speaks: true}, true), nil, nil, 0
+		z.countWould(&v)
+		return z.open(r, hash, now, &plain, true), nil, nil, 0
 	}
-	if v.admit && z.waiters.count > 0 && z.waiters.has(r.Store) {
+	if v.admit && z.waiters.has(r.Store) {
 		v = verdict{wait: true, why: storeUnproven} // those before it come first
 		z.serve(now)
 	}
 	if v.admit {
-		if s := z.open(r, hash, now, v, false); s != nil {
+		if s := z.open(r, hash, now, &v, false); s != nil {
 			return s, nil, nil, 0
 		}
 		v = verdict{wait: true, why: poolFull}
 	}
 	if !v.wait {
-		return nil, z.refuse(v), nil, 0
+		return nil, z.refuse(&v), nil, 0
 	}
 	if until := z.mayWait(r, v.why); until > 0 {
 		if w := z.enqueue(r, hash, now); w != nil {
+			if v.why.ofPool() {
+				z.g.enlist(z)
+			}
 			return nil, nil, w, until
 		}
 	}
-	return nil, z.refuse(z.busy(v.why)), nil, 0
+	v = z.busy(v.why)
+	return nil, z.refuse(&v), nil, 0
 }
+
+// plain is the verdict on a request that nothing speaks against.
+var plain = verdict{admit: true, speaks: true}
 
 // isPlain reports whether nothing at all speaks against a request, so that the
 // calm path is short.
 func (z *zone) isPlain(r *Request, now int64) bool {
-	if z.state != Calm || r.Stream || z.lost || z.unheard >= z.policy.MinBadStores || z.lates.len > 0 || z.window > 0 || z.answered.last == 0 || z.policy.MaxInflight > 0 || z.waiters.count > 0 || z.isHeld() {
+	if z.state != Calm || r.Stream || z.lost || z.silence.asked >= z.policy.MinBadStores || z.lates.len > 0 || z.window > 0 || z.answered.last == 0 || z.policy.MaxInflight > 0 || z.waiters.count > 0 || z.isHeld() {
 		return false
 	}
 	if z.unlooked != nil && now-z.unlooked.start >= leastPatience {
@@ -182,7 +191,7 @@ func (z *zone) busy(w why) verdict {
 
 // open opens a slot, if the pool has a worker for it. force books it even so,
 // for zones that only observe.
-func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *Slot {
+func (z *zone) open(r *Request, hash uint64, now int64, v *verdict, force bool) *Slot {
 	capacity := z.g.capacity()
 	reserve := v.class.reserve(capacity)
 	if force {
@@ -191,8 +200,8 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	if !z.g.takeWorker(capacity, reserve) {
 		return nil
 	}
-	s := &Slot{z: z, policy: z.policy, store: r.Store, hash: hash, start: now, check: r.check, endsOpen: r.endsOpen && z.state == Open}
-	s.timeout, s.slowAfter = int64(z.policy.Timeout), int64(z.policy.SlowAfter)
+	s := z.newSlot()
+	s.store, s.hash, s.start, s.check, s.endsOpen = r.Store, hash, now, r.check, r.endsOpen && z.state == Open
 	if r.Timeout > 0 {
 		s.slowAfter = int64(float64(r.Timeout) * float64(s.slowAfter) / float64(s.timeout))
 		s.timeout = int64(r.Timeout)
@@ -210,7 +219,7 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	if !r.check {
 		z.totals.admitted++
 		if z.state != Calm {
-			z.takePermits(s, now)
+			z.takePermits(s)
 		}
 	}
 	if !z.eventful.Load() {
@@ -220,20 +229,41 @@ func (z *zone) open(r *Request, hash uint64, now int64, v verdict, force bool) *
 	return s
 }
 
+// slotBlock is how many slots are allocated at once, which costs each a fifth of
+// what it costs alone. A slot that hangs keeps its block from being collected.
+const slotBlock = 16
+
+// newSlot is a slot with the zone's policy.
+func (z *zone) newSlot() *Slot {
+	if len(z.block) == 0 {
+		z.block = make([]Slot, slotBlock)
+	}
+	s := &z.block[0]
+	z.block = z.block[1:]
+	s.z, s.policy, s.timeout, s.slowAfter = z, z.policy, int64(z.policy.Timeout), int64(z.policy.SlowAfter)
+	return s
+}
+
+// publish copies how many workers the zone occupies for the dispatcher.
+func (z *zone) publish() {
+	if z.waiters.count > 0 {
+		z.occupied.Store(int64(z.live + z.hung))
+	}
+}
+
 // push puts a slot on the books of the zone.
 func (z *zone) push(s *Slot) {
 	z.live++
 	z.slots.push(s)
-	z.version++
-	z.occupied.Add(1)
+	z.publish()
 	if s.check {
 		return
 	}
 	if s.witness {
-		z.unheard++
 		if z.since == nil {
 			z.since = s
 		}
+		z.silence.add(s)
 	}
 	if z.unlooked == nil {
 		z.unlooked = s
@@ -244,7 +274,7 @@ func (z *zone) push(s *Slot) {
 }
 
 // takePermits books the probe that this request is, if it is one.
-func (z *zone) takePermits(s *Slot, now int64) {
+func (z *zone) takePermits(s *Slot) {
 	if rec := z.books.get(s.store); rec != nil && rec.state == HalfOpen {
 		var ok bool
 		if s.storePass, ok = rec.machine.permit(); ok {
@@ -254,12 +284,12 @@ func (z *zone) takePermits(s *Slot, now int64) {
 	}
 	if z.state == HalfOpen && z.probing == nil {
 		if pass, ok := z.machine.permit(); ok {
-			z.probing, s.probe, s.zonePass, z.triedAt = s, true, pass, now
+			z.probing, s.zonePass = s, pass
 		}
 	}
 }
 
-func (z *zone) refuse(v verdict) *Refusal {
+func (z *zone) refuse(v *verdict) *Refusal {
 	if z.refusals == nil {
 		z.refusals = make(map[Reason]uint64)
 	}
@@ -277,17 +307,18 @@ func (z *zone) refuse(v verdict) *Refusal {
 	return &Refusal{Reason: v.reason, RetryAfter: max(v.after, busyRetry), Since: z.g.wall(v.since), Detail: detail}
 }
 
-func (z *zone) countWould(v verdict) {
+func (z *zone) countWould(v *verdict) {
 	if v.admit {
 		return
 	}
+	reason := v.reason
 	if v.wait {
-		v = z.busy(v.why)
+		reason = ReasonBusy
 	}
 	if z.wouldRefuse == nil {
 		z.wouldRefuse = make(map[Reason]uint64)
 	}
-	z.wouldRefuse[v.reason]++
+	z.wouldRefuse[reason]++
 }
 
 // Explain says what Admit would do with a request of this store now, and

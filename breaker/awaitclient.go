@@ -15,7 +15,6 @@ func (s *Slot) AwaitClient(on bool) {
 				z.unmark(s)
 			}
 			s.awaiting = max(now, 1)
-			z.version++
 		default:
 			z.rejuvenate(s, now-s.awaiting)
 			s.awaiting = 0
@@ -26,18 +25,17 @@ func (s *Slot) AwaitClient(on bool) {
 
 // resume counts the slot as unanswered again.
 func (z *zone) resume(s *Slot) {
-	z.version++
 	if !s.silent() {
 		return
 	}
 	if z.inFlight != nil {
 		z.inFlight[s.hash]++
 	}
-	if s.witness && s.start > z.answered.last {
-		z.unheard++
+	if s.witness && s.start > z.heardAt() {
 		if z.since == nil || z.since.start > s.start {
 			z.since = s
 		}
+		z.silence.add(s)
 	}
 	if z.unlooked == nil || z.unlooked.start > s.start {
 		z.unlooked = s

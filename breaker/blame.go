@@ -101,8 +101,7 @@ func (z *zone) strikes(s *Slot, rec *record) bool {
 	case blameStore:
 		return true
 	case blameZone, blamePool:
-		stores, _ := z.silent()
-		return s.phase == hung && rec.questions >= 2 && stores < z.hear(z.g.capacity())
+		return s.phase == hung && rec.questions >= 2 && z.silent() < z.hear(z.g.capacity())
 	case blameServer:
 	}
 	return false
@@ -191,7 +190,7 @@ func (z *zone) heardAt() int64 { return max(z.answered.last, z.resetAt) }
 // forgetSilence takes what is unanswered now out of the evidence.
 func (z *zone) forgetSilence(now int64) {
 	z.resetAt, z.since, z.lost = now, nil, false
-	z.version++
+	z.silence.end()
 	for s := z.lates.head; s != nil; s = s.lnext {
 		if rec := z.books.get(s.store); rec != nil {
 			z.explained(s, rec)

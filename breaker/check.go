@@ -39,7 +39,7 @@ func (g *Guard) AdmitCheck(c CheckRequest) (s *Slot, refusal *Refusal) {
 		r := Request{Zone: c.Zone, Store: c.Store, Timeout: c.Timeout, check: true, endsOpen: c.EndsOpen}
 		v := z.decideCheck(&c, now)
 		if v.admit {
-			if s = z.open(&r, g.hashOf(c.Store), now, v, false); s != nil {
+			if s = z.open(&r, g.hashOf(c.Store), now, &v, false); s != nil {
 				refusal = nil
 				return
 			}

@@ -1,10 +1,5 @@
 package breaker
 
-import (
-	"sync"
-	"time"
-)
-
 // Counters is what monitoring reads at every scrape: less than Status, and
 // cheap for a thousand zones. Counts are since the process began and include
 // zones that are no longer there.
@@ -64,6 +59,7 @@ type totals struct {
 	returned, abandoned, presumed, stalled    uint64
 	outcomes                                  [outcomes]uint64
 	firstByte                                 *histogram // nil: no answer yet
+	wait                                      *histogram // nil: no request has waited yet
 }
 
 func (t *totals) add(other *totals) {
@@ -78,12 +74,8 @@ func (t *totals) add(other *totals) {
 	for o, n := range other.outcomes {
 		t.outcomes[o] += n
 	}
-	if other.firstByte != nil {
-		if t.firstByte == nil {
-			t.firstByte = new(histogram)
-		}
-		t.firstByte.add(other.firstByte)
-	}
+	t.firstByte = t.firstByte.plus(other.firstByte)
+	t.wait = t.wait.plus(other.wait)
 }
 
 // noteFirstByte counts how long the first byte of a response took.
@@ -132,7 +124,7 @@ func (g *Guard) Counters() Counters {
 		PoolSuspect: g.suspect.Load() != nil, OpenZones: int(g.openZones.Load()), MaxOpenZones: int(g.mostOpen()),
 		ChecksPassed: g.checksPassed.Load(), ChecksFailed: g.checksFailed.Load(),
 		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),
-		Wait: g.queue.waits.snapshot(), Servers: g.Servers(),
+		Servers: g.Servers(),
 	}
 	g.mu.Lock()
 	zones := *g.zones.Load()
@@ -146,7 +138,7 @@ func (g *Guard) Counters() Counters {
 	c.Admitted, c.Outcomes = all.admitted, all.outcomes
 	c.Episodes, c.Openings, c.Quarantines = all.episodes, all.openings, all.quarantines
 	c.Returned, c.Abandoned, c.Presumed = all.returned, all.abandoned, all.presumed
-	c.FirstByte = all.firstByte.snapshot(firstByteScale)
+	c.FirstByte, c.Wait = all.firstByte.snapshot(firstByteScale), all.wait.snapshot(waitScale)
 	return c
 }
 
@@ -175,22 +167,4 @@ func (z *zone) counters(all *totals) ZoneCounters {
 		c.Would += n
 	}
 	return c
-}
-
-// waits counts how long requests wait for a slot.
-type waits struct {
-	mu sync.Mutex // guards below
-	histogram
-}
-
-func (w *waits) note(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.observe(int64(d), waitScale)
-}
-
-func (w *waits) snapshot() Histogram {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.histogram.snapshot(waitScale)
 }

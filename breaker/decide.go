@@ -5,20 +5,19 @@ package breaker
 // costs the same with one slot and with thousands.
 type picture struct {
 	// The zone.
-	state   State
-	doubt   bool // a witness is unanswered for longer than patience, and no request was answered since it began
-	silent  int  // in doubt: stores with witnesses that began after the latest answer and have none
-	asked   int  // in doubt: those witnesses
-	hear    int  // stores it takes to judge the zone
-	open    int  // questions: late requests that nothing explains yet
-	ill     bool // many requests hang whose stores were known to come back
-	mixed   bool // requests of some stores hang while others are answered
-	stuck   int  // late and hung requests, explained or not
-	taken   int  // workers occupied
-	limit   int  // workers it may occupy
-	window  int  // slow start: live requests at once; 0: no limit
-	live    int
-	unheard int // its unanswered requests admitted after its latest answer
+	state  State
+	doubt  bool // a witness is unanswered for longer than patience, and no request was answered since it began
+	silent int  // in doubt: stores with witnesses that began after the latest answer and have none
+	asked  int  // in doubt: those witnesses
+	hear   int  // stores it takes to judge the zone
+	open   int  // questions: late requests that nothing explains yet
+	ill    bool // many requests hang whose stores were known to come back
+	mixed  bool // requests of some stores hang while others are answered
+	stuck  int  // late and hung requests, explained or not
+	taken  int  // workers occupied
+	limit  int  // workers it may occupy
+	window int  // slow start: live requests at once; 0: no limit
+	live   int
 
 	// The store.
 	mine     int  // its unanswered requests
@@ -113,6 +112,11 @@ func (w why) zoneWide() bool {
 	return w == zoneStarts || w == zoneLimit || w == poolFull
 }
 
+// ofPool reports whether what the request waits for may come free in another zone.
+func (w why) ofPool() bool {
+	return w == poolFull || w == poolReserve || w == zoneLimit || w == storeGreedy
+}
+
 // patient reports whether a request may wait up to slow_after instead of
 // max_wait: what it waits for is an answer that is late, not a worker.
 func (w why) patient() bool {
@@ -177,7 +181,7 @@ func (p *picture) room(c class) ruling {
 	if 2*p.stuck >= p.capacity {
 		reserve = max(reserve, p.capacity/4) // what such a zone gets may not come back
 	}
-	if c == known && p.unheard >= p.hear {
+	if c == known && p.asked >= p.hear {
 		// The zone may have stopped a moment ago. It gets what the others do not
 		// need until it is answered, or in doubt.
 		reserve = max(reserve, min(p.needed, p.capacity/2))

@@ -96,10 +96,10 @@
 //
 // # Locks
 //
-// servers.mu, then a zone's mu; Guard.mu, then a zone's mu or servers.mu.
-// dispatcher.mu and waits.mu are held alone. No zone's lock is held together with
-// another's, over I/O or over a callback, and no path of a request takes a lock
-// that zones share.
+// Guard.mu, then servers.mu, then a zone's mu, then dispatcher.mu, which is held for
+// a moment and only when a request begins to wait for a worker of the pool, or gets
+// one. No zone's lock is held together with another's, over I/O or over a callback,
+// and no other path of a request takes a lock that zones share.
 //
 // # Restarts and checks
 //

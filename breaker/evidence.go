@@ -93,9 +93,9 @@ func (z *zone) noteAnswer(s *Slot, now int64, failed bool) {
 		z.window = z.live + 1
 	}
 	z.answered.note(s.hash, now)
-	z.answeredAt.Store(now)
 	z.answers++
-	z.since, z.lost, z.unheard = nil, false, 0 // all slots began before this answer
+	z.since, z.lost = nil, false // all slots began before this answer
+	z.silence.end()
 	if s.server != nil {
 		z.answeredX.note(s.server.id, now)
 		s.server.noteAnswer(s.sentAt, now, failed)
@@ -154,7 +154,6 @@ func (z *zone) turnHung(s *Slot, now int64) {
 	s.phase, s.hungAt = hung, now
 	z.live--
 	z.hung++
-	z.version++
 	z.g.hung.Add(1)
 	z.eventful.Store(true)
 	if s.check {
@@ -189,7 +188,6 @@ func (z *zone) heard(s *Slot) {
 	if s.silent() {
 		z.unmark(s)
 	}
-	z.version++
 }
 
 // end frees the worker. o is the verdict if there was none, or the late answer
@@ -248,8 +246,7 @@ func (z *zone) remove(s *Slot) {
 		z.retries--
 	}
 	z.slots.remove(s)
-	z.version++
-	z.occupied.Add(-1)
+	z.publish()
 	z.g.occupied.Add(-1)
 	if s.server != nil {
 		s.server.release(s)

@@ -1,5 +1,7 @@
 package breaker
 
+import "fmt"
+
 // Counted counts durations, none above limit, as first bytes.
 func Counted(durations []int64, limit int64) *Histogram {
 	h := new(histogram)
@@ -8,4 +10,94 @@ func Counted(durations []int64, limit int64) *Histogram {
 	}
 	s := h.snapshot(firstByteScale)
 	return &s
+}
+
+// Audit counts anew what each zone counts with every event, and says where the
+// two differ.
+func (g *Guard) Audit() string {
+	all, late := 0, 0
+	for name, z := range *g.zones.Load() {
+		z.mu.Lock()
+		problem := z.audit()
+		all, late = all+z.live+z.hung, late+z.lates.len
+		z.mu.Unlock()
+		if problem != "" {
+			return "zone " + name + ": " + problem
+		}
+	}
+	if got := int(g.late.Load()); got != late {
+		return fmt.Sprintf("the pool has %d late slots, its zones %d", got, late)
+	}
+	if got := int(g.occupied.Load()); got != all {
+		return fmt.Sprintf("the pool has %d slots, its zones %d", got, all)
+	}
+	return ""
+}
+
+func (z *zone) audit() string {
+	type counts struct {
+		slots, live, hung, checks, remembered, late, questions, struck, asking, seconds, retries, witnesses, stores, sick int
+	}
+	got := counts{
+		z.slots.len, z.live, z.hung, z.hungCheck, z.remembered, z.lates.len, z.questions, z.struck, z.asking, z.seconds, z.retries, z.silence.asked, 0, z.sick,
+	}
+	var want counts
+	since := (*Slot)(nil)
+	inFlight, stores := make(map[uint64]int), make(map[uint64]int)
+	last := int64(0)
+	for s := z.slots.head; s != nil; s = s.next {
+		if s.start < last {
+			return "its slots are not in order"
+		}
+		last = s.start
+		want.slots++
+		count := func(n *int, is bool) {
+			if is {
+				*n++
+			}
+		}
+		count(&want.live, s.phase == live)
+		count(&want.hung, s.phase == hung)
+		count(&want.checks, s.phase == hung && s.check)
+		count(&want.remembered, s.remembered != 0)
+		count(&want.late, s.late)
+		count(&want.questions, s.question)
+		count(&want.struck, s.question && s.struck)
+		count(&want.asking, s.asks)
+		count(&want.seconds, s.second)
+		count(&want.retries, s.retry)
+		if s.late && !s.silent() {
+			return "a slot that is not silent is late"
+		}
+		if s.silent() {
+			inFlight[s.hash]++
+		}
+		if s.silent() && s.witness && s.silence == z.silence.number {
+			if since == nil {
+				since = s
+			}
+			want.witnesses++
+			stores[s.hash]++
+		} else if s.silent() && s.witness && s.start > z.heardAt() {
+			return "an unanswered witness is not counted"
+		}
+	}
+	for _, rec := range z.books.pins {
+		if rec.state != Calm {
+			want.sick++
+		}
+	}
+	if z.silence.stores != nil {
+		got.stores, want.stores = len(z.silence.stores), len(stores)
+	}
+	if got != want {
+		return fmt.Sprintf("counted\n%+v, there are\n%+v", got, want)
+	}
+	if z.since != since {
+		return "its first unanswered witness is not known"
+	}
+	if z.inFlight != nil && fmt.Sprint(z.inFlight) != fmt.Sprint(inFlight) {
+		return fmt.Sprintf("unanswered by store: counted %v, there are %v", z.inFlight, inFlight)
+	}
+	return ""
 }

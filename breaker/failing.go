@@ -77,8 +77,12 @@ func (z *zone) persist(now int64) bool {
 // failsInPart reports whether so many stores of the zone get errors that
 // something may be wrong that all zones share.
 func (z *zone) failsInPart(now int64) bool {
-	n, seen := len(z.failing), z.storesSeen(now)
-	return n > 0 && n >= min(z.policy.MinBadStores, seen) && 10*n >= seen
+	n := len(z.failing)
+	if n == 0 {
+		return false
+	}
+	seen := z.storesSeen(now)
+	return n >= min(z.policy.MinBadStores, seen) && 10*n >= seen
 }
 
 // judgeErrors begins an episode if the zone fails, or a store of it.

@@ -107,6 +107,7 @@ func newGuard(start time.Time, p *config.Policy, opts Options) *Guard {
 	g.zones.Store(&map[string]*zone{})
 	g.servers.all.Store(&map[string]*server{})
 	g.servers.owned = make(map[string][]string)
+	g.countServers()
 	g.queue.poke = make(chan struct{}, 1)
 	g.life, g.stop = context.WithCancel(context.Background())
 	return g

@@ -116,10 +116,13 @@ func nativeIndex(d int64) int {
 	return min((exponent-lowestOctave)*perOctave+i-1, nativeBuckets-1)
 }
 
-// add counts what other has counted, too.
-func (h *histogram) add(other *histogram) {
+// plus counts what other has counted, too; either may be nil.
+func (h *histogram) plus(other *histogram) *histogram {
 	if other == nil {
-		return
+		return h
+	}
+	if h == nil {
+		h = new(histogram)
 	}
 	h.sum += other.sum
 	h.zero += other.zero
@@ -129,6 +132,7 @@ func (h *histogram) add(other *histogram) {
 	for i, n := range other.native {
 		h.native[i] += n
 	}
+	return h
 }
 
 // Histogram is how long something took, counted in classic buckets and in the

@@ -15,13 +15,14 @@ import (
 // apiServers is the API servers of a noisy day. Each has workers of its own and a
 // backlog, stands still for moments, and all are restarted one after the other.
 type apiServers struct {
-	n         *noise
-	addresses []string
-	servers   map[string]*apiServer
-	anywhere  bool // requests go to any server, not to the one that firebreak chooses
-	restarts  int
-	lost      int // requests that a restart has cost
-	verdicts  int // servers found ill that were not
+	n          *noise
+	addresses  []string
+	candidates *breaker.Candidates
+	servers    map[string]*apiServer
+	anywhere   bool // requests go to any server, not to the one that firebreak chooses
+	restarts   int
+	lost       int // requests that a restart has cost
+	verdicts   int // servers found ill that were not
 }
 
 // apiServer is one of them.
@@ -51,7 +52,8 @@ func newAPIServers(n *noise, servers int) *apiServers {
 		f.servers[address] = &apiServer{address: address, workers: n.workers / servers}
 	}
 	n.sim.Guard().SetServers("test", f.addresses)
-	n.fleet = f
+	n.fleet, n.world.fleet = f, f.send
+	f.candidates = breaker.NewCandidates(f.addresses)
 	return f
 }
 
@@ -125,7 +127,7 @@ func (f *apiServers) send(zone, store string, slot *breaker.Slot) {
 			}
 			slot.Sent(f.addresses[i])
 		} else {
-			i = slot.PickServer(f.addresses, func(i int) bool { return !tried[i] })
+			i = slot.PickServer(f.candidates, func(i int) bool { return !tried[i] })
 		}
 		s := f.servers[f.addresses[i]]
 		if f.n.now < s.down.to {

@@ -2,9 +2,7 @@ package breaker_test
 
 import (
 	"cmp"
-	"container/heap"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"sync"
@@ -12,7 +10,6 @@ import (
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
-	"github.com/firebreak-proxy/firebreak/config"
 )
 
 // noise is healthy days in virtual time: nothing is broken, and much looks as if
@@ -20,11 +17,7 @@ import (
 // than the timeout, zones and the pool stand still for moments, the API server is
 // deployed every hour, stores surge, run batches, and get errors.
 type noise struct {
-	sim    *breaker.Simulation
-	random *rand.Rand
-	now    time.Duration
-	events eventQueue
-	start  time.Time
+	*world
 
 	workers, zones, stores int
 	rate                   float64
@@ -48,49 +41,21 @@ type noise struct {
 
 type interval struct{ from, to time.Duration }
 
-type event struct {
-	at time.Duration
-	do func()
-}
-
-type eventQueue []event
-
-func (q eventQueue) Len() int           { return len(q) }
-func (q eventQueue) Less(i, j int) bool { return q[i].at < q[j].at }
-func (q eventQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *eventQueue) Push(x any)        { *q = append(*q, x.(event)) }
-func (q *eventQueue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return e
-}
-
 func newNoise(t testing.TB, workers, zones int, utilisation float64, seed uint64) *noise {
 	t.Helper()
-	p, err := (&config.App{Workers: workers, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}).Policy()
-	if err != nil {
-		t.Fatal(err)
-	}
 	names := make([]string, zones)
 	for i := range names {
 		names[i] = fmt.Sprint("z", i)
 	}
+	app := twoSeconds()
+	app.Workers = workers
 	n := &noise{
-		random: rand.New(rand.NewPCG(seed, 1)), workers: workers, zones: zones, stores: 100,
+		world: newWorld(t, &app, names, seed), workers: workers, zones: zones, stores: 100,
 		median: 20 * time.Millisecond, stalls: map[string]interval{}, quarantined: map[string]time.Duration{}, reasons: map[string]int{},
 	}
-	n.start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	n.sim = breaker.Simulate(p, names, n.start, seed)
 	n.rate = float64(workers) * utilisation / 0.045 // the mean, the slow ones included
+	n.world.serve, n.world.done, n.swept = n.serve, n.done, n.look
 	return n
-}
-
-func (n *noise) at(d time.Duration, do func()) { heap.Push(&n.events, event{d, do}) }
-
-// every lets something happen again and again, so far apart on average.
-func (n *noise) every(mean time.Duration, do func()) {
-	n.at(n.now+time.Duration(n.random.ExpFloat64()*float64(mean)), func() { do(); n.every(mean, do) })
 }
 
 func (n *noise) zone() string { return fmt.Sprint("z", n.random.IntN(n.zones)) }
@@ -124,21 +89,7 @@ func (n *noise) run(d time.Duration) {
 	if n.fleet == nil {
 		n.every(time.Hour, n.deploy)
 	}
-	sweep := breaker.SweepEvery
-	for n.now < d {
-		next := n.events[0].at
-		for sweep <= next && sweep <= d {
-			n.now = sweep
-			n.sim.Set(n.start.Add(n.now))
-			n.sim.Sweep()
-			n.look()
-			sweep += breaker.SweepEvery
-		}
-		e := heap.Pop(&n.events).(event)
-		n.now = e.at
-		n.sim.Set(n.start.Add(n.now))
-		e.do()
-	}
+	n.world.run(d)
 	for name, since := range n.quarantined {
 		n.released(name, since)
 	}
@@ -170,75 +121,33 @@ func (n *noise) deploy() {
 	n.lastDeploy = n.down.to
 }
 
-func (n *noise) send(zone, store string) {
-	n.asked++
-	slot, refusal, wait := n.sim.Admit(breaker.Request{Zone: zone, Store: store})
-	if wait == nil {
-		n.admitted(zone, store, slot, refusal)
-		return
-	}
-	n.await(zone, store, wait)
-}
-
-// await asks every few milliseconds whether the wait is over.
-func (n *noise) await(zone, store string, wait *breaker.Wait) {
-	n.at(n.now+2*time.Millisecond, func() {
-		if slot, refusal, ok := wait.Served(); ok {
-			n.admitted(zone, store, slot, refusal)
-			return
-		}
-		if !n.sim.Now().Before(wait.Until) {
-			if slot, refusal := wait.GiveUp(); slot != nil || refusal != nil {
-				n.admitted(zone, store, slot, refusal)
-				return
-			}
-		}
-		n.await(zone, store, wait)
-	})
-}
-
-func (n *noise) admitted(zone, store string, slot *breaker.Slot, refusal *breaker.Refusal) {
-	if refusal != nil {
-		if n.now < n.lastDeploy+5*time.Second {
-			return // nothing would have answered
-		}
-		n.refused++
-		n.reasons[refusal.Detail]++
-		return
-	}
-	slot.Track()
-	if n.fleet != nil {
-		n.fleet.send(zone, store, slot)
-		return
-	}
+func (n *noise) serve(zone, store string) (time.Duration, breaker.Outcome) {
 	if n.now < n.down.to {
-		slot.End(breaker.NoUpstream)
-		return
+		return 0, breaker.NoUpstream
 	}
 	outcome := breaker.OK
 	if zone+"/"+store == n.failing {
 		outcome = breaker.Failure
 	}
-	ends, answered := n.now+n.takes(), false
+	takes := n.takes()
 	for _, name := range []string{"", zone} {
 		if s := n.stalls[name]; s.to > n.now {
-			ends += s.to - max(s.from, n.now)
+			takes += s.to - max(s.from, n.now)
 		}
 	}
-	n.at(ends, func() {
-		if !answered {
-			answered = true
-			slot.Answer(outcome)
-		}
-		slot.End(outcome)
-	})
-	if ends-n.now > slot.Timeout() {
-		n.at(n.now+slot.Timeout(), func() {
-			answered = true
-			n.hung++
-			slot.Hang()
-		})
+	return takes, outcome
+}
+
+func (n *noise) done(_ request, _ *breaker.Slot, outcome breaker.Outcome, refusal *breaker.Refusal) {
+	n.asked++
+	if outcome == breaker.Hung {
+		n.hung++
 	}
+	if refusal == nil || n.now < n.lastDeploy+5*time.Second {
+		return // when the API server is away nothing would have been answered
+	}
+	n.refused++
+	n.reasons[refusal.Detail]++
 }
 
 // look takes in what the guard has found out, all of which is wrong.

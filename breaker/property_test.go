@@ -132,6 +132,9 @@ func act(slot *breaker.Slot, s step) {
 // checkBooks: what the zones have adds up to what the pool has, none has more
 // than there is, and no admission has more than one verdict.
 func checkBooks(g *breaker.Guard, workers, admitted int) string {
+	if problem := g.Audit(); problem != "" {
+		return problem
+	}
 	s := g.Status()
 	live, hung, verdicts := 0, 0, uint64(0)
 	for _, z := range s.Zones {

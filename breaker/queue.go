@@ -104,27 +104,37 @@ func (z *zone) enqueue(r *Request, hash uint64, now int64) *waiter {
 		if own := z.waiters.lines[r.Store]; l.waiters.Len() <= 1 || own != nil && own.waiters.Len() >= l.waiters.Len() {
 			return nil
 		}
-		z.settleWaiter(l.waiters.Back().Value.(*waiter), admission{refusal: z.refuse(z.busy(admitted))})
+		v := z.busy(admitted)
+		z.settleWaiter(l.waiters.Back().Value.(*waiter), admission{refusal: z.refuse(&v)})
 	}
 	z.countStores()
 	w := &waiter{request: *r, hash: hash, began: now, result: make(chan admission, 1)}
 	z.waiters.push(w)
+	z.publish()
 	z.g.queue.waiting.Add(1)
 	return w
 }
 
 func (z *zone) settleWaiter(w *waiter, a admission) {
+	z.dequeue(w)
+	w.result <- a
+}
+
+// dequeue takes a waiter out of the queue, and counts how long it has waited.
+func (z *zone) dequeue(w *waiter) {
 	z.waiters.remove(w)
 	z.g.queue.waiting.Add(-1)
-	w.result <- a
+	if z.totals.wait == nil {
+		z.totals.wait = new(histogram)
+	}
+	z.totals.wait.observe(z.g.now()-w.began, waitScale)
 }
 
 // wait waits for a worker until its time is over or the client leaves.
 func (w *waiter) wait(ctx context.Context, g *Guard, z *zone, until time.Duration) (*Slot, *Refusal) {
-	defer func(began time.Time) { g.queue.waits.note(time.Since(began)) }(time.Now())
 	timer := time.NewTimer(until)
 	defer timer.Stop()
-	g.enlist(z)
+	g.wake() // a worker may have come free meanwhile
 	for {
 		select {
 		case a := <-w.result:
@@ -167,9 +177,8 @@ func (z *zone) giveUp(w *waiter, left bool) (_ *Slot, _ *Refusal, more time.Dura
 			v = z.busy(v.why)
 		}
 	}
-	z.waiters.remove(w)
-	z.g.queue.waiting.Add(-1)
-	return nil, z.refuse(v), 0
+	z.dequeue(w)
+	return nil, z.refuse(&v), 0
 }
 
 // mayWait is how long a request may wait in all. A request that waits for an
@@ -201,28 +210,43 @@ func (g *Guard) stands(patience int64) bool { return g.now()-g.answeredAt.Load()
 func (z *zone) serve(now int64) {
 	for misses := 0; misses < looked && z.waiters.count > 0; {
 		if z.overShare() {
-			return // the dispatcher serves those first that have less
-		}
-		l := z.nextLine()
-		w := l.waiters.Front().Value.(*waiter)
-		v := z.decide(&w.request, w.hash, now)
-		switch {
-		case v.wait && v.why.zoneWide():
+			z.g.enlist(z) // zones that have less come first
 			return
-		case v.wait:
-			misses++
-			z.waiters.order.MoveToBack(l.place)
-		case v.admit:
-			s := z.open(&w.request, w.hash, now, v, false)
-			if s == nil {
-				return // another zone took the last worker
-			}
-			z.waiters.order.MoveToBack(l.place)
-			z.settleWaiter(w, admission{slot: s})
+		}
+		switch why := z.serveNext(now); {
+		case why == admitted:
+		case why.zoneWide():
+			return
 		default:
-			z.settleWaiter(w, admission{refusal: z.refuse(v)})
+			misses++
 		}
 	}
+}
+
+// serveNext serves the request whose turn it is, or says why it has to wait.
+func (z *zone) serveNext(now int64) why {
+	l := z.nextLine()
+	w := l.waiters.Front().Value.(*waiter)
+	v := z.decide(&w.request, w.hash, now)
+	if v.admit {
+		if s := z.open(&w.request, w.hash, now, &v, false); s != nil {
+			z.waiters.order.MoveToBack(l.place)
+			z.settleWaiter(w, admission{slot: s})
+			return admitted
+		}
+		v = verdict{wait: true, why: poolFull} // another zone took the last worker
+	}
+	if !v.wait {
+		z.settleWaiter(w, admission{refusal: z.refuse(&v)})
+		return admitted
+	}
+	if v.why.ofPool() {
+		z.g.enlist(z)
+	}
+	if !v.why.zoneWide() {
+		z.waiters.order.MoveToBack(l.place)
+	}
+	return v.why
 }
 
 // nextLine is the line to be served next: of the lines whose turn it is, that
@@ -247,40 +271,66 @@ func (z *zone) nextLine() *line {
 }
 
 // overShare reports whether the zone has more than its fair share of the pool
-// while requests of other zones wait.
+// while other zones wait for a worker of it.
 func (z *zone) overShare() bool {
-	if z.g.queue.waiting.Load() == int64(z.waiters.count) {
-		return false
+	others := z.g.queue.wanting.Load()
+	if z.listed {
+		others--
 	}
-	return z.live > z.g.capacity()/max(1, int(z.g.busyZones.Load()))
+	return others > 0 && z.live > z.g.capacity()/max(1, int(z.g.busyZones.Load()))
 }
 
 // dispatcher wakes zones that wait for a worker of the pool when one comes
 // free. It is a goroutine of its own: no request waits for another zone's.
 type dispatcher struct {
 	waiting atomic.Int64 // requests that wait, in all zones
+	wanting atomic.Int64 // copy of the number of zones
 	poke    chan struct{}
 
-	mu    sync.Mutex // guards below; held for a moment, never together with a zone's lock
-	zones []*zone    // zones in which requests wait; the next to be served first
-
-	waits waits
+	mu    sync.Mutex // guards below; held for a moment
+	zones []*zone    // zones that wait for a worker of the pool; the next to be served first
 }
 
-// enlist has the dispatcher look after the zone while requests wait in it.
+// enlist has the dispatcher serve the zone when a worker of the pool comes free.
+// The caller holds z.mu.
 func (g *Guard) enlist(z *zone) {
-	if z.queued.CompareAndSwap(false, true) {
-		g.queue.mu.Lock()
-		g.queue.zones = append(g.queue.zones, z)
-		g.queue.mu.Unlock()
+	if !z.listed {
+		z.listed = true
+		g.queue.push(z)
 	}
-	g.wake() // a worker may have come free before
 }
 
-// wake tells the dispatcher that a worker may be free. With no request waiting
-// it costs one load.
+func (d *dispatcher) push(z *zone) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.zones = append(d.zones, z)
+	d.wanting.Store(int64(len(d.zones)))
+}
+
+// pop takes out, of the zones whose turn it is, the one that occupies the fewest
+// workers, so that zones share the pool max-min fairly; nil: no zone waits.
+func (d *dispatcher) pop() *zone {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.zones) == 0 {
+		return nil
+	}
+	next := 0
+	for i := range min(looked, len(d.zones)) {
+		if d.zones[i].occupied.Load() < d.zones[next].occupied.Load() {
+			next = i
+		}
+	}
+	z := d.zones[next]
+	d.zones = slices.Delete(d.zones, next, next+1)
+	d.wanting.Store(int64(len(d.zones)))
+	return z
+}
+
+// wake tells the dispatcher that a worker may be free. With no zone waiting for
+// one it costs one load.
 func (g *Guard) wake() {
-	if g.queue.waiting.Load() == 0 {
+	if g.queue.wanting.Load() == 0 {
 		return
 	}
 	if g.simulation != nil {
@@ -306,35 +356,46 @@ func (g *Guard) dispatch(ctx context.Context) {
 	}
 }
 
-// serveZones serves the zones in which requests wait: those with the fewest
-// workers first, so that zones share the pool max-min fairly.
+// serveZones gives the free workers of the pool to the zones that wait for one, one
+// worker at a time. It ends when no worker is free, or when several zones in a row
+// may not have the last ones.
 func (g *Guard) serveZones() {
 	defer g.survive()
-	d := &g.queue
-	d.mu.Lock()
-	zones := slices.Clone(d.zones)
-	d.mu.Unlock()
-	if len(zones) > 1 {
-		slices.SortStableFunc(zones, func(a, b *zone) int { return int(a.occupied.Load() - b.occupied.Load()) })
-	}
-	var idle []*zone
-	for _, z := range zones {
-		z.do(func(z *zone, _ int64) { // do serves
-			if z.waiters.count == 0 {
-				idle = append(idle, z)
-			}
-		})
-	}
-	if len(idle) == 0 {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.zones = slices.DeleteFunc(d.zones, func(z *zone) bool {
-		if !slices.Contains(idle, z) {
-			return false
+	for misses := 0; misses < looked; {
+		z := g.queue.pop()
+		if z == nil {
+			return
 		}
-		z.queued.Store(false)
-		return true
-	})
+		switch z.takeTurn() {
+		case admitted:
+			misses = 0
+		case poolFull:
+			return
+		default:
+			misses++
+		}
+	}
+}
+
+// takeTurn serves one request of a zone that waits for a worker of the pool, and
+// puts the zone behind the others if it wants another one.
+func (z *zone) takeTurn() why {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.listed = false
+	if z.silence.asked >= z.hear(z.g.capacity()) && z.overShare() {
+		z.g.enlist(z) // it may have stopped a moment ago: others come first
+		return poolReserve
+	}
+	why, now := beingTried, z.g.now()
+	for misses := 0; misses < looked && z.waiters.count > 0; misses++ {
+		why = z.serveNext(now)
+		if why == admitted && z.waiters.count > 0 {
+			z.g.enlist(z)
+		}
+		if why == admitted || why.zoneWide() {
+			break
+		}
+	}
+	return why
 }

@@ -147,7 +147,7 @@ type servers struct {
 	total   atomic.Int64 // workers of the servers that serve; 0: not known
 	serving atomic.Int64 // how many serve
 	number  atomic.Int64 // how many there are
-	extra   atomic.Int64 // slots that take no room in the pool: on servers that do not serve, or beyond a server's capacity
+	room    atomic.Int64 // see Guard.capacity
 }
 
 func (s *servers) inService() int64 { return s.serving.Load() }
@@ -245,21 +245,20 @@ func (g *Guard) countServers() {
 	g.servers.total.Store(int64(total))
 	g.servers.serving.Store(int64(serving))
 	g.servers.number.Store(int64(len(all)))
-	g.servers.extra.Store(extra)
+	switch {
+	case len(all) == 0:
+		g.servers.room.Store(int64(p.Pool()))
+	case total == 0:
+		g.servers.room.Store(int64(p.Pool())) // no server is left: the limit stays
+	default:
+		g.servers.room.Store(int64(total) + extra)
+	}
 }
 
 // capacity is how many slots the pool has room for now: the workers of the servers
-// in service, and the slots that take no room there; 0: not known.
-func (g *Guard) capacity() int {
-	if g.servers.number.Load() == 0 {
-		return g.policy.Load().Pool()
-	}
-	n := g.servers.total.Load()
-	if n == 0 {
-		return g.policy.Load().Pool() // no server is left: the limit stays
-	}
-	return int(n + g.servers.extra.Load())
-}
+// in service, and the slots that take no room there, on servers that do not serve or
+// beyond a server's own workers; 0: not known.
+func (g *Guard) capacity() int { return int(g.servers.room.Load()) }
 
 // workers is how many workers the servers in service have; 0: not known.
 func (g *Guard) workers() int {
@@ -279,34 +278,70 @@ func (g *Guard) DrainServer(address string, drained bool) {
 	}
 }
 
+// Candidates is the addresses of servers to choose from, and the servers they
+// belong to. It may be used concurrently.
+type Candidates struct {
+	addresses []string
+	found     atomic.Pointer[candidateServers]
+}
+
+// candidateServers is the servers of candidates, in a table of all servers.
+type candidateServers struct {
+	in      *map[string]*server
+	servers []*server // nil: not known
+}
+
+// NewCandidates prepares a choice among the servers with these addresses, which
+// must not change.
+func NewCandidates(addresses []string) *Candidates { return &Candidates{addresses: addresses} }
+
+// Addresses are the addresses, in the order of the indexes of [Slot.PickServer].
+func (c *Candidates) Addresses() []string { return c.addresses }
+
+// in finds the servers of the candidates. They are looked up once for each table.
+func (c *Candidates) in(all *map[string]*server) []*server {
+	if known := c.found.Load(); known != nil && known.in == all {
+		return known.servers
+	}
+	found := &candidateServers{in: all, servers: make([]*server, len(c.addresses))}
+	for i, address := range c.addresses {
+		found.servers[i] = (*all)[address]
+	}
+	c.found.Store(found)
+	return found.servers
+}
+
 // PickServer chooses the server for the request among the candidates that are
 // usable: the one with the most free workers, none that is out of service or
 // drained while there is another. The slot is booked on it. It returns the
 // server's index, or -1 if no candidate is usable. Called again, it moves the
 // slot.
-func (s *Slot) PickServer(candidates []string, usable func(i int) bool) int {
-	all := *s.z.g.servers.all.Load()
+func (s *Slot) PickServer(c *Candidates, usable func(i int) bool) int {
+	servers := c.in(s.z.g.servers.all.Load())
 	now := s.z.g.now()
 	usual := s.z.g.patience.Load() / patienceTimes
-	best, bestServer, bestRank := -1, (*server)(nil), rank{}
+	best, bestRank := -1, rank{}
 	look := func(i int) {
 		if !usable(i) {
 			return
 		}
-		v := all[candidates[i]]
-		if r := v.rank(now, usual); best < 0 || r.better(bestRank) {
-			best, bestServer, bestRank = i, v, r
+		if r := servers[i].rank(now, usual); best < 0 || r.better(bestRank) {
+			best, bestRank = i, r
 		}
 	}
-	if n := len(candidates); n <= fewServers {
+	switch n := len(servers); {
+	case n <= fewServers:
 		first := 0
 		if n > 1 {
 			first = rand.IntN(n)
 		}
-		for i := range n {
-			look((first + i) % n)
+		for i := first; i < n; i++ {
+			look(i)
 		}
-	} else {
+		for i := range first {
+			look(i)
+		}
+	default:
 		for range 2 {
 			look(rand.IntN(n))
 		}
@@ -317,7 +352,7 @@ func (s *Slot) PickServer(candidates []string, usable func(i int) bool) int {
 		}
 	}
 	if best >= 0 {
-		s.moveTo(bestServer, now)
+		s.moveTo(servers[best], now)
 	}
 	return best
 }

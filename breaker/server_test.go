@@ -37,7 +37,7 @@ func newFleet(t *testing.T, pick string) *pool {
 			slot.Sent(server)
 			return server
 		}
-		i := slot.PickServer(servers, func(int) bool { return true })
+		i := slot.PickServer(breaker.NewCandidates(servers), func(int) bool { return true })
 		return servers[i]
 	}
 	return p
@@ -330,10 +330,10 @@ func BenchmarkPickServer(b *testing.B) {
 			if refusal != nil {
 				b.Fatal(refusal.Detail)
 			}
-			usable := func(int) bool { return true }
+			candidates, usable := breaker.NewCandidates(servers), func(int) bool { return true }
 			b.ReportAllocs()
 			for b.Loop() {
-				slot.PickServer(servers, usable)
+				slot.PickServer(candidates, usable)
 			}
 		})
 	}

@@ -251,7 +251,6 @@ func (z *zone) voidSlots(v *server, why string, now int64) {
 func (z *zone) void(s *Slot, why string, now int64) {
 	z.unmark(s)
 	s.void = true
-	z.version++
 	rec := z.books.get(s.store)
 	if rec == nil || !s.struck {
 		return

@@ -80,7 +80,7 @@ func (s *Simulation) Admit(r Request) (*Slot, *Refusal, *Wait) {
 	if w == nil {
 		return slot, refusal, nil
 	}
-	s.guard.enlist(z)
+	s.guard.wake()
 	return nil, nil, &Wait{s: s, z: z, w: w, Until: s.Now().Add(until)}
 }
 

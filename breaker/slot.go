@@ -22,47 +22,48 @@ const (
 // end ends it. An owner that reports nothing is reported for: the slot hangs a
 // second after its deadline.
 type Slot struct {
-	z          *zone
-	policy     *config.ZonePolicy
-	store      string
-	hash       uint64
-	start      int64
-	timeout    int64
-	slowAfter  int64
-	check      bool // a check of a recovery, see AdmitCheck
-	endsOpen   bool // its success speaks for ending an open state
-	tracked    atomic.Bool
-	prev, next *Slot // guarded by z.mu, as all below
+	z         *zone
+	policy    *config.ZonePolicy
+	store     string
+	hash      uint64
+	start     int64
+	timeout   int64
+	slowAfter int64
+	tracked   atomic.Bool
+	check     bool // a check of a recovery, see AdmitCheck
+	endsOpen  bool // its success speaks for ending an open state
 
-	phase       phase
-	settled     bool // the verdict is in
-	left        bool // the client left early; what that means is not known yet
-	answering   bool // headers are out, a body is on its way
-	counted     bool // the time to the first byte is counted
-	hungAt      int64
-	abandonedAt int64 // when its connection was closed, which its worker does not notice; 0: it was not
-	awaiting    int64 // since when it waits for its client, see AwaitClient; 0: it does not
+	// Guarded by z.mu, as all below.
+	phase      phase
+	settled    bool  // the verdict is in
+	left       bool  // the client left early; what that means is not known yet
+	answering  bool  // headers are out, a body is on its way
+	counted    bool  // the time to the first byte is counted
+	hungAt     int64 // when phase became hung
+	awaiting   int64 // since when it waits for its client, see AwaitClient; 0: it does not
+	prev, next *Slot // in the zone's slots
 
 	server *server // where the request went; nil: not known (yet)
 	sentAt int64   // when it was booked there
 
 	class        class
-	aged         bool  // it was counted as aging
-	witness      bool  // its silence speaks against the zone
-	late         bool  // unanswered for longer than the zone's patience
-	question     bool  // late, and nothing explains it yet
-	struck       bool  // counted as a strike of its store
-	void         bool  // its silence is its server's
-	lprev, lnext *Slot // in the zone's late slots
+	aged         bool   // it was counted as aging
+	witness      bool   // its silence speaks against the zone
+	late         bool   // unanswered for longer than the zone's patience
+	question     bool   // late, and nothing explains it yet
+	struck       bool   // counted as a strike of its store
+	void         bool   // its silence is its server's
+	asks         bool   // its store is unproven, and it is not late
+	second       bool   // it asks its store, which is in doubt, again
+	retry        bool   // it tries its quarantined store again
+	silence      uint32 // the number of the silence that it is counted in; 0: none
+	lprev, lnext *Slot  // in the zone's late slots
 
-	probe     bool   // it tries its zone, which is half-open
-	asks      bool   // its store is unproven, and it is not late
-	second    bool   // it asks its store, which is in doubt, again
-	retry     bool   // it tries its quarantined store again
 	storePass permit // probe of the store
 	zonePass  permit // probe of the zone
 
-	remembered int64 // when it was taken over from an earlier process; 0: it was not
+	abandonedAt int64 // when its connection was closed, which its worker does not notice; 0: it was not
+	remembered  int64 // when it was taken over from an earlier process; 0: it was not
 }
 
 // Timeout is the time from admission until the first byte must be there.
@@ -159,6 +160,11 @@ func (s *Slot) Stream() bool {
 // since its connection was closed, keeps its worker until the server was restarted
 // or has left: a worker does not notice a closed connection.
 func (s *Slot) End(o Outcome) {
+	defer s.z.g.survive()
+	if s.z.endAnswered(s) {
+		s.z.g.wake()
+		return
+	}
 	s.do(func(z *zone, now int64) {
 		if s.phase == hung && (s.abandonedAt != 0 || o == Abandoned) {
 			z.abandon(s, now)
@@ -172,6 +178,18 @@ func (s *Slot) End(o Outcome) {
 		}
 		z.end(s, o, now)
 	})
+}
+
+// endAnswered ends a slot whose request was answered, which is what happens to
+// nearly all: no clock is read for it. It reports false if there is more to do.
+func (z *zone) endAnswered(s *Slot) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if s.phase != live || !s.settled || z.waiters.count > 0 {
+		return false
+	}
+	z.end(s, OK, 0)
+	return true
 }
 
 // do runs f under the zone's lock and hands out what came free.

@@ -183,11 +183,9 @@ func (z *zone) restoreStore(m *StoreSnapshot, now int64) {
 // restoreStuck books the worker of a request that hung. Its place is before all
 // others, which began later.
 func (z *zone) restoreStuck(m *StuckSnapshot, now int64) {
-	s := &Slot{
-		z: z, policy: z.policy, store: m.Store, hash: z.g.hashOf(m.Store), check: m.Check,
-		start: z.g.before(m.Since, now), timeout: int64(z.policy.Timeout), slowAfter: int64(z.policy.SlowAfter),
-		settled: true, counted: true, remembered: now,
-	}
+	s := z.newSlot()
+	s.store, s.hash, s.check, s.start = m.Store, z.g.hashOf(m.Store), m.Check, z.g.before(m.Since, now)
+	s.settled, s.counted, s.remembered = true, true, now
 	if s.hungAt = z.g.before(m.HungSince, now); s.hungAt == 0 {
 		s.hungAt = min(s.start+s.timeout, now)
 	}
@@ -196,8 +194,7 @@ func (z *zone) restoreStuck(m *StuckSnapshot, now int64) {
 	}
 	z.slots.pushFront(s)
 	z.live++
-	z.version++
-	z.occupied.Add(1)
+	z.publish()
 	z.remembered++
 	if z.inFlight != nil && !s.check {
 		z.inFlight[s.hash]++

@@ -82,6 +82,8 @@ func (z *zone) sweep(now int64) {
 	usage, rate := z.pace.average(z.live+z.hung-z.lates.len, now)
 	addFloat(&z.g.usage, usage)
 	addFloat(&z.g.rate, rate)
+	z.answeredAt.Store(z.answered.last)
+	z.occupied.Store(int64(z.live + z.hung))
 	z.lookForLate(now)
 	if z.lates.len == 0 && z.waiters.count == 0 && 8*z.live < z.g.capacity() {
 		z.inFlight = nil
@@ -112,6 +114,7 @@ func (z *zone) sweepCalm(now int64) {
 		addFloat(&z.g.usage, -z.pace.usage)
 		addFloat(&z.g.rate, -z.pace.rate)
 		z.pace.usage, z.pace.rate, z.pace.averaged = 0, 0, 0
+		z.block = nil
 		z.eventful.Store(false)
 	}
 }

@@ -83,7 +83,7 @@ func (z *zone) refuseWaiting(now int64) {
 		if v.admit || v.wait {
 			return
 		}
-		z.settleWaiter(w, admission{refusal: z.refuse(v)})
+		z.settleWaiter(w, admission{refusal: z.refuse(&v)})
 	}
 }
 

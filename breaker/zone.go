@@ -27,8 +27,8 @@ type zone struct {
 	name string
 	g    *Guard
 
-	answeredAt atomic.Int64 // copy of answered.last for readers without the lock
-	occupied   atomic.Int64 // copy of live+hung, likewise
+	answeredAt atomic.Int64 // copy of answered.last for readers without the lock, as of the last sweep
+	occupied   atomic.Int64 // copy of live+hung, likewise; up to date while requests wait
 	eventful   atomic.Bool  // the sweeper has something to look at
 
 	mu     sync.Mutex // guards below
@@ -37,6 +37,7 @@ type zone struct {
 
 	// Slots.
 	slots      slotList // in order of start
+	block      []Slot   // free ones, see newSlot
 	live       int
 	hung       int
 	hungCheck  int // of the hung ones, checks of recoveries
@@ -51,15 +52,13 @@ type zone struct {
 	resetAt   int64          // when it was last reset by hand
 	answeredX latest         // answers, by server
 	since     *Slot          // the first unanswered witness that began after the latest answer
-	unheard   int            // unanswered witnesses admitted after the latest answer
 	lost      bool           // a late witness has ended without an answer, and no request was answered since
 	unlooked  *Slot          // the first slot that was not looked at for being late
 	lates     lates          // late slots
 	questions int            // questions among them
 	struck    int            // strikes among the questions
 	inFlight  map[uint64]int // unanswered slots by store; nil unless a slot is late, requests wait, or a quarter of the pool is the zone's
-	doubts    doubts
-	version   int     // changes with every slot
+	silence   silence
 	window    int     // slow start: live requests at once; 0: no limit
 	answers   float64 // answers lately, decaying over chanceOver
 	hangs     float64 // requests of known stores that hung lately, likewise
@@ -80,10 +79,9 @@ type zone struct {
 	machine      machine
 	counted      bool // this opening is counted in the guard's openZones
 	probing      *Slot
-	asking       int   // unanswered requests of unproven stores that are not late
-	seconds      int   // second requests of stores in doubt that are unanswered
-	retries      int   // requests in flight that try a quarantined store again
-	triedAt      int64 // when the latest probe was admitted
+	asking       int // unanswered requests of unproven stores that are not late
+	seconds      int // second requests of stores in doubt that are unanswered
+	retries      int // requests in flight that try a quarantined store again
 	lastTrouble  int64
 	idleSince    int64
 
@@ -97,7 +95,7 @@ type zone struct {
 	heldStores map[string]*Hold // stores held by hand
 
 	waiters waitQueue
-	queued  atomic.Bool // it is in the dispatcher's list
+	listed  bool // it is in the dispatcher's list
 
 	checking atomic.Bool
 	checkOK  bool  // latest result of the zone's check
@@ -114,6 +112,7 @@ type zone struct {
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {
 	z := &zone{name: name, g: g, failing: make(map[*record]int64), checkOK: true}
+	z.silence.end()
 	z.apply(p)
 	return z
 }
@@ -196,9 +195,7 @@ func (z *zone) markLate(s *Slot) {
 // unmark takes a slot that is heard from, or has ended, out of what is counted
 // of unanswered slots.
 func (z *zone) unmark(s *Slot) {
-	if s.witness && s.start >= z.answered.last && z.unheard > 0 {
-		z.unheard--
-	}
+	z.silence.remove(s)
 	if z.since == s {
 		z.nextSince(s)
 	}
@@ -300,28 +297,55 @@ func (z *zone) inDoubt(now int64) bool {
 	return z.lost || z.since != nil && now-z.since.start >= z.patience()
 }
 
-// doubts is what is known of a zone in doubt.
-type doubts struct {
-	version int
-	since   *Slot
-	stores  map[uint64]struct{}
-	asked   int
+// silence is the time since the latest answer of a zone: how many witnesses that
+// began in it are unanswered, and of how many stores.
+type silence struct {
+	number uint32         // of the silence; slots that are counted in it have it
+	asked  int            // unanswered witnesses
+	stores map[uint64]int // the same by store; nil: not counted yet
 }
 
+func (q *silence) add(s *Slot) {
+	if s.silence == q.number || !s.witness || !s.silent() {
+		return
+	}
+	s.silence = q.number
+	q.asked++
+	if q.stores != nil {
+		q.stores[s.hash]++
+	}
+}
+
+func (q *silence) remove(s *Slot) {
+	if s.silence != q.number {
+		return
+	}
+	s.silence = 0
+	q.asked--
+	if q.stores == nil {
+		return
+	}
+	if q.stores[s.hash]--; q.stores[s.hash] == 0 {
+		delete(q.stores, s.hash)
+	}
+}
+
+// end is for when the zone is answered.
+func (q *silence) end() { *q = silence{number: max(1, q.number+1)} }
+
 // silent counts the stores with unanswered witnesses that began after the latest
-// answer, and these requests. They are few: a zone in doubt gets no more than it
-// takes to judge it.
-func (z *zone) silent() (stores, asked int) {
-	if z.doubts.version != z.version || z.doubts.since != z.since {
-		z.doubts = doubts{version: z.version, since: z.since, stores: make(map[uint64]struct{})}
+// answer.
+func (z *zone) silent() int {
+	q := &z.silence
+	if q.stores == nil {
+		q.stores = make(map[uint64]int)
 		for s := z.since; s != nil; s = s.next {
-			if s.silent() && s.witness {
-				z.doubts.stores[s.hash] = struct{}{}
-				z.doubts.asked++
+			if s.silence == q.number {
+				q.stores[s.hash]++
 			}
 		}
 	}
-	return len(z.doubts.stores), z.doubts.asked
+	return len(q.stores)
 }
 
 // hear is how many stores must have been asked to judge a zone of a pool:
@@ -360,7 +384,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 		state: z.state, doubt: z.inDoubt(now), hear: z.hear(capacity), open: z.questions, mixed: z.mixed(), ill: z.hangs >= 5 && z.hangs > z.answers/4, stuck: z.stuck(),
 		taken: z.live + z.hung, limit: z.limit(capacity), window: z.window, live: z.live,
 		proven: true, shared: z.shared(),
-		capacity: capacity, occupied: int(z.g.occupied.Load()), unheard: z.unheard, stuckAll: int(z.g.late.Load()), needed: z.g.needed(z),
+		capacity: capacity, occupied: int(z.g.occupied.Load()), asked: z.silence.asked, stuckAll: int(z.g.late.Load()), needed: z.g.needed(z),
 	}
 	if z.answered.last == 0 && capacity > 0 {
 		p.window = max(p.hear, capacity/2) // it was never seen to answer
@@ -376,7 +400,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 		return p
 	}
 	if p.doubt {
-		p.silent, p.asked = z.silent()
+		p.silent = z.silent()
 	}
 	p.strikes, p.seconds = z.strikesNeeded(), z.seconds
 	p.asking = z.asking

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/internal/upstream"
 )
 
@@ -67,8 +68,8 @@ func (s *Selection) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // knownPool is the addresses of a pool of upstreams.
 type knownPool struct {
-	dials     []string // as they are configured, or as a dynamic source gives them
-	addresses []string // as the guard has them
+	dials   []string            // as they are configured, or as a dynamic source gives them
+	servers *breaker.Candidates // by the addresses that the guard has
 }
 
 // Select chooses the server for a request. It is called for every attempt.
@@ -77,8 +78,9 @@ func (s *Selection) Select(pool reverseproxy.UpstreamPool, r *http.Request, w ht
 	if f == nil {
 		return s.strangers.Select(pool, r, w)
 	}
-	addresses := s.addresses(pool, r)
-	i := f.slot.PickServer(addresses, func(i int) bool {
+	servers := s.servers(pool, r)
+	addresses := servers.Addresses()
+	i := f.slot.PickServer(servers, func(i int) bool {
 		return !f.unreached(addresses[i]) && pool[i].Available()
 	})
 	if i < 0 {
@@ -88,27 +90,27 @@ func (s *Selection) Select(pool reverseproxy.UpstreamPool, r *http.Request, w ht
 	return pool[i]
 }
 
-// addresses are the addresses of the pool, in its order.
-func (s *Selection) addresses(pool reverseproxy.UpstreamPool, r *http.Request) []string {
+// servers are the servers of the pool, in its order.
+func (s *Selection) servers(pool reverseproxy.UpstreamPool, r *http.Request) *breaker.Candidates {
 	if known := s.pool.Load(); known != nil && (s.proxied.neverChanges() || known.is(pool)) {
-		return known.addresses
+		return known.servers
 	}
-	known := &knownPool{dials: make([]string, len(pool)), addresses: make([]string, len(pool))}
+	dials, addresses := make([]string, len(pool)), make([]string, len(pool))
 	fixed := true
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	for i, u := range pool {
-		known.dials[i] = u.Dial
-		known.addresses[i] = upstream.Address(u.Dial)
+		dials[i], addresses[i] = u.Dial, upstream.Address(u.Dial)
 		if strings.Contains(u.Dial, "{") && repl != nil {
 			fixed = false
-			known.addresses[i] = upstream.Address(repl.ReplaceAll(u.Dial, ""))
+			addresses[i] = upstream.Address(repl.ReplaceAll(u.Dial, ""))
 		}
 	}
+	servers := breaker.NewCandidates(addresses)
 	if fixed {
-		s.pool.Store(known)
-		s.proxied.see(known.addresses)
+		s.pool.Store(&knownPool{dials, servers})
+		s.proxied.see(addresses)
 	}
-	return known.addresses
+	return servers
 }
 
 // is reports whether the pool is the known one.
