@@ -92,7 +92,7 @@ func (v *statusView) headline() (text, color string) {
 		case n == 0:
 		case len(parts) > 0:
 			parts = append(parts, fmt.Sprintf("%d %s", n, word))
-		case n == len(v.Zones) && condition(c) == isCalm:
+		case n > 1 && n == len(v.Zones) && condition(c) == isCalm:
 			parts = append(parts, fmt.Sprintf("all %s %s", plural(n, "zone"), word))
 		default:
 			parts = append(parts, fmt.Sprintf("%s %s", plural(n, "zone"), word))

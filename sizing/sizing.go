@@ -154,10 +154,17 @@ func poisson(mean, q float64) int {
 	return n
 }
 
+// Times suggests slow_after and the timeout for requests of which 999 of 1,000 are
+// answered within p999.
+func Times(p999 time.Duration) (slowAfter, timeout time.Duration) {
+	slowAfter = max(nice(p999), 250*time.Millisecond)
+	return slowAfter, 2 * slowAfter
+}
+
 // suggest fills in the settings that are zero.
 func (p *Plan) suggest() {
 	if p.SlowAfter == 0 && p.Timeout == 0 {
-		p.SlowAfter = max(nice(p.P999), 250*time.Millisecond)
+		p.SlowAfter, _ = Times(p.P999)
 	}
 	if p.Timeout == 0 {
 		p.Timeout = 2 * p.SlowAfter
