@@ -89,10 +89,14 @@ fmt: ## format everything
 xcaddy: ## type the xcaddy commands of the pages, and check that firebreak's modules are in
 	./build/xcaddy.sh $(XCADDY) $(CADDY)
 
+.PHONY: dist
+dist: ## binaries, .deb, .rpm, image, SBOM and checksums into dist/ (TARGETS=linux/amd64 for one platform)
+	VERSION=$(VERSION) ./build/dist.sh
+
 .PHONY: pictures
 pictures: build ## take the pictures of the README again, from a real run (Chromium; ports of make run)
 	$(GO) run ./examples/pictures -firebreak $(BIN) -to docs/images
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

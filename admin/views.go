@@ -13,6 +13,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
@@ -21,6 +22,7 @@ import (
 // statusAnswer is the whole picture.
 type statusAnswer struct {
 	breaker.Status
+	Version     string             `json:"version"`          // of firebreak
 	Zones       []zoneAnswer       `json:"zones"`            // instead of Status's: with the switches that hold for them
 	Stores      int                `json:"stores,omitempty"` // the directory lists, 0 if it cannot
 	Handlers    int                `json:"handlers"`         // firebreak directives in the configuration
@@ -84,7 +86,7 @@ func (a *API) fleet(ctx context.Context) *fleetAnswer {
 }
 
 func adminStatus(a *API, r *http.Request) (any, error) {
-	answer := statusAnswer{Status: a.Guard.Status(), Handlers: len(a.Handlers()), Maintenance: a.maintenanceSummary()}
+	answer := statusAnswer{Status: a.Guard.Status(), Version: version.Firebreak(), Handlers: len(a.Handlers()), Maintenance: a.maintenanceSummary()}
 	if wanted := r.URL.Query().Get("fleet"); wanted != "" && wanted != "0" {
 		answer.Fleet = a.fleet(r.Context())
 	}
