@@ -210,6 +210,8 @@ func TestHealthyNoise(t *testing.T) {
 		workers, zones int
 		utilisation    float64
 	}{
+		{8, 4, .02},
+		{32, 12, .02},
 		{8, 4, .2},
 		{8, 12, .3},
 		{32, 12, .2},

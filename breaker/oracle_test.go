@@ -138,7 +138,7 @@ func (g *oracle) send(zone, store string) {
 func TestOracle(t *testing.T) {
 	outages, _ := strconv.Atoi(cmp.Or(os.Getenv("FIREBREAK_OUTAGES"), "40"))
 	type figures struct{ lost, worst, asked, bad, healed, badAfter int }
-	var guard, oracles, byKind = figures{}, figures{}, map[string]*figures{}
+	guard, oracles, byKind := figures{}, figures{}, map[string]*figures{}
 	add := func(f *figures, o *outage) {
 		f.lost, f.worst = f.lost+o.worst, max(f.worst, o.worst)
 		f.asked, f.bad = f.asked+o.asked, f.bad+o.bad

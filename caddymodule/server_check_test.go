@@ -126,7 +126,7 @@ func TestServerCheckBringsBack(t *testing.T) {
 	close(stop)
 	<-stopped
 	eventually(t, "its check has brought it back", func() bool { return status().State == breaker.InService })
-	if got := status(); got.Hung == 0 {
+	if got := status(); got.Occupied == 0 {
 		t.Errorf("nothing hangs on it any more: %+v", got)
 	}
 }
