@@ -3,7 +3,7 @@
 // stores and servers that do not answer, and brings them back. It knows neither
 // HTTP nor Caddy and can be embedded in anything that admits and ends requests:
 //
-//	policy, err := (&config.App{Workers: 32}).Policy()
+//	policy, err := breaker.NewPolicy(32, 2*time.Second)
 //	guard := breaker.New(policy, breaker.Options{})
 //	slot, refusal := guard.Admit(ctx, breaker.Request{Zone: "z7", Store: "s123"})
 //	if refusal != nil {
@@ -14,6 +14,9 @@
 //	// at the first byte: slot.Answer(breaker.OK)
 //	// at the deadline:   slot.Hang()    the client is answered, the worker still busy
 //	// client gone:       slot.Leave()
+//
+// The package httpguard is a middleware for net/http. [Simulation] is the same guard
+// in virtual time.
 //
 // # Slots
 //

@@ -3,14 +3,15 @@ package breaker_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
-	"github.com/firebreak-proxy/firebreak/config"
 )
 
 func newExampleGuard() *breaker.Guard {
-	policy, err := (&config.App{Workers: 32}).Policy()
+	policy, err := breaker.NewPolicy(32, 2*time.Second)
 	if err != nil {
 		panic(err)
 	}
@@ -79,4 +80,43 @@ func ExampleGuard_Restore() {
 	// Output:
 	// zone_open
 	// open - isolated by hand by ann: restoring a backup
+}
+
+// A zone of its own has its own times; what it leaves out is to be copied from the
+// default.
+func ExampleNewPolicy() {
+	policy, err := breaker.NewPolicy(32, 2*time.Second)
+	if err != nil {
+		panic(err)
+	}
+	reports := policy.Default
+	reports.Timeout, reports.SlowAfter = time.Minute, 30*time.Second
+	policy.Zones["reports"] = reports
+	fmt.Println(policy.Zone("z7").Timeout, policy.Zone("reports").Timeout)
+	// Output: 2s 1m0s
+}
+
+// A refusal is an error.
+func ExampleRefusal() {
+	guard := newExampleGuard()
+	defer guard.Close()
+	guard.HoldZone("z7", breaker.Open, 0, "ann", "restoring a backup")
+
+	query := func() error {
+		slot, refusal := guard.Admit(context.Background(), breaker.Request{Zone: "z7", Store: "s123"})
+		if refusal != nil {
+			return fmt.Errorf("reading the catalogue: %w", refusal)
+		}
+		slot.End(breaker.OK)
+		return nil
+	}
+	err := query()
+	var refusal *breaker.Refusal
+	if errors.As(err, &refusal) {
+		fmt.Println(refusal.Reason)
+	}
+	fmt.Println(err)
+	// Output:
+	// zone_open
+	// reading the catalogue: refused: zone_open: isolated by hand by ann: restoring a backup
 }
