@@ -153,12 +153,9 @@ func (a *App) loadDirectory() error {
 	if err != nil {
 		return err
 	}
-	if opener, ok := module.(directories.Opener); ok {
-		module = opener.OpenDirectory()
-	}
-	directory, ok := module.(directories.Directory)
-	if !ok {
-		return fmt.Errorf("directory %T is no firebreak directory", module)
+	directory, err := directories.OfModule(module)
+	if err != nil {
+		return fmt.Errorf("directory: %w", err)
 	}
 	a.directory = directory
 	return nil

@@ -45,6 +45,7 @@ var optionsAround = map[string]around{
 	"storeCheckOptions":        {fmt.Sprintf(inApp, "check GET /check?key={store} {\n%s\n}"), app("check"), []string{"to localhost:9000"}, ""},
 	"incidentOptions":          {fmt.Sprintf(inApp, "incidents {\n%s\n}"), app("incidents"), nil, ""},
 	"httpDirectoryOptions":     {fmt.Sprintf(inApp, "directory http http://lookup/{key} {\n%s\n}"), app("directory"), nil, ""},
+	"learnOptions":             {fmt.Sprintf(inApp, "directory learn header X-Zone {\n%s\n}"), app("directory"), nil, ""},
 	"postgresDirectoryOptions": {fmt.Sprintf(inApp, "directory postgres postgres://firebreak@db/shop {\n%s\n}"), app("directory"), []string{"table stores"}, ""},
 	"upstreamOptions": {
 		fmt.Sprintf(onSite, "firebreak {\nkey query key\n}\nreverse_proxy {\ndynamic firebreak {\n%s\n}\n}"),
@@ -76,6 +77,7 @@ var usageOfBlocks = map[string]string{
 	"appOptions check":               "check GET /check?key={store} {\nto localhost:9000\n}",
 	"appOptions incidents":           "incidents {\nkeep 500\n}",
 	"zoneOptions store_check":        "store_check GET /check?key={store} {\nto localhost:9000\n}",
+	"learnOptions fallback":          "fallback hash z1 z2",
 	"postgresDirectoryOptions query": `query "SELECT 1"`,
 	"appOptions state":               "state storage",
 	"appOptions server":              "server 10.0.0.1:9000 {\nworkers 4\n}",

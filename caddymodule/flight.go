@@ -113,6 +113,9 @@ func (h *Handler) serveDetached(w http.ResponseWriter, r *http.Request, next cad
 	shareHeader(f.header, w.Header())
 	timeout := a.slot.Timeout()
 	h.setDeadlineHeader(r.Header, timeout)
+	if h.taught != nil {
+		h.taught.Forget(r.Header)
+	}
 	own := r.WithContext(f)
 	if r.Body != nil && r.Body != http.NoBody {
 		f.body.src, f.body.ahead = r.Body, a.body

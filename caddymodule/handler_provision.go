@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/directories"
 	"github.com/firebreak-proxy/firebreak/internal/placeholder"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
@@ -32,6 +34,7 @@ type handlerParts struct {
 	log       *zap.Logger
 	guard     *breaker.Guard
 	directory routing.Directory
+	taught    directories.Taught // the directory, if it learns from responses; else nil
 	board     *maintenance.Board
 	knocks    *knocks
 	bypasses  bypasses
@@ -59,6 +62,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	app := module.(*App)
 	app.noteRoutes(ctx)
 	h.guard, h.directory, h.board = app.Guard(), app.Directory(), app.Board()
+	h.taught, _ = h.directory.(directories.Taught)
+	if h.taught != nil && h.taught.Alone() && h.Unknown == unknownRefuse {
+		return errors.New("unknown refuse: no store would ever become known, since directory learn learns from answered requests; write unknown pass, or give the directory a fallback")
+	}
 	h.policy, h.readsBodies = app.Policy(), readsBodies(h.Keys)
 	h.knocks = app.recoveries.knocks
 	h.observesUnknown = app.policy.Zone(config.UnknownZone).Observe

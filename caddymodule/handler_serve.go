@@ -72,7 +72,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // access log, written when all is over.
 type admission struct {
 	store, zone string
-	known       bool // the key names a store
+	known       bool   // the key names a store
+	key         string // if the directory learns from responses
 	slot        *breaker.Slot
 	reason      breaker.Reason // why it was refused; empty if it was not
 	retryAfter  time.Duration  // of a refusal
@@ -148,7 +149,7 @@ func (h *Handler) place(w http.ResponseWriter, r *http.Request, a *admission) (r
 	if h.readsBodies && !h.receive(w, r, a) {
 		return true, nil
 	}
-	route, found, err := h.route(w, r)
+	route, found, err := h.route(w, r, a)
 	if found {
 		a.store, a.zone, a.known = route.Store, route.Zone, true
 	}
@@ -157,7 +158,7 @@ func (h *Handler) place(w http.ResponseWriter, r *http.Request, a *admission) (r
 
 // route finds the request's key, and the store and zone of that key. An error
 // says why there is no key.
-func (h *Handler) route(w http.ResponseWriter, r *http.Request) (route routing.Route, found bool, err error) {
+func (h *Handler) route(w http.ResponseWriter, r *http.Request, a *admission) (route routing.Route, found bool, err error) {
 	key, err := h.findKey(w, r)
 	if err != nil {
 		if c := h.log.Check(zapcore.DebugLevel, "no key found"); c != nil {
@@ -166,6 +167,9 @@ func (h *Handler) route(w http.ResponseWriter, r *http.Request) (route routing.R
 	}
 	if key == "" {
 		return routing.Route{}, false, err
+	}
+	if h.taught != nil {
+		a.key = key
 	}
 	route, found = routing.Locate(r.Context(), h.directory, key)
 	return route, found, nil

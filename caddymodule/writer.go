@@ -50,9 +50,13 @@ func (fw *flightWriter) WriteHeader(status int) {
 	}
 }
 
-// commit makes the handlers' header fields the client's. Callers hold mu.
+// commit makes the handlers' header fields the client's, without those that are for
+// the directory. Callers hold mu.
 func (f *flight) commit(status int) {
 	f.begin(status)
+	if f.h.taught != nil {
+		f.h.taught.Learn(f.admission.key, f.header)
+	}
 	copyOwn(f.w.Header(), f.header)
 }
 
@@ -62,6 +66,9 @@ func (f *flight) inform(status int) {
 	real := f.w.Header()
 	kept := make(http.Header, len(real))
 	shareHeader(kept, real)
+	if f.h.taught != nil {
+		f.h.taught.Forget(f.header)
+	}
 	copyOwn(real, f.header)
 	f.w.WriteHeader(status)
 	copyOwn(real, kept)

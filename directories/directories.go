@@ -2,6 +2,7 @@ package directories
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +15,7 @@ func init() {
 	caddy.RegisterModule(File{})
 	caddy.RegisterModule(Hash{})
 	caddy.RegisterModule(HTTP{})
+	caddy.RegisterModule(Learn{})
 }
 
 // Namespace is where the modules of directories register themselves.
@@ -51,6 +53,18 @@ type Watcher interface {
 // provisioned.
 type Opener interface {
 	OpenDirectory() Directory
+}
+
+// OfModule is the directory that a provisioned module is or opens.
+func OfModule(module any) (Directory, error) {
+	if opener, ok := module.(Opener); ok {
+		return opener.OpenDirectory(), nil
+	}
+	directory, ok := module.(Directory)
+	if !ok {
+		return nil, fmt.Errorf("%T is no firebreak directory", module)
+	}
+	return directory, nil
 }
 
 // Names are the names of all registered sources, sorted.
