@@ -374,32 +374,42 @@ func (r rank) better(than rank) bool {
 	return r.free > than.free
 }
 
-func (r rank) fit() bool { return r.class == 0 }
+func (r rank) fit() bool { return r.class == fit }
+
+// The classes of servers, best first.
+const (
+	fit = iota
+	unknown
+	doubtful
+	full
+	judged // in doubt, with as many requests as it takes to judge it
+	ill
+	drained
+)
 
 // rank ranks the server. usual is how long its answers usually take, 0 if that is
 // not known.
 func (s *server) rank(now, usual int64) rank {
 	if s == nil {
-		return rank{class: 1}
+		return rank{class: unknown}
 	}
 	r := rank{free: s.free()}
 	switch {
 	case s.draining.Load():
-		r.class = 5
+		r.class = drained
 	case s.is(Away), s.is(OutOfService):
-		r.class = 4
+		r.class = ill
 		if at := s.tryAt.Load(); at != 0 && now >= at && s.tryAt.CompareAndSwap(at, math.MaxInt64) {
-			r = rank{class: 0, free: math.MaxInt64} // this request finds out
+			r = rank{class: fit, free: math.MaxInt64} // this request finds out
 		}
 	case s.is(InDoubt), s.hesitates(now, usual):
-		r.class = 2
-		if s.occupied.Load() >= zonesForServer {
-			// Enough to judge it by. Should it stand still, more would be lost when
-			// the others are full for a moment.
-			r.class, r.free = 3, r.free-max(s.capacity.Load(), 1)
+		// A few requests are enough to judge it by. Should it stand still, all that
+		// it gets are lost, also when the others are full for a moment.
+		if r.class = doubtful; s.occupied.Load() >= zonesForServer {
+			r.class = judged
 		}
 	case r.free <= 0:
-		r.class = 3
+		r.class = full
 	}
 	return r
 }
@@ -411,6 +421,22 @@ func (s *server) rank(now, usual int64) rank {
 func (s *server) hesitates(now, usual int64) bool {
 	asked := s.askedAt.Load()
 	return asked != 0 && usual > 0 && now-asked > max(2*usual, leastPatience)
+}
+
+// Declines reports whether the request should be sent to another server than the one
+// that a policy has chosen which knows nothing of their states: it is out of service,
+// drained or in doubt, and others serve.
+func (s *Slot) Declines(address string) bool {
+	g := s.z.g
+	v := g.servers.get(address)
+	if v == nil {
+		return false
+	}
+	others := g.servers.inService()
+	if v.serves() {
+		others--
+	}
+	return others > 0 && v.rank(g.now(), g.patience.Load()/patienceTimes).class >= judged
 }
 
 // moveTo books the slot on a server.

@@ -54,14 +54,14 @@ func (z *zone) look(now int64) {
 		if rec := z.books.get(s.store); rec != nil {
 			z.reconsider(s, rec)
 		}
+		// An answer that came right after the request was sent may have been on
+		// its way already when the server stopped.
 		answered := v.answeredAt.Load()
-		if s.sentAt >= answered {
+		if s.sentAt >= answered-z.patience()/2 {
 			if v.picture.late++; v.picture.late == 1 || s.sentAt < v.picture.since {
 				v.picture.since = s.sentAt
 			}
 		}
-		// An answer that came right after the request was sent may have been on
-		// its way already when the server stopped.
 		if s.sentAt < answered-z.patience() || now-answered < s.slowAfter*8/10 {
 			continue
 		}

@@ -70,6 +70,8 @@ type flight struct {
 	// made to. They belong to next's goroutine.
 	server  string
 	notSent []string
+	// declined is how many servers were declined, see declines.
+	declined int
 
 	// Room for what most flights need, to save allocations.
 	firstTrip trip

@@ -39,8 +39,9 @@ const fastcgiPatience = time.Hour
 // proxy or the PROXY protocol is to be used.
 //
 // A request for which no connection to an upstream can be made goes to another one
-// at once, whatever its method, unless lb_retries or lb_try_duration is set. One that
-// an upstream may have read is not sent again.
+// at once, whatever its method, unless lb_retries or lb_try_duration is set. So does one
+// for which another policy than lb_policy firebreak has chosen a server that is out of
+// service, drained or in doubt. One that an upstream may have read is not sent again.
 //
 // Behind a fastcgi transport a connection cannot be closed before its answer
 // has begun: at abandon_after the slot ends, but the connection stays open
@@ -54,6 +55,8 @@ type Transport struct {
 	via    http.RoundTripper
 	name   string        // of via, as long as the Caddyfile is read
 	simple *http1.Client // for requests that need no more; nil: via is for all
+
+	elsewhere bool // whether a request that is not sent goes to another upstream
 }
 
 // CaddyModule returns the Caddy module information.
@@ -92,7 +95,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	default:
 		return fmt.Errorf("%T is no transport", module)
 	}
-	retryUnsent(proxyOf(ctx))
+	proxy := proxyOf(ctx)
+	retryUnsent(proxy)
+	t.elsewhere = triesElsewhere(proxy)
 	if app, err := ctx.AppIfConfigured("firebreak"); err == nil {
 		app.(*App).proxiedBy(ctx)
 	}
