@@ -130,6 +130,21 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestDeclinedByPolicy wants a server that is drained to get no requests under a policy
+// that does not know of it, and the requests to be served all the same when all are.
+func TestDeclinedByPolicy(t *testing.T) {
+	one, other := startServer(t), startServer(t)
+	s := startSidecar(t, perServer, behind("round_robin", one.address, other.address))
+	s.mustSend(t, 201, "PUT", "/firebreak/servers/"+url.PathEscape(one.address)+"/drain", "")
+	s.ok(t, http.MethodPost, 20)
+	if one.got.Load() != 0 || other.got.Load() != 20 {
+		t.Errorf("the drained server got %d requests, the other %d", one.got.Load(), other.got.Load())
+	}
+	s.mustSend(t, 201, "PUT", "/firebreak/servers/"+url.PathEscape(other.address)+"/drain", "")
+	s.ok(t, http.MethodPost, 20)
+	eventuallyOr(t, func() string { return s.wantBooked(t, 0) })
+}
+
 func TestServersOfTheAdminAPI(t *testing.T) {
 	one, other := startServer(t), startServer(t)
 	s := startSidecar(t, perServer, behind("firebreak", one.address, other.address))

@@ -119,6 +119,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if f == nil {
 		return t.via.RoundTrip(r)
 	}
+	if t.elsewhere && f.declines(r) {
+		return nil, reverseproxy.NewDialError(errDeclined)
+	}
 	trip, own := f.beginRoundTrip(r)
 	if trip == nil {
 		return nil, errDeadline
