@@ -57,8 +57,13 @@ bench: build ## print the figures that docs/budgets.md promises
 	$(GO) test -tags e2e,million -count=1 -run PostgresMillion -v ./e2e
 
 HOURS ?= 50
+.PHONY: outages
+OUTAGES ?= 1000
+outages: ## random outages in virtual time, compared with an oracle that knows what is ill
+	FIREBREAK_OUTAGES=$(OUTAGES) $(GO) test -run Oracle -count=1 -timeout 2h -v ./breaker
+
 .PHONY: soak
-soak: ## healthy noise in virtual time, HOURS hours of it for each kind of pool (an hour takes about a minute)
+soak: ## healthy noise in virtual time, HOURS hours of it for each kind of pool (an hour takes a few seconds)
 	FIREBREAK_NOISE_HOURS=$(HOURS) $(GO) test -run HealthyNoise -count=1 -timeout 24h -v ./breaker
 
 .PHONY: fuzz

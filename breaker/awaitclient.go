@@ -7,7 +7,7 @@ package breaker
 // ends, the outcome is [Gone] unless there was an answer before. Afterwards the
 // slot is younger by the time it has waited.
 func (s *Slot) AwaitClient(on bool) {
-	s.z.do(func(z *zone, now int64) {
+	s.do(func(z *zone, now int64) {
 		switch {
 		case s.phase != live || on == s.awaitsClient():
 		case on:

@@ -178,7 +178,7 @@ func (z *zone) stalled(s *Slot, now int64) {
 		z.rejuvenate(s, late-s.start)
 	}
 	z.resume(s)
-	if !s.late && !s.void {
+	if !s.late && s.silent() {
 		z.markLate(s)
 	}
 }

@@ -101,3 +101,53 @@ func (z *zone) audit() string {
 	}
 	return ""
 }
+
+// Doubt is what limits a zone that is in doubt: the stores it may ask, and whether
+// other rules hold since requests of some of its stores hang while others are
+// answered.
+func (g *Guard) Doubt(name string) (doubt, mixed bool, hear int) {
+	z := g.zone(name)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.lookForLate(g.now())
+	return z.inDoubt(g.now()), z.mixed(), z.hear(g.capacity())
+}
+
+// Idle reports whether nothing is known against a zone, and more workers are free
+// than are kept for other zones or the others usually need.
+func (g *Guard) Idle(name string) bool {
+	z := g.zone(name)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.lookForLate(g.now())
+	capacity := g.capacity()
+	free := capacity - int(g.occupied.Load())
+	return z.state == Calm && !z.inDoubt(g.now()) && z.lates.len == 0 && z.window == 0 && z.answered.last != 0 &&
+		free > max(capacity/2, g.needed(z)) && z.live+z.hung < z.limit(capacity)
+}
+
+// Overlooked is a request that waits although it would be admitted now.
+func (g *Guard) Overlooked() string {
+	for name, z := range *g.zones.Load() {
+		if problem := z.overlooked(); problem != "" {
+			return "zone " + name + ": " + problem
+		}
+	}
+	return ""
+}
+
+func (z *zone) overlooked() string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.yields() {
+		return ""
+	}
+	for store, l := range z.waiters.lines {
+		w := l.waiters.Front().Value.(*waiter)
+		if v := z.decide(&w.request, w.hash, z.g.now()); v.admit {
+			return fmt.Sprintf("a request of %s waits and would be admitted (%d wait; listed %t, over its share %t, %d of %d workers occupied)",
+				store, z.waiters.count, z.listed, z.overShare(), z.g.occupied.Load(), z.g.capacity())
+		}
+	}
+	return ""
+}

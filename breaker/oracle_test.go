@@ -179,8 +179,8 @@ func TestOracle(t *testing.T) {
 
 // The budgets of docs/budgets.md.
 const (
-	oracleRefused = 0.5 // percent
-	oracleLost    = 8.0
+	oracleRefused = 0.05 // percent
+	oracleLost    = 12.0
 )
 
 // randomOutage is an outage of a random pool. It ends 15 s after the heal.

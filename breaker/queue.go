@@ -80,13 +80,13 @@ const (
 	looked = 8
 )
 
+// look is how many lines are looked at.
+func (q *waitQueue) look() int { return min(looked, q.order.Len()) }
+
 // longest is the longest of the next lines to be served.
 func (q *waitQueue) longest() (longest *line) {
 	e := q.order.Front()
-	for range looked {
-		if e == nil {
-			break
-		}
+	for range q.look() {
 		if l := e.Value.(*line); longest == nil || l.waiters.Len() > longest.waiters.Len() {
 			longest = l
 		}
@@ -208,24 +208,25 @@ func (g *Guard) stands(patience int64) bool { return g.now()-g.answeredAt.Load()
 // room. Those that can no longer be admitted at all are refused. It looks at a
 // bounded number of lines; the sweeper goes on with the rest.
 func (z *zone) serve(now int64) {
-	for misses := 0; misses < looked && z.waiters.count > 0; {
+	for missed := 0; missed < z.waiters.look(); {
 		if z.overShare() {
 			z.g.enlist(z) // zones that have less come first
 			return
 		}
-		switch why := z.serveNext(now); {
+		switch why := z.serveNext(now, missed); {
 		case why == admitted:
 		case why.zoneWide():
 			return
 		default:
-			misses++
+			missed++
 		}
 	}
 }
 
-// serveNext serves the request whose turn it is, or says why it has to wait.
-func (z *zone) serveNext(now int64) why {
-	l := z.nextLine()
+// serveNext serves the request whose turn it is, or says why it has to wait. missed
+// lines were looked at before, and are the last ones now.
+func (z *zone) serveNext(now int64, missed int) why {
+	l := z.nextLine(missed)
 	w := l.waiters.Front().Value.(*waiter)
 	v := z.decide(&w.request, w.hash, now)
 	if v.admit {
@@ -253,14 +254,11 @@ func (z *zone) serveNext(now int64) why {
 // of the store with the fewest unanswered requests, so that stores share the
 // workers of their zone max-min fairly, also if the requests of one take much
 // longer.
-func (z *zone) nextLine() *line {
+func (z *zone) nextLine(missed int) *line {
 	var next *line
 	least := 0
 	e := z.waiters.order.Front()
-	for range looked {
-		if e == nil {
-			break
-		}
+	for range z.waiters.look() - missed {
 		l := e.Value.(*line)
 		if n := z.inFlight[l.hash]; next == nil || n < least {
 			next, least = l, n
@@ -280,11 +278,17 @@ func (z *zone) overShare() bool {
 	return others > 0 && z.live > z.g.capacity()/max(1, int(z.g.busyZones.Load()))
 }
 
+// yields reports whether other zones that wait come first, whatever is free: the
+// zone has its fair share, and may have stopped a moment ago.
+func (z *zone) yields() bool {
+	return z.silence.asked >= z.hear(z.g.capacity()) && z.overShare()
+}
+
 // dispatcher wakes zones that wait for a worker of the pool when one comes
 // free. It is a goroutine of its own: no request waits for another zone's.
 type dispatcher struct {
 	waiting atomic.Int64 // requests that wait, in all zones
-	wanting atomic.Int64 // copy of the number of zones
+	wanting atomic.Int64 // zones that are listed
 	poke    chan struct{}
 
 	mu    sync.Mutex // guards below; held for a moment
@@ -296,6 +300,7 @@ type dispatcher struct {
 func (g *Guard) enlist(z *zone) {
 	if !z.listed {
 		z.listed = true
+		g.queue.wanting.Add(1)
 		g.queue.push(z)
 	}
 }
@@ -304,7 +309,6 @@ func (d *dispatcher) push(z *zone) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.zones = append(d.zones, z)
-	d.wanting.Store(int64(len(d.zones)))
 }
 
 // pop takes out, of the zones whose turn it is, the one that occupies the fewest
@@ -323,7 +327,6 @@ func (d *dispatcher) pop() *zone {
 	}
 	z := d.zones[next]
 	d.zones = slices.Delete(d.zones, next, next+1)
-	d.wanting.Store(int64(len(d.zones)))
 	return z
 }
 
@@ -357,45 +360,52 @@ func (g *Guard) dispatch(ctx context.Context) {
 }
 
 // serveZones gives the free workers of the pool to the zones that wait for one, one
-// worker at a time. It ends when no worker is free, or when several zones in a row
-// may not have the last ones.
+// worker at a time. It ends when no worker is free, or when several zones may not
+// have the last ones.
 func (g *Guard) serveZones() {
 	defer g.survive()
-	for misses := 0; misses < looked; {
+	var missed []*zone
+	for len(missed) < looked {
 		z := g.queue.pop()
 		if z == nil {
-			return
+			break
 		}
-		switch z.takeTurn() {
-		case admitted:
-			misses = 0
-		case poolFull:
-			return
-		default:
-			misses++
+		why, wants := z.takeTurn()
+		switch {
+		case wants && why == admitted:
+			g.queue.push(z)
+		case wants:
+			missed = append(missed, z)
 		}
+		if why == poolFull {
+			break // for all
+		}
+	}
+	for _, z := range missed {
+		g.queue.push(z)
 	}
 }
 
-// takeTurn serves one request of a zone that waits for a worker of the pool, and
-// puts the zone behind the others if it wants another one.
-func (z *zone) takeTurn() why {
+// takeTurn serves one request of a zone that the dispatcher has taken from its list,
+// and reports whether the zone wants another worker.
+func (z *zone) takeTurn() (why why, wants bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.listed = false
-	if z.silence.asked >= z.hear(z.g.capacity()) && z.overShare() {
-		z.g.enlist(z) // it may have stopped a moment ago: others come first
-		return poolReserve
+	now := z.g.now()
+	why = beingTried
+	if z.waiters.count > 0 && z.yields() {
+		return poolReserve, true
 	}
-	why, now := beingTried, z.g.now()
-	for misses := 0; misses < looked && z.waiters.count > 0; misses++ {
-		why = z.serveNext(now)
-		if why == admitted && z.waiters.count > 0 {
-			z.g.enlist(z)
-		}
+	for missed := 0; missed < z.waiters.look(); missed++ {
+		why = z.serveNext(now, missed)
+		wants = wants || why.ofPool()
 		if why == admitted || why.zoneWide() {
 			break
 		}
 	}
-	return why
+	if wants = z.waiters.count > 0 && (wants || why == admitted); !wants {
+		z.listed = false
+		z.g.queue.wanting.Add(-1)
+	}
+	return why, wants
 }

@@ -264,6 +264,6 @@ func (z *zone) void(s *Slot, why string, now int64) {
 
 // nextSince moves since on to the next slot that may be evidence.
 func (z *zone) nextSince(s *Slot) {
-	for z.since = s.next; z.since != nil && (!z.since.silent() || !z.since.witness); z.since = z.since.next {
+	for z.since = s.next; z.since != nil && z.since.silence != z.silence.number; z.since = z.since.next {
 	}
 }

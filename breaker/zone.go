@@ -389,7 +389,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 	if z.answered.last == 0 && capacity > 0 {
 		p.window = max(p.hear, capacity/2) // it was never seen to answer
 	}
-	if 4*z.live >= capacity && capacity > 0 {
+	if p.doubt || 4*z.live >= capacity && capacity > 0 {
 		z.countStores()
 	}
 	if z.inFlight != nil {
