@@ -66,6 +66,10 @@ outages: ## random outages in virtual time, compared with an oracle that knows w
 soak: ## healthy noise in virtual time, HOURS hours of it for each kind of pool (an hour takes a few seconds)
 	FIREBREAK_NOISE_HOURS=$(HOURS) $(GO) test -run HealthyNoise -count=1 -timeout 24h -v ./breaker
 
+.PHONY: isolation
+isolation: ## ten million shuffled requests, none of which may get another's answer from memory
+	$(GO) test -run Isolation -count=1 -timeout 1h -v ./stale -isolation.requests 10000000
+
 .PHONY: fuzz
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME

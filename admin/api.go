@@ -25,6 +25,7 @@ type Parts struct {
 	Incidents func() *incidents.Log // nil: none are kept
 	Handlers  func() []Handler      // in the order of the configuration
 	Instance  string                // the name of this sidecar, "" if it has none
+	Answers   Answers               // the memory of answers
 
 	Ended <-chan struct{} // closed when the configuration ends
 }

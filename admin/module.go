@@ -44,6 +44,10 @@ func init() {
 //	POST /firebreak/zones/{zone}/{isolate|admit|auto}   by hand
 //	POST /firebreak/stores/{store}/{open|close|reset}
 //
+//	GET /firebreak/stale                   answers from memory: figures and the switch
+//	GET|PUT|DELETE /firebreak/stale/off    no answers are given from memory
+//	POST /firebreak/stale/purge            forgets answers
+//
 //	GET|POST /firebreak/recoveries         stores that come back, checked
 //	GET /firebreak/recoveries/{id}
 //	POST /firebreak/recoveries/{id}/{pause|resume|cancel}
@@ -108,6 +112,9 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/maintenance/stores/{name}", writes, adminSwitch(maintenance.Store)},
 		{"/firebreak/maintenance/batch", actions, adminBatch},
 		{"/firebreak/maintenance/history", reads, adminHistory},
+		{"/firebreak/stale", reads, view(adminStale)},
+		{"/firebreak/stale/off", writes, adminStaleOff},
+		{"/firebreak/stale/purge", actions, adminStalePurge},
 		{"/firebreak/fleet", reads, view(adminFleet)},
 		{"/firebreak/events", reads, adminEvents},
 		{"/firebreak/ui/feed", reads, adminFeed},

@@ -27,13 +27,14 @@ type switchRequest struct {
 	RetryAfter config.Duration  `json:"retry_after,omitempty"`
 	Message    string           `json:"message,omitempty"`
 	Except     []string         `json:"except,omitempty"`
+	Stale      bool             `json:"stale,omitempty"` // answer from memory what it refuses
 }
 
 // at makes the switch for a target.
 func (q *switchRequest) at(t maintenance.Target, now time.Time) (maintenance.Switch, error) {
 	sw := maintenance.Switch{
 		Target: t, Mode: cmp.Or(q.Mode, maintenance.Full), Reason: q.Reason, By: q.By, Ticket: q.Ticket,
-		From: q.From, Until: q.Until, RetryAfter: q.RetryAfter, Message: q.Message, Except: slices.Clone(q.Except),
+		From: q.From, Until: q.Until, RetryAfter: q.RetryAfter, Message: q.Message, Except: slices.Clone(q.Except), Stale: q.Stale,
 	}
 	if q.For != 0 {
 		switch {
@@ -123,7 +124,7 @@ func (a *API) target(scope maintenance.Scope, name string, mustExist bool) (t ma
 		if _, set := a.Board.View().State.Switches[t]; mustExist || !set {
 			return t, "", apiError(http.StatusNotFound, "no store and no key %q in the directory", name)
 		}
-	case maintenance.All, maintenance.Server:
+	case maintenance.All, maintenance.Server, maintenance.Stale:
 	}
 	return t, "", nil
 }

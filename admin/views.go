@@ -39,6 +39,7 @@ type maintenanceSummary struct {
 	InForce  int    `json:"in_force"`         // of everything, zones and stores
 	Ahead    int    `json:"ahead"`            // set for later
 	Draining int    `json:"draining"`         // servers that are drained
+	StaleOff bool   `json:"stale_off"`        // no answers are given from memory
 	Corrupt  int    `json:"corrupt"`
 
 	SnapshotProblem string `json:"snapshot_problem,omitempty"` // why a restart could lose the switches while the backend is away
@@ -62,6 +63,8 @@ func (a *API) maintenanceSummary() maintenanceSummary {
 			m.Ahead++
 		case phase == maintenance.InForce && sw.Scope == maintenance.Server:
 			m.Draining++
+		case phase == maintenance.InForce && sw.Scope == maintenance.Stale:
+			m.StaleOff = true
 		case phase == maintenance.InForce:
 			m.InForce++
 		}
@@ -105,11 +108,12 @@ type zoneAnswer struct {
 	breaker.ZoneStatus
 	Cause       string        `json:"cause,omitempty"`       // why the episode began, or why the zone was first cut off in it
 	Maintenance *switchAnswer `json:"maintenance,omitempty"` // the switch that holds for it
+	FromMemory  uint64        `json:"from_memory,omitempty"` // requests answered from memory
 }
 
 func (a *API) zoneAnswer(status breaker.ZoneStatus) zoneAnswer {
 	status.Quarantined, status.Culprits = orEmpty(status.Quarantined), orEmpty(status.Culprits)
-	return zoneAnswer{status, a.cause(&status), a.maintenanceOf(status.Zone, "")}
+	return zoneAnswer{status, a.cause(&status), a.maintenanceOf(status.Zone, ""), a.Answers.of(status.Zone)}
 }
 
 // cause is why a zone's episode began. Its latest evidence is what the last probe has

@@ -67,6 +67,9 @@ type App struct {
 	live      *live
 	admin     *admin.API // nil before Start
 
+	answers      *sharedAnswers
+	holdsAnswers bool // whether a reference to answers has to be given back
+
 	recoveries      *sharedRecoveries
 	holdsRecoveries bool // whether a reference to recoveries has to be given back
 }
@@ -89,6 +92,8 @@ type live struct {
 	meters    [2]*telemetry.Source // what this app has put in force for scrapes, and what was before
 
 	deps, depsBefore *recovery.Deps // the same for recoveries
+
+	answersBefore int64 // how many bytes of answers were kept before Start
 }
 
 // CaddyModule returns the Caddy module information.
@@ -141,6 +146,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.holdsRecoveries = true
+	if err = a.holdAnswers(); err != nil {
+		return err
+	}
 	return a.openBoard()
 }
 
@@ -179,6 +187,7 @@ func (a *App) Start() error {
 	boards.Store(a.stateID, a.board)
 	a.followServers()
 	a.holdIncidents()
+	a.keepAnswers()
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
 	if a.sharesAuto() {
@@ -211,6 +220,7 @@ func (a *App) Stop() error {
 	}
 	a.releaseIncidents()
 	a.unfollowServers()
+	a.unkeepAnswers()
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
@@ -237,7 +247,7 @@ func (a *App) Cleanup() error {
 	if cause := context.Cause(a.ctx); cause != nil && cause.Error() == validated {
 		a.warn()
 	}
-	err := a.dropRecoveries()
+	err := errors.Join(a.dropRecoveries(), a.dropAnswers())
 	a.closeBoard()
 	if !a.holds {
 		return err

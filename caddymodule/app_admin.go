@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"github.com/firebreak-proxy/firebreak/admin"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 import "time"
@@ -14,6 +15,7 @@ func (a *App) newAdminAPI() *admin.API {
 		Guard: a.Guard(), Policy: a.policy, Directory: a.directory, Board: a.board, Jobs: a.recoveries.Jobs,
 		Recent: a.shared.recent, Incidents: a.incidentLog, Handlers: a.guardHandlers,
 		Instance: a.Instance, Ended: a.live.ended,
+		Answers: admin.Answers{Memory: a.answers.Memory, Given: telemetry.Shared().StaleAnswers, Of: telemetry.Shared().AnsweredFromMemory},
 	})
 }
 

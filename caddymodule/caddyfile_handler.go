@@ -46,6 +46,14 @@ func init() {
 //	    refuse {
 //	        <directives...>
 //	    }
+//	    stale [<duration>] {
+//	        max_size  <size>
+//	        max_entry <size>
+//	        refresh   <duration>
+//	        authorization
+//	        ignore_headers <names...>
+//	        ignore_cookies <names...>
+//	    }
 //	}
 func parseHandlerDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	h.Next() // the directive's name
@@ -83,6 +91,7 @@ var handlerOptions = directive.Options[handlerBlock]{Block: "firebreak", Known: 
 	"body_file":       {Usage: "body_file z7 text/html down.html", Min: 2, Max: 3, Repeats: true, Set: addBodyFile},
 	"bypass":          {Usage: "bypass client_ip 10.0.0.0/8 header Proxy-Authorization {env.BYPASS_SECRET}", Min: 2, Max: -1, Repeats: true, Set: addBypass},
 	"refuse":          {Block: parseRefuse},
+	"stale":           {Block: parseStale},
 }}
 
 func addKey(b *handlerBlock, args []string) error {

@@ -64,6 +64,11 @@ var optionsAround = map[string]around{
 		[]string{"key query key"},
 		"Handler",
 	},
+	"staleOptions": {
+		fmt.Sprintf(onSite, "firebreak {\nkey query key\nstale {\n%s\n}\n}"),
+		[]string{"apps", "http", "servers", "srv0", "routes", "0", "handle", "0", "stale"},
+		nil, "",
+	},
 }
 
 func app(path ...string) []string { return append([]string{"apps", "firebreak"}, path...) }
@@ -88,6 +93,7 @@ var usageOfBlocks = map[string]string{
 	"storeCheckOptions to":           "to localhost:9001",
 	"zoneOptions check":              "check http http://db7:8008/",
 	"handlerOptions refuse":          "refuse error",
+	"handlerOptions stale":           "stale 10m",
 	"redisStateOptions tls":          "tls",
 	"inlineOptions zone":             "zone z2 {\nstores b\n}",
 	"redisStateOptions db":           "db 1",

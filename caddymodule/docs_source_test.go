@@ -52,7 +52,7 @@ func readSource(t *testing.T) *source {
 	texts := make(map[string]string) // constants named Log… and Event…
 	var files []sourceFile
 	own := []string{".", "../admin", "../directories", "../postgres", "../redis", "../refusal", "../state", "../telemetry"} // what is logged and parsed from a Caddyfile
-	dirs := append(slices.Clone(own), "../config", "../breaker", "../maintenance", "../routing", "../recovery", "../incidents")
+	dirs := append(slices.Clone(own), "../config", "../breaker", "../maintenance", "../routing", "../recovery", "../incidents", "../stale")
 	for _, dir := range dirs {
 		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {

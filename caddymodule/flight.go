@@ -14,6 +14,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/refusal"
+	"github.com/firebreak-proxy/firebreak/stale"
 )
 
 // flight is one admitted request on its way through the next handlers.
@@ -65,6 +66,9 @@ type flight struct {
 	trips   []*trip // round trips whose worker is still busy
 	outcome breaker.Outcome
 	private privateValues
+	copy    *stale.Capture // of the answer; nil: none is made
+
+	asked *stale.Request // nil: the answer is not kept
 
 	// The server that the slot is booked on, and those that no connection could be
 	// made to. They belong to next's goroutine.
@@ -97,6 +101,7 @@ type wake struct {
 	timer  *time.Timer
 	done   chan struct{} // one value, when next has returned
 	header http.Header
+	asked  stale.Request
 }
 
 var wakes = sync.Pool{New: func() any {
@@ -113,6 +118,7 @@ func (h *Handler) serveDetached(w http.ResponseWriter, r *http.Request, next cad
 	}
 	f.header = f.wake.header
 	shareHeader(f.header, w.Header())
+	f.askMemory(r)
 	timeout := a.slot.Timeout()
 	h.setDeadlineHeader(r.Header, timeout)
 	if h.taught != nil {
@@ -287,6 +293,7 @@ func (f *flight) cutOff(why leaving) bool {
 	}
 	f.cut = true
 	f.left.Store(true)
+	f.endCopy(false)
 	f.report(why)
 	for _, t := range f.trips {
 		t.detach(why)

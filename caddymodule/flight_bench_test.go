@@ -21,6 +21,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/stale"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
@@ -44,6 +45,7 @@ func benchHandler(tb testing.TB) *Handler {
 	guard := breaker.New(policy, breaker.Options{})
 	tb.Cleanup(guard.Close)
 	h := &Handler{}
+	h.keeper = new(atomic.Pointer[stale.Keeper])
 	h.log, h.guard, h.directory, h.handlers, h.policy = zap.NewNop(), guard, oneRoute{}, newHandlerPool(), policy
 	tb.Cleanup(h.handlers.stop)
 	h.board, h.knocks = maintenance.New(maintenance.Options{}), newKnocks()

@@ -18,6 +18,7 @@ func (f *flight) finish() error {
 	f.mu.Lock()
 	f.wake.timer.Stop()
 	f.conclude()
+	f.endCopy(f.returned && f.err == nil)
 	f.settleEnd()
 	if f.status == 0 {
 		copyOwn(f.w.Header(), f.header)
@@ -25,6 +26,8 @@ func (f *flight) finish() error {
 		copyTrailers(f.w.Header(), f.header)
 	}
 	clear(f.header)
+	f.wake.asked.Reset()
+	f.asked, f.admission.asked = nil, nil
 	wakes.Put(f.wake)
 	f.wake, f.header = nil, nil
 	f.mu.Unlock()

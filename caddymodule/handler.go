@@ -8,6 +8,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/stale"
 )
 
 func init() {
@@ -55,6 +56,10 @@ type Handler struct {
 
 	// Handlers that answer refusals instead of firebreak itself.
 	RefuseRaw []json.RawMessage `json:"refuse,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
+
+	// Keep the last good answers, and give them instead of refusals. Default:
+	// nothing is kept.
+	Stale *stale.Config `json:"stale,omitempty"`
 
 	handlerParts
 }

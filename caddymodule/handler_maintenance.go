@@ -28,6 +28,7 @@ func (h *Handler) inMaintenance(r *http.Request, a *admission, secret string) bo
 		return false
 	}
 	a.reason, a.message, a.retryAfter = refusal.ReasonMaintenance, sw.Message, h.untilOver(sw)
+	a.staleInMaintenance = sw.Stale
 	h.meters.NoteMaintenance(a.zone)
 	if a.known {
 		h.knocks.note(a.store)

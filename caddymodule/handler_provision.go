@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/stale"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
@@ -49,12 +51,14 @@ type handlerParts struct {
 	meters   *telemetry.Metrics
 	refusals *refusal.Writer
 	routes   caddyhttp.Handler // answers refusals; nil if there are no routes
+
+	keeper *atomic.Pointer[stale.Keeper] // of nil: no answers are kept, or the app has not started yet
 }
 
 // Provision makes the handler ready to serve; it does not wait for the app to
 // be started.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.log, h.handlers = ctx.Logger(), newHandlerPool()
+	h.log, h.handlers, h.keeper = ctx.Logger(), newHandlerPool(), new(atomic.Pointer[stale.Keeper])
 	module, err := ctx.App("firebreak")
 	if err != nil {
 		return fmt.Errorf("loading the firebreak app: %w", err)
@@ -107,6 +111,11 @@ func (h *Handler) Validate() error {
 	}
 	if h.Timeout < 0 || h.MaxBodyPeek < 0 {
 		return fmt.Errorf("timeout and max_body_peek must not be negative")
+	}
+	if h.Stale != nil {
+		if err := h.Stale.Check(); err != nil {
+			return fmt.Errorf("stale: %w", err)
+		}
 	}
 	for _, name := range h.Expose {
 		if name != refusal.ExposeStore && name != refusal.ExposeZone {

@@ -15,6 +15,9 @@ var errRefused = errors.New("firebreak: refused")
 
 // refuse answers a request without touching the pool.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, a *admission) error {
+	if h.answerFromMemory(w, r, a) {
+		return nil
+	}
 	refused := &refusal.Refusal{
 		Reason: a.reason, RetryAfter: a.retryAfter,
 		Zone: a.zone, Store: a.store, Known: a.known, Message: a.message,

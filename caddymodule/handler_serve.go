@@ -22,6 +22,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/internal/upload"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/stale"
 )
 
 // Placeholders that the handler sets.
@@ -83,6 +84,9 @@ type admission struct {
 	span        trace.Span     // nil: the request is not traced
 	received    bool           // the body, or as much of it as is received ahead
 	body        *upload.Body   // nil: nothing was received ahead
+
+	asked              *stale.Request // what the memory of answers knows it by; nil: nothing
+	staleInMaintenance bool           // the switch that refused it lets it be answered from memory
 }
 
 // MarshalLogObject adds the fields to a line of the access log.

@@ -170,7 +170,7 @@ func (a *App) watchIncidents() *incidents.Log {
 
 // incidentSource is where incidents look things up.
 func (a *App) incidentSource() incidents.Source {
-	return incidents.Source{Zone: a.Guard().Zone, Upkeep: telemetry.Shared().RefusedInMaintenance, Switches: a.switchesInForce}
+	return incidents.Source{Zone: a.Guard().Zone, Upkeep: telemetry.Shared().RefusedInMaintenance, Memory: telemetry.Shared().AnsweredFromMemory, Switches: a.switchesInForce}
 }
 
 // switchesInForce lists the switches in force that refuse requests, with the
@@ -183,7 +183,7 @@ func (a *App) switchesInForce(seen any) (any, incidents.Switches) {
 	now := a.board.Now()
 	return state, func(yield func(*maintenance.Switch, string) bool) {
 		for _, sw := range state.Switches {
-			if sw.Scope == maintenance.Server || sw.Phase(now) != maintenance.InForce {
+			if !sw.Scope.Refuses() || sw.Phase(now) != maintenance.InForce {
 				continue
 			}
 			if !yield(&sw, a.zoneOf(&sw)) {
@@ -204,7 +204,7 @@ func (a *App) zoneOf(sw *maintenance.Switch) string {
 			return route.Zone
 		}
 		return config.UnknownZone
-	case maintenance.All, maintenance.Server:
+	case maintenance.All, maintenance.Server, maintenance.Stale:
 	}
 	return ""
 }

@@ -40,7 +40,7 @@ func (a *App) openBoard() error {
 	a.backend = state.Backend
 	options := maintenance.Options{
 		Backend: state.Backend, Sync: state.Sync, Timeout: state.Timeout,
-		Snapshot: snapshotPath(state.Identity), ID: a.instanceID(), Describe: a.describe, InForce: a.applyDrains,
+		Snapshot: snapshotPath(state.Identity), ID: a.instanceID(), Describe: a.describe, InForce: a.applyDrains, Release: a.releaseAnswers,
 	}
 	if running, ok := boards.Load(state.Identity); ok {
 		options.Known = running.(*maintenance.Board).View().State

@@ -57,6 +57,9 @@ func (f *flight) commit(status int) {
 	if f.h.taught != nil {
 		f.h.taught.Learn(f.admission.key, f.header)
 	}
+	if f.asked != nil {
+		f.copy = f.asked.Begin(status, f.header, f.w.Header())
+	}
 	copyOwn(f.w.Header(), f.header)
 }
 
@@ -95,6 +98,9 @@ func (fw *flightWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	defer f.hear() // a client that is slow to take it is not the body's fault
+	if f.copy != nil {
+		f.copy.Write(p)
+	}
 	return f.w.Write(p)
 }
 
@@ -107,6 +113,9 @@ func (fw *flightWriter) WriteString(s string) (int, error) {
 		return 0, err
 	}
 	defer f.hear()
+	if f.copy != nil {
+		f.copy.Write([]byte(s))
+	}
 	return io.WriteString(f.w, s)
 }
 
@@ -131,6 +140,7 @@ func (fw *flightWriter) readFile(src io.Reader) (int64, error) {
 		return 0, err
 	}
 	defer f.hear()
+	f.endCopy(false)
 	if to, ok := f.w.(io.ReaderFrom); ok {
 		return to.ReadFrom(src)
 	}
@@ -172,6 +182,7 @@ func (fw *flightWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, errCut
 	}
 	conn, rw, err := http.NewResponseController(f.w).Hijack()
+	f.endCopy(false)
 	if err == nil && f.status == 0 {
 		f.begin(http.StatusSwitchingProtocols)
 	}

@@ -87,7 +87,7 @@ type command struct {
 
 var commands = []*command{
 	statusCommand, zonesCommand, zoneCommand, storeCommand, serversCommand, serverCommand, explainCommand, culpritsCommand,
-	maintenanceCommand, recoverCommand, isolateCommand, admitCommand, autoCommand, topCommand, sizeCommand, doctorCommand,
+	maintenanceCommand, staleCommand, recoverCommand, isolateCommand, admitCommand, autoCommand, topCommand, sizeCommand, doctorCommand,
 	incidentsCommand, incidentCommand("incident"),
 	replayCommand,
 }

@@ -196,6 +196,9 @@ func (s *session) showIncident(i *incidents.Incident) {
 	}
 	s.printf("workers:      %d occupied at worst\n", i.WorstOccupied)
 	s.printf("requests:     %d hung, %d failed, %d refused%s\n", i.Hung, i.Failed, refusals(i), byReason(i.Refused))
+	if i.FromMemory > 0 {
+		s.printf("from memory:  %s of these answered from memory\n", number(i.FromMemory))
+	}
 	s.printf("dark:         %s for the whole zone; %s on their own account\n", inMinutes(i.DarkMinutes), plural(i.StoresDark, "store"))
 	s.printf("\n")
 	rows := [][]string{{"TIME", "AFTER", "WHAT HAPPENED"}}

@@ -55,6 +55,7 @@ func switchCommand(action string) *command {
 	c.flags = func(f *pflag.FlagSet) {
 		commonSwitchFlags(f)
 		f.Bool("read-only", false, "Let GET, HEAD and OPTIONS pass")
+		f.Bool("stale", false, "Answer what it refuses from memory, where there is an answer")
 		f.Duration("for", 0, "End after this time")
 		f.String("from", "", "Begin then: 2026-07-02T12:58:00Z, or 15:04 for the next such time")
 		f.String("until", "", "End then")
@@ -118,6 +119,7 @@ type batch struct {
 	RetryAfter string   `json:"retry_after,omitempty"`
 	Message    string   `json:"message,omitempty"`
 	Except     []string `json:"except,omitempty"`
+	Stale      bool     `json:"stale,omitempty"`
 }
 
 func runSwitch(s *session, action string) error {
@@ -191,6 +193,7 @@ func (s *session) readStores(name string) (stores []string, err error) {
 func (b *batch) settings(s *session) error {
 	b.Message, b.Ticket = s.text("message"), s.text("ticket")
 	b.Except, _ = s.flags.GetStringSlice("except")
+	b.Stale = s.is("stale")
 	if s.is("read-only") {
 		b.Mode = string(maintenance.ReadOnly)
 	}

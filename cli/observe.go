@@ -25,6 +25,7 @@ type zoneView struct {
 	breaker.ZoneStatus
 	Cause       string      `json:"cause"` // why the episode began
 	Maintenance *switchView `json:"maintenance"`
+	FromMemory  uint64      `json:"from_memory"`
 }
 
 // statusView is the whole picture as the API shows it.

@@ -99,6 +99,9 @@ func (s *session) showWorkers(z *zoneView) {
 		s.printf("              %d of the hung since before firebreak was restarted: counted until the zone answers, for hung_hold at most\n", z.Remembered)
 	}
 	s.printf("waiting:      %s; %s open\n", plural(z.Waiting, "request"), plural(z.Streams, "stream"))
+	if z.FromMemory > 0 {
+		s.printf("from memory:  %s answered\n", plural(int(z.FromMemory), "request"))
+	}
 }
 
 // showStores names the stores that are, and those that were, the cause. Counts of

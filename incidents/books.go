@@ -15,6 +15,7 @@ import (
 type books struct {
 	Base     breaker.Tally        `json:"base"`              // of the zone, before it began
 	Upkeep   uint64               `json:"upkeep"`            // requests that maintenance had refused then
+	Memory   uint64               `json:"memory,omitempty"`  // requests that were answered from memory then
 	Carried  map[string]uint64    `json:"carried,omitempty"` // counted before a restart
 	Switches map[string]desired   `json:"switches"`          // in force, by target
 	Zone     []span               `json:"zone"`              // the breaker of the zone was open
@@ -52,6 +53,9 @@ const (
 func newBooks() *books {
 	return &books{Switches: map[string]desired{}, Own: map[string][]span{}, Except: map[string][]span{}, Open: map[string]time.Time{}}
 }
+
+// countFrom makes what was counted until now no part of the incident.
+func (b *books) countFrom(o outside) { b.Upkeep, b.Memory = o.upkeep, o.memory }
 
 // storeOf is the store that a cause is about; ok is false if it is the zone.
 func storeOf(cause string) (store string, ok bool) {

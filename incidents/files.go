@@ -220,21 +220,22 @@ func (l *Log) takeOver(kept []*Incident) {
 	for _, i := range kept {
 		var status breaker.ZoneStatus
 		var known bool
-		var upkeep uint64
+		var out outside
 		if i.Ongoing {
 			status, known = l.see(i.Zone)
-			upkeep = l.upkeep(i.Zone)
+			out = l.outside(i.Zone)
 		}
 		l.mu.Lock()
 		switch {
 		case i.Ongoing && i.Books != nil && known && i.isOf(&status):
-			l.goOn(i, &status, upkeep)
+			l.goOn(i, &status, out)
 		case mine[i.ID]:
 		case !i.Ongoing:
 			l.past = append(l.past, &record{summary: i.summary()})
 		case i.Books != nil && i.Books.kept() && l.ongoing[i.Zone] == nil:
 			l.resume(i)
-			if i.Books.Upkeep = upkeep; known {
+			i.Books.countFrom(out)
+			if known {
 				i.Books.Base = *tallyOf(&status)
 			}
 		default:
@@ -276,7 +277,7 @@ func (i *Incident) isOf(z *breaker.ZoneStatus) bool {
 
 // goOn goes on with the record of an episode that the guard remembers. What this
 // process may have written of it meanwhile becomes a part of it.
-func (l *Log) goOn(i *Incident, z *breaker.ZoneStatus, upkeep uint64) {
+func (l *Log) goOn(i *Incident, z *breaker.ZoneStatus, out outside) {
 	now := l.now()
 	i.note(now, whatRestarted, "", "firebreak was restarted and goes on where it ended; what came after "+i.AsOf.UTC().Format(time.TimeOnly)+" is not known")
 	if fresh := l.ongoing[i.Zone]; fresh != nil {
@@ -292,7 +293,8 @@ func (l *Log) goOn(i *Incident, z *breaker.ZoneStatus, upkeep uint64) {
 	}
 	i.find(z, now)
 	i.carry()
-	i.Books.Upkeep, i.Books.Base = upkeep, *tallyOf(z)
+	i.Books.countFrom(out)
+	i.Books.Base = *tallyOf(z)
 	i.Books.Base.Worst = 0
 	i.Books.adopted, i.Books.resumed = now, true
 	l.ongoing[i.Zone] = i

@@ -52,6 +52,9 @@ type Incident struct {
 	// worker.
 	Saved uint64 `json:"saved"`
 
+	// Requests answered from memory, of those that were refused or hung.
+	FromMemory uint64 `json:"from_memory,omitempty"`
+
 	// Worst first.
 	Culprits []breaker.Culprit `json:"culprits"`
 
@@ -162,6 +165,14 @@ func (i *Incident) refuse(reason string, now, base uint64) {
 	}
 }
 
+// countOutside takes in what is counted outside of the guard.
+func (i *Incident) countOutside(o outside) {
+	i.refuse("maintenance", o.upkeep, i.Books.Upkeep)
+	i.FromMemory = max(i.FromMemory, since(o.memory, i.Books.Memory)+i.Books.Carried[carriedMemory])
+}
+
+const carriedMemory = "from memory"
+
 const carriedRefusal = "refused " // and the reason
 
 // carry lets the figures go on from where they are when the guard counts anew.
@@ -169,6 +180,7 @@ func (i *Incident) carry() {
 	c := map[string]uint64{
 		breaker.Hung.String(): i.Hung, breaker.GoneLate.String(): i.LeftLate, breaker.Failure.String(): i.Failed,
 	}
+	c[carriedMemory] = i.FromMemory
 	for reason, n := range i.Refused {
 		c[carriedRefusal+reason] = n
 	}

@@ -33,6 +33,9 @@ type Source struct {
 	// Upkeep is how many requests to the zone maintenance has refused.
 	Upkeep func(zone string) uint64
 
+	// Memory is how many requests to the zone were answered from memory.
+	Memory func(zone string) uint64
+
 	// Switches are the operators' switches in force, or nil if nothing has
 	// changed since it returned version.
 	Switches func(version any) (now any, inForce Switches)
@@ -97,10 +100,10 @@ func (l *Log) Tell(e *breaker.Event) {
 	l.looking.Lock()
 	defer l.looking.Unlock()
 	status, known := l.see(e.Zone)
-	upkeep := l.upkeep(e.Zone)
+	out := l.outside(e.Zone)
 	told := *e
 	told.At, told.First = e.At.UTC(), e.First.UTC()
-	fresh := l.takeIn(&told, &status, known, upkeep)
+	fresh := l.takeIn(&told, &status, known, out)
 	if fresh {
 		l.version = nil
 		l.sample(l.now())
@@ -108,7 +111,7 @@ func (l *Log) Tell(e *breaker.Event) {
 }
 
 // takeIn books an event. It reports whether that began an incident.
-func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, upkeep uint64) (fresh bool) {
+func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, out outside) (fresh bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := l.ongoing[e.Zone]
@@ -125,7 +128,7 @@ func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, u
 		if !begins(e) {
 			return false
 		}
-		i, fresh = l.begin(e, upkeep), true
+		i, fresh = l.begin(e, out), true
 	}
 	i.tell(e)
 	i.apply(e)
@@ -138,7 +141,7 @@ func (l *Log) takeIn(e *breaker.Event, status *breaker.ZoneStatus, known bool, u
 		i.blame(status.Culprits)
 		i.WorstOccupied = max(i.WorstOccupied, status.Live+status.Hung)
 	}
-	i.refuse("maintenance", upkeep, i.Books.Upkeep)
+	i.countOutside(out)
 	i.noteRecovery(e.At)
 	if mayEnd(e.Kind) && known && calm(status) && !i.Books.kept() {
 		l.end(i, e.At)
@@ -182,13 +185,13 @@ func calm(s *breaker.ZoneStatus) bool {
 }
 
 // begin opens a record. Callers hold mu.
-func (l *Log) begin(e *breaker.Event, upkeep uint64) *Incident {
+func (l *Log) begin(e *breaker.Event, out outside) *Incident {
 	at := e.At
 	if !e.First.IsZero() && e.First.Before(at) {
 		at = e.First
 	}
 	i := l.newIncident(e.Zone, at, e.Evidence)
-	i.Books.Upkeep = upkeep
+	i.Books.countFrom(out)
 	if e.Tally != nil {
 		i.Books.Base = *e.Tally
 		i.Books.Base.Worst = 0
@@ -351,10 +354,10 @@ func (l *Log) Adopt(zones []breaker.ZoneStatus) {
 		if calm(z) {
 			continue
 		}
-		upkeep := l.upkeep(z.Zone)
+		out := l.outside(z.Zone)
 		l.mu.Lock()
 		if l.ongoing[z.Zone] == nil {
-			l.adopt(z, upkeep)
+			l.adopt(z, out)
 		}
 		l.mu.Unlock()
 	}
@@ -362,7 +365,7 @@ func (l *Log) Adopt(zones []breaker.ZoneStatus) {
 	l.sample(l.now())
 }
 
-func (l *Log) adopt(z *breaker.ZoneStatus, upkeep uint64) {
+func (l *Log) adopt(z *breaker.ZoneStatus, out outside) {
 	now := l.now()
 	at, evidence := now, z.Evidence
 	if !z.EpisodeSince.IsZero() {
@@ -370,7 +373,8 @@ func (l *Log) adopt(z *breaker.ZoneStatus, upkeep uint64) {
 	}
 	i := l.newIncident(z.Zone, at, evidence)
 	i.Books.adopted = now
-	i.Observe, i.Books.Upkeep, i.Books.Base = z.Observe, upkeep, *tallyOf(z)
+	i.Books.countFrom(out)
+	i.Observe, i.Books.Base = z.Observe, *tallyOf(z)
 	i.Books.Base.Worst = 0
 	i.note(now, whatFound, "", "the record begins here, in the middle: the zone is "+z.State.String())
 	i.find(z, now)
@@ -439,22 +443,22 @@ func (l *Log) look() {
 	l.sample(l.now())
 	for _, zone := range l.ongoingZones() {
 		status, known := l.see(zone)
-		upkeep := l.upkeep(zone)
+		out := l.outside(zone)
 		l.mu.Lock()
 		if i := l.ongoing[zone]; i != nil {
-			l.lookAt(i, &status, known, upkeep)
+			l.lookAt(i, &status, known, out)
 		}
 		l.mu.Unlock()
 	}
 }
 
-func (l *Log) lookAt(i *Incident, status *breaker.ZoneStatus, known bool, upkeep uint64) {
+func (l *Log) lookAt(i *Incident, status *breaker.ZoneStatus, known bool, out outside) {
 	now := l.now()
 	if known {
 		i.count(tallyOf(status))
 		i.blame(status.Culprits)
 	}
-	i.refuse("maintenance", upkeep, i.Books.Upkeep)
+	i.countOutside(out)
 	if known {
 		i.reconcile(status, now)
 	}
@@ -588,9 +592,18 @@ func (l *Log) see(zone string) (breaker.ZoneStatus, bool) {
 	return l.source.Zone(zone)
 }
 
-func (l *Log) upkeep(zone string) uint64 {
-	if l.source.Upkeep == nil {
-		return 0
+// outside is what is counted of a zone outside of the guard.
+type outside struct {
+	upkeep uint64 // requests that maintenance refused
+	memory uint64 // requests that were answered from memory
+}
+
+func (l *Log) outside(zone string) (o outside) {
+	if l.source.Upkeep != nil {
+		o.upkeep = l.source.Upkeep(zone)
 	}
-	return l.source.Upkeep(zone)
+	if l.source.Memory != nil {
+		o.memory = l.source.Memory(zone)
+	}
+	return o
 }

@@ -110,6 +110,9 @@ func (i *Incident) writeImpact(p *page) {
 	for _, reason := range slices.Sorted(maps.Keys(i.Refused)) {
 		p.line("| requests refused: %s | %d |", inert(refusalWords(reason)), i.Refused[reason])
 	}
+	if i.FromMemory > 0 {
+		p.line("| of the refused and hung, answered from memory | %d |", i.FromMemory)
+	}
 	if i.WouldRefuse > 0 {
 		p.line("| requests that mode enforce would have refused | %d |", i.WouldRefuse)
 	}

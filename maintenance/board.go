@@ -43,6 +43,11 @@ type Options struct {
 	// possibly from several goroutines at once. It must not call the board but for
 	// [Board.Lookup] and [Board.Draining]. Default: nothing is called.
 	InForce func()
+
+	// Release is called with the targets that switches in force refuse requests for
+	// and will not in a moment, before that is so. It must be quick and must not call
+	// the board. Default: nothing is called.
+	Release func([]Target)
 }
 
 // Board holds the state on this sidecar. Its methods are safe for use by
@@ -288,7 +293,15 @@ func (b *Board) adopt(s *State, corrupt []Corrupt) {
 }
 
 // putInForce makes the rules anew. Call it with mu held.
-func (b *Board) putInForce() { b.rules.Store(newRules(b.state, b.clockLocked())) }
+func (b *Board) putInForce() {
+	next := newRules(b.state, b.clockLocked())
+	if b.opts.Release != nil {
+		if released := b.rules.Load().released(next); len(released) > 0 {
+			b.opts.Release(released)
+		}
+	}
+	b.rules.Store(next)
+}
 
 func (b *Board) head() Head { return b.snapshot().Head }
 

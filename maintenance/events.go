@@ -118,6 +118,8 @@ func (r *rules) has(t Target) bool {
 		return r.stores[t.Name] != nil
 	case Server:
 		return r.servers[t.Name] != nil
+	case Stale:
+		return r.stale != nil
 	}
 	return false
 }

@@ -9,6 +9,7 @@ type rules struct {
 	zones   map[string]*Switch
 	stores  map[string]*Switch
 	servers map[string]*Switch // those to be drained, by address
+	stale   *Switch            // no answers are given from memory
 	edge    time.Time          // when a switch begins or ends next; zero: never
 }
 
@@ -34,6 +35,8 @@ func newRules(s *State, at time.Time) *rules {
 			r.stores[sw.Name] = &sw
 		case Server:
 			r.servers[sw.Name] = &sw
+		case Stale:
+			r.stale = &sw
 		}
 	}
 	return r
@@ -81,6 +84,42 @@ func (b *Board) Lookup(zone, store string) *Switch {
 		return nil
 	}
 	return r.lookup(zone, store)
+}
+
+// StaleOff reports whether a switch keeps answers from being given from memory now.
+// It takes no lock and allocates nothing.
+func (b *Board) StaleOff() bool { return b.rules.Load().stale != nil }
+
+// released are the targets that rules refuse requests for, and the next ones do not:
+// each named once, everything as one.
+func (r *rules) released(next *rules) (list []Target) {
+	lets := func(sw, now *Switch) bool { return sw.Mode == Full && now.Mode == ReadOnly }
+	excepted := func(sw, now *Switch) {
+		for _, store := range now.Except {
+			if !sw.Excepts(store) {
+				list = append(list, Target{Scope: Store, Name: store})
+			}
+		}
+	}
+	if r.all != nil {
+		if next.all == nil || lets(r.all, next.all) {
+			return []Target{{Scope: All}}
+		}
+		excepted(r.all, next.all)
+	}
+	for name, sw := range r.zones {
+		if now := next.zones[name]; now == nil || lets(sw, now) {
+			list = append(list, sw.Target)
+		} else {
+			excepted(sw, now)
+		}
+	}
+	for name, sw := range r.stores {
+		if now := next.stores[name]; now == nil || lets(sw, now) {
+			list = append(list, sw.Target)
+		}
+	}
+	return list
 }
 
 // Draining returns the switches of the servers that are to be drained now, by

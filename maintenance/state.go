@@ -139,7 +139,7 @@ func (s *State) SortedAfter(t Target) []Switch {
 	return list[at:]
 }
 
-var scopes = []Scope{All, Zone, Store, Server}
+var scopes = []Scope{All, Zone, Store, Server, Stale}
 
 // compare orders targets: all first, then zones, stores and servers by name.
 func (t Target) compare(o Target) int {

@@ -22,6 +22,7 @@ const (
 	Zone   Scope = "zone"
 	Store  Scope = "store"
 	Server Scope = "server" // an API server that is to be drained; see Drain
+	Stale  Scope = "stale"  // answers from memory; see Off
 )
 
 // Mode is what a switch does.
@@ -32,6 +33,7 @@ const (
 	Full     Mode = "full"      // every request is refused
 	ReadOnly Mode = "read_only" // GET, HEAD and OPTIONS pass
 	Drain    Mode = "drain"     // a server gets no new requests; refuses nothing
+	Off      Mode = "off"       // no answers are given from memory; refuses nothing
 )
 
 // Limits of what a switch may hold.
@@ -46,13 +48,19 @@ const (
 // Target is the place a switch stands at. There is at most one switch for each.
 type Target struct {
 	Scope Scope  `json:"scope"`
-	Name  string `json:"name,omitempty"` // the zone, the store or the server's address; empty for all
+	Name  string `json:"name,omitempty"` // the zone, the store or the server's address; empty for all and stale
 }
+
+// nameless reports whether there is one target of a scope, which has no name.
+func (s Scope) nameless() bool { return s == All || s == Stale }
+
+// Refuses reports whether switches of the scope refuse requests.
+func (s Scope) Refuses() bool { return s != Server && s != Stale }
 
 // String is the target in words: "all", "zone z7", "store s123", "server 10.0.0.7:9000".
 func (t Target) String() string {
-	if t.Scope == All {
-		return string(All)
+	if t.Scope.nameless() {
+		return string(t.Scope)
 	}
 	return string(t.Scope) + " " + t.Name
 }
@@ -60,8 +68,8 @@ func (t Target) String() string {
 // Key is the target as one word, for backends: "all", "zone/z7", "store/s123",
 // "server/10.0.0.7:9000".
 func (t Target) Key() string {
-	if t.Scope == All {
-		return string(All)
+	if t.Scope.nameless() {
+		return string(t.Scope)
 	}
 	return string(t.Scope) + "/" + t.Name
 }
@@ -77,10 +85,10 @@ func ParseKey(key string) (Target, error) {
 func (t Target) Check() error {
 	switch {
 	case !slices.Contains(scopes, t.Scope):
-		return fmt.Errorf("scope is %q: it must be all, zone, store or server", t.Scope)
-	case t.Scope == All && t.Name != "":
-		return errors.New("the scope all takes no name")
-	case t.Scope != All && t.Name == "":
+		return fmt.Errorf("scope is %q: it must be all, zone, store, server or stale", t.Scope)
+	case t.Scope.nameless() && t.Name != "":
+		return fmt.Errorf("the scope %s takes no name", t.Scope)
+	case !t.Scope.nameless() && t.Name == "":
 		return fmt.Errorf("the scope %s needs a name", t.Scope)
 	case len(t.Name) > t.maxName():
 		return fmt.Errorf("the name of the %s has %d bytes; at most %d are possible", t.Scope, len(t.Name), t.maxName())
@@ -106,8 +114,11 @@ type Switch struct {
 	Target
 
 	// "full" (default) refuses every request; "read_only" lets GET, HEAD and
-	// OPTIONS pass. The only mode of a server is "drain".
+	// OPTIONS pass. The only mode of a server is "drain", that of stale is "off".
 	Mode Mode `json:"mode"`
+
+	// Requests that it refuses are answered from memory, if there is an answer.
+	Stale bool `json:"stale,omitempty"`
 
 	// Why it was set, its author, and where the work is tracked. For
 	// operators; clients never see it.
@@ -142,9 +153,15 @@ func (s *Switch) Check() error {
 	switch {
 	case s.Scope == Server && s.Mode != Drain:
 		return fmt.Errorf("mode is %q: that of a server must be drain", s.Mode)
+	case s.Scope == Stale && s.Mode != Off:
+		return fmt.Errorf("mode is %q: that of stale must be off", s.Mode)
+	case !s.Scope.Refuses() && s.Stale:
+		return errors.New("stale is for switches that refuse requests")
+	case s.Scope == Stale && (s.RetryAfter != 0 || s.Message != "" || len(s.Except) > 0):
+		return errors.New("it refuses no request: it takes no retry_after, message or except")
 	case s.Scope == Server && (s.RetryAfter != 0 || s.Message != "" || len(s.Except) > 0):
 		return errors.New("draining a server refuses no request: it takes no retry_after, message or except")
-	case s.Scope != Server && s.Mode != Full && s.Mode != ReadOnly:
+	case s.Scope.Refuses() && s.Mode != Full && s.Mode != ReadOnly:
 		return fmt.Errorf("mode is %q: it must be full or read_only", s.Mode)
 	case s.RetryAfter < 0:
 		return errors.New("retry_after must not be negative")
@@ -177,6 +194,8 @@ func (s *Switch) tidy() {
 	case s.Mode != "":
 	case s.Scope == Server:
 		s.Mode = Drain
+	case s.Scope == Stale:
+		s.Mode = Off
 	default:
 		s.Mode = Full
 	}
@@ -202,7 +221,7 @@ func inUTC(t time.Time) time.Time {
 func (s *Switch) sameAs(o *Switch) bool {
 	return s.Target == o.Target && s.Mode == o.Mode && s.Reason == o.Reason && s.By == o.By &&
 		s.Ticket == o.Ticket && s.From.Equal(o.From) && s.Until.Equal(o.Until) &&
-		s.RetryAfter == o.RetryAfter && s.Message == o.Message && slices.Equal(s.Except, o.Except)
+		s.RetryAfter == o.RetryAfter && s.Message == o.Message && s.Stale == o.Stale && slices.Equal(s.Except, o.Except)
 }
 
 // sameBut reports whether o is s with more stores excepted.

@@ -194,6 +194,7 @@ func readList(raw []byte) (values []string) {
 // 504, has neither a body nor a type.
 func (l *line) flags(status int, took int64) (f flags) {
 	outcome, _ := unquote(l.outcome)
+	refusal, _ := unquote(l.refusal)
 	own := (len(l.size) == 0 || string(l.size) == "0") && !bytes.Contains(l.respHeaders, []byte("Content-Type"))
 	switch {
 	case outcome == breaker.Hung.String() || outcome == breaker.GoneLate.String() || outcome == breaker.Gone.String():
@@ -202,7 +203,9 @@ func (l *line) flags(status int, took int64) (f flags) {
 		return noUpstream
 	case outcome == breaker.Broken.String():
 		return brokenOff
-	case outcome == "" && len(l.refusal) > 2:
+	case outcome == outcomeStale && refusal == "hung": // answered from memory at its deadline
+		return unanswered
+	case (outcome == "" || outcome == outcomeStale) && refusal != "":
 		return refusedByUs
 	case status == 0 || status == statusClientGone:
 		return unanswered
@@ -217,6 +220,9 @@ func (l *line) flags(status int, took int64) (f flags) {
 }
 
 const (
+	// outcomeStale is the outcome of a request that was answered from memory.
+	outcomeStale = "stale"
+
 	// statusClientGone is what Caddy logs if the client left.
 	statusClientGone = 499
 

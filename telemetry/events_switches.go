@@ -36,6 +36,9 @@ func (w *Reporter) tellSwitch(e *maintenance.Event) {
 	if sw := e.Switch; sw != nil && sw.Scope == maintenance.Server {
 		told.message = drainStory(e.Kind)
 	}
+	if sw := e.Switch; sw != nil && sw.Scope == maintenance.Stale {
+		told.message = staleStory(e.Kind)
+	}
 	data := switchData(e, told.message, told.next)
 	fields := []zap.Field{zap.String(FieldDetail, e.Detail), zap.Uint64(FieldRevision, e.Revision)}
 	if sw := e.Switch; sw != nil {
@@ -51,7 +54,7 @@ func (w *Reporter) tellSwitch(e *maintenance.Event) {
 		case maintenance.Server:
 			data[FieldServer] = sw.Name
 			fields = append(fields, zap.String(FieldServer, sw.Name))
-		case maintenance.All:
+		case maintenance.All, maintenance.Stale:
 		}
 		if !sw.Until.IsZero() {
 			data[FieldUntil] = sw.Until.UTC().Format(time.RFC3339)
@@ -76,6 +79,14 @@ func drainStory(kind string) string {
 		return LogServerUndrained
 	}
 	return LogServerDrained
+}
+
+// staleStory is what an event means for answers from memory.
+func staleStory(kind string) string {
+	if kind == maintenance.EventSwitchCleared || kind == maintenance.EventSwitchExpired {
+		return LogStaleOn
+	}
+	return LogStaleOff
 }
 
 // switchData is flat, as eventData is; fields of the switch are filled in by

@@ -19,6 +19,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/stale"
 )
 
 // Metrics are firebreak's metrics. They exist once in the process and are
@@ -29,6 +30,9 @@ type Metrics struct {
 	source        atomic.Pointer[Source]
 	incidents     atomic.Pointer[incidents.Log]
 	inMaintenance sync.Map // zone → *atomic.Uint64: requests refused
+	fromMemory    sync.Map // zone → *atomic.Uint64: requests answered from memory
+	staleAnswers  [staleReasons]tally
+	StaleMisses   tally // requests that memory had no answer for
 	Panics        tally
 	UnknownStores tally
 	SlowRequests  tally
@@ -49,6 +53,7 @@ type Source struct {
 	Board     *maintenance.Board
 	Directory routing.Directory
 	Jobs      *recovery.Jobs
+	Answers   *stale.Memory // nil: none
 }
 
 // tally is a counter that starts at zero with the process.
@@ -97,12 +102,7 @@ func (m *Metrics) NoteDirectory(err error) {
 }
 
 // RefusedInMaintenance is how many requests of a zone maintenance has refused.
-func (m *Metrics) RefusedInMaintenance(zone string) uint64 {
-	if n, ok := m.inMaintenance.Load(zone); ok {
-		return n.(*atomic.Uint64).Load()
-	}
-	return 0
-}
+func (m *Metrics) RefusedInMaintenance(zone string) uint64 { return countOf(&m.inMaintenance, zone) }
 
 // WatchIncidents makes a log of incidents the one that is read; nil: none is
 // kept.
@@ -110,11 +110,24 @@ func (m *Metrics) WatchIncidents(log *incidents.Log) { m.incidents.Store(log) }
 
 // NoteMaintenance counts a request that maintenance refused.
 func (m *Metrics) NoteMaintenance(zone string) {
-	n, ok := m.inMaintenance.Load(zone)
+	countIn(&m.inMaintenance, zone)
+}
+
+// countIn counts one more of a zone.
+func countIn(zones *sync.Map, zone string) {
+	n, ok := zones.Load(zone)
 	if !ok {
-		n, _ = m.inMaintenance.LoadOrStore(strings.Clone(zone), new(atomic.Uint64))
+		n, _ = zones.LoadOrStore(strings.Clone(zone), new(atomic.Uint64))
 	}
 	n.(*atomic.Uint64).Add(1)
+}
+
+// countOf is what was counted of a zone.
+func countOf(zones *sync.Map, zone string) uint64 {
+	if n, ok := zones.Load(zone); ok {
+		return n.(*atomic.Uint64).Load()
+	}
+	return 0
 }
 
 // Describe sends the descriptions of what Collect sends.
@@ -148,6 +161,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	out.send(selfErrors, float64(counters.InternalErrors))
 	out.send(selfDropped, float64(dropped))
 	m.collectDirectory(out, source.Directory)
+	m.collectStale(out, source.Answers)
 }
 
 // collectSelf sends what firebreak knows of itself.
@@ -211,7 +225,7 @@ func collectCulprits(out collection, guard *breaker.Guard) {
 // collectBoard sends what the operators' switches are like.
 func collectBoard(out collection, board *maintenance.Board) {
 	view, now := board.View(), board.Now()
-	inForce := map[maintenance.Scope]int{maintenance.All: 0, maintenance.Zone: 0, maintenance.Store: 0, maintenance.Server: 0}
+	inForce := map[maintenance.Scope]int{maintenance.All: 0, maintenance.Zone: 0, maintenance.Store: 0, maintenance.Server: 0, maintenance.Stale: 0}
 	for _, sw := range view.State.Switches {
 		if sw.Phase(now) == maintenance.InForce {
 			inForce[sw.Scope]++

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"cmp"
+	"sync"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
@@ -109,11 +110,13 @@ func (m *Metrics) forgetZones(zones []breaker.ZoneCounters) {
 	for i := range zones {
 		there[zones[i].Zone] = true
 	}
-	m.inMaintenance.Range(func(zone, _ any) bool {
-		if name := zone.(string); !there[name] && name != config.UnknownZone {
-			m.inMaintenance.Delete(zone)
-		}
-		return true
-	})
+	for _, counts := range []*sync.Map{&m.inMaintenance, &m.fromMemory} {
+		counts.Range(func(zone, _ any) bool {
+			if name := zone.(string); !there[name] && name != config.UnknownZone {
+				counts.Delete(zone)
+			}
+			return true
+		})
+	}
 	m.Exemplars.keep(there)
 }

@@ -71,6 +71,8 @@ const (
 	LogSwitchExpired   = "maintenance has ended, as it was set to"
 	LogServerDrained   = "server is drained: it gets no new requests"
 	LogServerUndrained = "server is no longer drained"
+	LogStaleOff        = "no answers are given from memory"
+	LogStaleOn         = "answers are given from memory again"
 
 	LogRemembered   = "firebreak was restarted and goes on where it ended"
 	LogMemoryOld    = "what was found out before this machine was restarted is forgotten"

@@ -49,7 +49,7 @@ export function maintenanceOn(scope, name, rate) {
 		ask: { length: true, mode: true, message: true },
 		button: 'Maintenance on', danger: true,
 		preview: () => dryRun('on', scope, name),
-		run: (values) => send('PUT', target(scope, name), values),
+		run: ({ stale, ...values }) => send('PUT', target(scope, name), { ...values, stale: stale === 'true' }),
 		done: () => announce(`${what} is in maintenance.`),
 	});
 }
@@ -95,6 +95,39 @@ export function hold(action, scope, name) {
 		ask: { length: action !== 'auto' },
 		run: (values) => send('POST', path(`${scope}s`, name, action), values),
 		done: () => announce(`${scope} ${name} ${done}.`),
+	});
+}
+
+/** purge forgets the answers that are kept of a zone or store. */
+export function purge(scope, name) {
+	confirm({
+		title: `Purge the answers of ${scope}`, subject: name, button: 'Purge',
+		will: [
+			'The answers that are kept in memory are forgotten. Requests that are refused get none until there are new ones.',
+			'It is done on this sidecar alone.',
+		],
+		run: () => send('POST', path('stale', 'purge'), { [scope]: name }),
+		done: (answer) => announce(`${answer.purged} answers of ${scope} ${name} purged.`),
+	});
+}
+
+/** staleOff switches answers from memory off; staleOn switches them on again. */
+export function staleOff() {
+	confirm({
+		title: 'Give no answers from memory', button: 'Switch off', danger: true,
+		will: ['Requests are refused where they would have been answered from memory.', 'What is kept stays.', 'It holds on every sidecar that shares this state.'],
+		ask: { length: true },
+		run: (values) => send('PUT', path('stale', 'off'), values),
+		done: () => announce('No answers are given from memory.'),
+	});
+}
+
+export function staleOn() {
+	confirm({
+		title: 'Give answers from memory again', button: 'Switch on',
+		will: ['Requests that are refused get the last good answer, where one is kept.', 'It holds on every sidecar that shares this state.'],
+		run: ({ reason, by }) => send('DELETE', `${path('stale', 'off')}?${new URLSearchParams({ reason, by: by ?? '' })}`),
+		done: () => announce('Answers are given from memory again.'),
 	});
 }
 

@@ -39,6 +39,7 @@ function fields(ask) {
 	add('reason', 'Reason', el('input', { name: 'reason', required: true, maxlength: '500', autocomplete: 'off' }), 'It is shown to your colleagues and kept in the history.');
 	if (ask.length) add('for', 'For how long', choice('for', lengths));
 	if (ask.mode) add('mode', 'What is refused', choice('mode', [['full', 'every request'], ['read_only', 'changes only; GET, HEAD and OPTIONS pass']]));
+	if (ask.mode) add('stale', 'Answers from memory', choice('stale', [['', 'none'], ['true', 'where there is one, instead of a refusal']]));
 	if (ask.message) add('message', 'Message to clients', el('input', { name: 'message', maxlength: '500', autocomplete: 'off' }), 'Optional. Anyone whose request is refused can read it.');
 	add('by', 'Your name', el('input', { name: 'by', maxlength: '100', autocomplete: 'name', value: remembered() }));
 	return { rows, inputs };

@@ -33,7 +33,7 @@ export class Incident extends Asking {
 		super('Incident', 5000);
 		this.id = subject;
 		this.facts = new Facts({
-			began: 'Began', ended: 'Ended', openings: 'Times cut off', worst: 'Workers at worst', hung: 'Requests that hung', failed: 'Requests that failed', refused: 'Requests refused', dark: 'Minutes without service, of all stores',
+			began: 'Began', ended: 'Ended', openings: 'Times cut off', worst: 'Workers at worst', hung: 'Requests that hung', failed: 'Requests that failed', refused: 'Requests refused', memory: 'Answered from memory', dark: 'Minutes without service, of all stores',
 		});
 		this.lead = el('p', { class: 'sub' });
 		this.zone = el('a', {}, 'Zone');
@@ -67,6 +67,7 @@ export class Incident extends Asking {
 		this.facts.set('hung', i.hung || '');
 		this.facts.set('failed', i.failed || '');
 		this.facts.set('refused', sum(i.refused) ? reasons(i.refused) : '');
+		this.facts.set('memory', i.from_memory ? i.from_memory.toLocaleString() : '');
 		this.facts.set('dark', i.dark_minutes ? i.dark_minutes.toFixed(1) : '');
 		reconcile(this.culprits.body, i.culprits ?? [], (c) => c.store, culpritRow);
 		show(this.culpritsPart, Boolean(i.culprits?.length));

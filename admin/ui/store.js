@@ -2,7 +2,7 @@
 
 import { attribute, el, name, say, show } from './dom.js';
 import { clock, span, tick } from './format.js';
-import { button, hold, maintenanceOff, maintenanceOn, more } from './actions.js';
+import { button, hold, maintenanceOff, maintenanceOn, more, purge } from './actions.js';
 import { Badge, href } from './state.js';
 import { Facts, holdWords, switchWords } from './facts.js';
 import { get, path } from './net.js';
@@ -35,7 +35,7 @@ export class Store {
 		this.on = false;
 		this.main = button('Maintenance on…', () => (this.on ? maintenanceOff('store', this.store) : maintenanceOn('store', this.store)), { class: 'danger', id: 'act' });
 		this.buttons = el('div', { class: 'buttons', hidden: true }, this.main,
-			more(button('Isolate…', () => hold('isolate', 'store', this.store)), button('Admit…', () => hold('admit', 'store', this.store)), button('Hand back…', () => hold('auto', 'store', this.store))));
+			more(button('Isolate…', () => hold('isolate', 'store', this.store)), button('Admit…', () => hold('admit', 'store', this.store)), button('Hand back…', () => hold('auto', 'store', this.store)), button('Purge answers…', () => purge('store', this.store))));
 		this.heading = el('h1', { id: 'headline', tabindex: '-1' }, 'Store ', name(subject));
 		this.node = el('div', {},
 			el('p', { class: 'crumb' }, el('a', { href: '#/', text: 'Zones' })),

@@ -2,11 +2,13 @@
 
 import { attribute, el, reconcile, row, say, show, table } from './dom.js';
 import { clock, plural, tick } from './format.js';
-import { button, maintenanceOff, maintenanceOn } from './actions.js';
+import { button, maintenanceOff, maintenanceOn, staleOff, staleOn } from './actions.js';
 import { Asking } from './page.js';
 import { href } from './state.js';
 import { get, path } from './net.js';
 
+const nameless = { all: 'everything', stale: 'answers from memory' };
+const modes = { read_only: 'read-only' };
 const phases = { in_force: 'in force', ahead: 'ahead', expired: 'over' };
 
 function switchRow() {
@@ -14,13 +16,13 @@ function switchRow() {
 	return row([
 		{ head: true, make: () => el('span', {}, el('span', { class: 'muted' }), el('a', { class: 'name' }, el('bdi'))), update: (node, s) => {
 			sw = s;
-			say(node.firstChild, s.scope === 'all' ? 'everything' : `${s.scope} `);
+			say(node.firstChild, nameless[s.scope] ?? `${s.scope} `);
 			const link = node.lastChild;
-			show(link, s.scope !== 'all');
+			show(link, !nameless[s.scope]);
 			say(link.firstChild, s.name ?? '');
-			attribute(link, 'href', s.scope === 'all' ? null : href(`${s.scope}s`, s.name));
+			attribute(link, 'href', nameless[s.scope] ? null : href(`${s.scope}s`, s.name));
 		} },
-		{ text: (s) => `${s.mode === 'read_only' ? 'read-only' : 'full'}, ${phases[s.phase] ?? s.phase}${s.except?.length ? `, but ${plural(s.except.length, 'store')} released` : ''}` },
+		{ text: (s) => `${modes[s.mode] ?? s.mode}, ${phases[s.phase] ?? s.phase}${s.except?.length ? `, but ${plural(s.except.length, 'store')} released` : ''}` },
 		{ class: 'wide', text: (s) => [s.reason, s.ticket].filter(Boolean).join(' · ') },
 		{ text: (s) => s.by ?? '' },
 		{ text: (s) => (s.from && s.phase === 'ahead' ? `from ${clock(s.from)}` : clock(s.since)) },
@@ -29,7 +31,7 @@ function switchRow() {
 			else say(node, 'no end');
 		} },
 		{ class: 'wide', text: (s) => s.message ?? '' },
-		{ make: () => button('End…', () => maintenanceOff(sw.scope, sw.name)), update: (node, s) => attribute(node, 'aria-label', `Maintenance off: ${s.scope === 'all' ? 'everything' : `${s.scope} ${s.name}`}`) },
+		{ make: () => button('End…', () => (sw.scope === 'stale' ? staleOn() : maintenanceOff(sw.scope, sw.name))), update: (node, s) => attribute(node, 'aria-label', `Maintenance off: ${nameless[s.scope] ?? `${s.scope} ${s.name}`}`) },
 	]);
 }
 
@@ -57,7 +59,8 @@ export class Switches extends Asking {
 		this.changes = table('Changes', ['When', 'Who', 'What', 'Reason']);
 		this.past = el('section', { 'aria-labelledby': 'past-title', hidden: true }, el('h2', { id: 'past-title', text: 'Latest changes' }), this.changes.node);
 		this.body.append(this.table.node, el('div', { class: 'buttons' }, this.previous, this.next,
-			button('Put everything into maintenance…', () => maintenanceOn('all', ''), { class: 'danger' })), this.past);
+			button('Put everything into maintenance…', () => maintenanceOn('all', ''), { class: 'danger' }),
+			button('Give no answers from memory…', () => staleOff())), this.past);
 		show(this.table.node, false);
 	}
 

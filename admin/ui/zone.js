@@ -2,7 +2,7 @@
 
 import { attribute, el, name, reconcile, row, say, show, table } from './dom.js';
 import { clock, conditions, latency, milliseconds, plural, tick } from './format.js';
-import { button, hold, maintenanceOff, maintenanceOn, more, recover } from './actions.js';
+import { button, hold, maintenanceOff, maintenanceOn, more, purge, recover } from './actions.js';
 import { Next } from './next.js';
 import { get, path } from './net.js';
 import { Badge, Meter, href, lookOf } from './state.js';
@@ -47,7 +47,7 @@ export class Zone {
 		this.facts = new Facts({
 			latest: 'Latest', probe: 'Tried again', turn: 'Times it was cut off in this episode', window: 'Slow start', doubt: 'In doubt', latency: 'Time to the first byte', stores: 'Stores that are bad', quarantined: 'In quarantine',
 			remembered: 'Hung since before a restart', waiting: 'Waiting for a worker', worst: 'Workers at worst', abandoned: 'Connections closed', streams: 'Open streams', maintenance: 'Maintenance', hold: 'By hand',
-			mode: 'Mode',
+			mode: 'Mode', memory: 'Answered from memory',
 		});
 		this.facts.place('probe', this.probe);
 		this.on = false;
@@ -70,7 +70,7 @@ export class Zone {
 					el('h1', { id: 'headline', tabindex: '-1' }, 'Zone ', name(subject)),
 					el('p', { class: 'sub' }, this.badge.node, ' ', this.since, ' ', this.words = el('span')), this.why, this.step.sentence,
 					el('div', { class: 'buttons' }, this.step.button, this.main, this.recover, this.incident,
-						more(button('Isolate…', () => hold('isolate', 'zone', this.zone)), button('Admit…', () => hold('admit', 'zone', this.zone)), button('Hand back…', () => hold('auto', 'zone', this.zone)))),
+						more(button('Isolate…', () => hold('isolate', 'zone', this.zone)), button('Admit…', () => hold('admit', 'zone', this.zone)), button('Hand back…', () => hold('auto', 'zone', this.zone)), button('Purge answers…', () => purge('zone', this.zone)))),
 					this.meter.node),
 				el('figure', {}, this.chart, legend())),
 			this.facts.node,
@@ -136,6 +136,7 @@ export class Zone {
 		f.set('streams', z.streams || '');
 		f.set('maintenance', switchWords(sw, clock));
 		f.set('hold', holdWords(z.hold, clock));
+		f.set('memory', z.from_memory ? plural(z.from_memory, 'request') : '');
 		f.set('mode', z.observe ? 'observe: nothing is refused' : '');
 		this.#find(z.condition);
 		this.on = Boolean(sw && sw.scope === 'zone');

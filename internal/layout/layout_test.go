@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"incidents", "recovery", "replay", "replay/scenario"},
 	{"maintenance/conformance", "replay/virtual"},
 	{"breaker/httpguard", "maintenance", "routing/learned", "routing/lookup", "routing/pgtable", "zonecheck"},
-	{"breaker", "routing", "workers", "internal/directive"},
+	{"breaker", "routing", "stale", "workers", "internal/directive"},
 	{"config"},
 }
 
@@ -47,6 +47,7 @@ var clients = map[string][]string{
 	"github.com/redis/go-redis/":  {"redis"},
 	"github.com/sony/gobreaker/":  {"breaker"},
 	"github.com/mdlayher/netlink": {"workers"},
+	"github.com/pquerna/":         {"stale"},
 }
 
 // list runs "go list" on packages of the module, and returns the imports of each
