@@ -57,9 +57,9 @@ bench: build ## print the figures that docs/budgets.md promises
 	$(GO) test -tags e2e,million -count=1 -run PostgresMillion -v ./e2e
 
 HOURS ?= 50
-.PHONY: outages
+.PHONY: oracle
 OUTAGES ?= 1000
-outages: ## random outages in virtual time, compared with an oracle that knows what is ill
+oracle: ## random outages in virtual time, compared with an oracle that knows what is ill
 	FIREBREAK_OUTAGES=$(OUTAGES) $(GO) test -run Oracle -count=1 -timeout 2h -v ./breaker
 
 .PHONY: soak

@@ -81,7 +81,7 @@ func TestHoldClosed(t *testing.T) {
 		defer p.close()
 		p.load(3*time.Second, 300, allZones)
 		p.freeze("z7")
-		p.load(3*time.Second, 300, allZones)
+		p.load(2*time.Second, 300, allZones)
 		if s := p.state("z7"); s.State != breaker.Open {
 			t.Fatalf("the zone is %s before the hold", s.State)
 		}

@@ -376,14 +376,14 @@ func TestReturnAfterLostQueries(t *testing.T) {
 		p.load(20*time.Second, 300, allZones)
 		p.lose("z7")
 		healed := time.Now()
-		for range 60 {
-			p.load(time.Second, 300, allZones)
+		for range 600 {
+			p.load(100*time.Millisecond, 300, allZones)
 			if p.state("z7").State == breaker.Troubled || p.state("z7").State == breaker.Calm {
 				break
 			}
 		}
-		if got := time.Since(healed); got > 12*time.Second {
-			t.Errorf("the zone was back %s after the heal, want 12 s: its workers were killed %s after it froze", got, 30*time.Second)
+		if got := time.Since(healed); got > 10500*time.Millisecond {
+			t.Errorf("the zone was back %s after the heal, want 10.5 s: its workers were killed %s after it froze", got, 30*time.Second)
 		}
 		t.Logf("back %s after the heal, %s after the freeze, %d workers", time.Since(healed), time.Since(froze), p.worstOf("z7"))
 	})

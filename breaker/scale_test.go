@@ -14,11 +14,9 @@ import (
 // crowd is a pool of which all workers are busy, and for which requests wait, in
 // twelve zones that are answered.
 type crowd struct {
-	sim     *breaker.Simulation
-	slots   []*breaker.Slot
-	now     time.Time
-	waiting int
-	next    int
+	sim   *breaker.Simulation
+	slots []*breaker.Slot
+	next  int
 }
 
 func newCrowd(tb testing.TB, workers, waiting int) *crowd {
@@ -28,7 +26,7 @@ func newCrowd(tb testing.TB, workers, waiting int) *crowd {
 		tb.Fatal(err)
 	}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	c := &crowd{sim: breaker.Simulate(p, nil, start, 1), now: start}
+	c := &crowd{sim: breaker.Simulate(p, nil, start, 1)}
 	for i := range 12 { // each zone is seen to answer
 		slot, _, _ := c.sim.Admit(breaker.Request{Zone: fmt.Sprint("z", i), Store: "s0"})
 		slot.End(breaker.OK)
