@@ -122,7 +122,15 @@ func (d *database) start(z int) error {
 	if err := conf.Close(); err != nil {
 		return err
 	}
-	logs, err := os.Create(d.dir + ".log")
+	if err := d.run(); err != nil {
+		return err
+	}
+	return d.fill(z)
+}
+
+// run starts the server's process.
+func (d *database) run() error {
+	logs, err := os.OpenFile(d.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -135,7 +143,27 @@ func (d *database) start(z int) error {
 	if err := startBehind(d.server); err != nil {
 		return fmt.Errorf("starting postgres: %w", err)
 	}
-	return d.fill(z)
+	return nil
+}
+
+// shutDown ends the server: from then on its port refuses connections.
+func (d *database) shutDown(t *testing.T) {
+	t.Helper()
+	if err := d.server.Process.Signal(syscall.SIGINT); err != nil { // "fast": clients are not waited for
+		t.Fatal(err)
+	}
+	_ = d.server.Wait()
+}
+
+// startUp starts a server that was shut down, and waits until it answers queries.
+func (d *database) startUp(t *testing.T) {
+	t.Helper()
+	if err := d.run(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, d.zone+" answers queries", func() bool {
+		return listens(fmt.Sprintf("127.0.0.1:%d", d.port)) && d.psql("-c", "SELECT 1").Run() == nil
+	})
 }
 
 func (d *database) fill(z int) error {

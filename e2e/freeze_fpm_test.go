@@ -18,6 +18,18 @@ func fpmSite(t *testing.T, zoneOptions, handler string) site {
 	return site{pool: workers, zone: zoneOptions, handlers: fmt.Sprintf("\n\troot %s%s\n\t%s", phpRoot(t), guard, handler)}
 }
 
+// fpmTransport sends requests to PHP-FPM over firebreak's own transport.
+func fpmTransport(t *testing.T, servers ...*pool) string {
+	t.Helper()
+	return fmt.Sprintf(`reverse_proxy %s {
+		transport firebreak fastcgi {
+			root %s
+			split .php
+		}
+		lb_policy firebreak
+	}`, addressesOf(servers), phpRoot(t))
+}
+
 // phpRoot is where search.php lies.
 func phpRoot(t *testing.T) string {
 	t.Helper()
@@ -33,12 +45,7 @@ func phpRoot(t *testing.T) string {
 func TestFreezeFPMTransport(t *testing.T) {
 	inRounds(t, func(t *testing.T, calm time.Duration) findings {
 		pool := fpm(t, 0)
-		f, replaced := playFPM(t, pool, calm, briefFreeze(), 2*time.Second, "", fmt.Sprintf(`reverse_proxy %s {
-		transport firebreak fastcgi {
-			root %s
-			split .php
-		}
-	}`, pool.addr, phpRoot(t)))
+		f, replaced := playFPM(t, pool, calm, briefFreeze(), 2*time.Second, "", fpmTransport(t, pool))
 		if replaced > 0 {
 			t.Errorf("%d children ended, want none", replaced)
 		}

@@ -105,11 +105,7 @@ func (o outage) check(t *testing.T, f findings) {
 	figure(t, "last bad answer %.2f s after the heal; from %s on %.2f %% ok of %d",
 		f.lastBad.Seconds(), o.whole, load.OKPercent(f.healed), len(f.healed))
 	wantOK(t, "other zones during the freeze", f.during, 99.99)
-	// The absolute allowance is for what else runs on this machine: the p99 of
-	// 9 s is that of 25 requests. inRounds goes without it.
-	limit := max(p99Before*11/10, p99Before+5*time.Millisecond)
-	promise(t, p99During <= limit, p99During <= time.Second,
-		"p99 of the other zones is %s during the freeze, %s before", ms(p99During), ms(p99Before))
+	promiseP99(t, "the other zones during the freeze", f.before, f.during)
 	promise(t, f.opened <= o.opensIn, f.opened <= 2*o.opensIn, "the zone opened after %s, want %s", f.opened, o.opensIn)
 	if f.worst > frozenSoon {
 		t.Errorf("the frozen zone occupied %d workers, want at most %d", f.worst, frozenSoon)

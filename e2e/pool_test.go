@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +23,7 @@ type pool struct {
 	size  int // workers
 	busy  *occupancy
 	build func() *exec.Cmd
+	extra []string // settings, "NAME=value", of the next start
 	alive func() bool
 	dir   string // where gunicorn's workers announce themselves
 	cmd   *exec.Cmd
@@ -30,10 +33,18 @@ type pool struct {
 func (p *pool) start(t *testing.T) {
 	t.Helper()
 	p.cmd = p.build()
+	p.cmd.Env = append(p.cmd.Env, p.extra...)
 	if err := startBehind(p.cmd); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "the API server at "+p.addr+" answers", p.alive)
+}
+
+// restart starts a server again that was killed, with other settings.
+func (p *pool) restart(t *testing.T, settings ...string) {
+	t.Helper()
+	p.extra = settings
+	p.start(t)
 }
 
 // booted waits until all workers of a server that was started again are up.
@@ -100,12 +111,18 @@ func gunicorn(t *testing.T, settings ...string) *pool {
 
 func gunicornOf(t *testing.T, size int, settings ...string) *pool {
 	t.Helper()
-	addr, dir := freeAddr(t), busyDirectory(t)
+	return gunicornAt(t, freeAddr(t), "app:application", size, settings...)
+}
+
+// gunicornAt starts an application of gunicorn, at an address.
+func gunicornAt(t *testing.T, addr, application string, size int, settings ...string) *pool {
+	t.Helper()
+	dir := busyDirectory(t)
 	env := append(os.Environ(),
 		"LISTEN="+addr, "BUSY_DIR="+dir, "STORES="+world.storesCSV, "ZONES="+world.zonesCSV,
 		fmt.Sprintf("WORKERS=%d", size), "WORKER_TIMEOUT=0", "CONNECT_EARLY=1", "PYTHONDONTWRITEBYTECODE=1")
 	build := func() *exec.Cmd {
-		cmd := exec.Command("gunicorn", "--config", "gunicorn.conf.py", "--log-level", "warning", "app:application")
+		cmd := exec.Command("gunicorn", "--config", "gunicorn.conf.py", "--log-level", "warning", application)
 		cmd.Dir = filepath.Join("..", "examples", "gunicorn")
 		cmd.Env = slices.Concat(env, settings)
 		logTo(t, cmd, "gunicorn.log")
@@ -138,10 +155,15 @@ func phpFPM() string {
 // fpm starts examples/php-fpm; terminate is its request_terminate_timeout.
 func fpm(t *testing.T, terminate time.Duration) *pool {
 	t.Helper()
-	addr, dir := freeAddr(t), busyDirectory(t)
+	return fpmOf(t, workers, terminate)
+}
+
+func fpmOf(t *testing.T, size int, terminate time.Duration) *pool {
+	t.Helper()
+	addr, dir, config := freeAddr(t), busyDirectory(t), fpmConfig(t, size)
 	build := func() *exec.Cmd {
 		cmd := exec.Command(phpFPM(), "--nodaemonize", "--allow-to-run-as-root",
-			"--fpm-config", filepath.Join("..", "examples", "php-fpm", "pool.conf"))
+			"--fpm-config", config)
 		cmd.Env = append(os.Environ(),
 			"FPM_LISTEN="+addr, "BUSY_DIR="+dir, "STORES="+world.storesCSV, "ZONES="+world.zonesCSV,
 			fmt.Sprintf("FPM_TERMINATE=%d", int(terminate.Seconds())))
@@ -151,7 +173,26 @@ func fpm(t *testing.T, terminate time.Duration) *pool {
 		}
 		return cmd
 	}
-	return startPool(t, &pool{addr: addr, size: workers, build: build, alive: func() bool { return listens(addr) }}, dir)
+	return startPool(t, &pool{addr: addr, size: size, build: build, alive: func() bool { return listens(addr) }}, dir)
+}
+
+// fpmConfig is examples/php-fpm/pool.conf with another number of children.
+func fpmConfig(t *testing.T, size int) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "examples", "php-fpm", "pool.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const children = "pm.max_children = "
+	changed := strings.Replace(string(text), children+strconv.Itoa(workers), children+strconv.Itoa(size), 1)
+	if !strings.Contains(changed, children+strconv.Itoa(size)) {
+		t.Fatalf("pool.conf has no %s%d", children, workers)
+	}
+	path := filepath.Join(t.TempDir(), "pool.conf")
+	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // connectAll makes every child of PHP-FPM serve every zone, so that each has its

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/firebreak-proxy/firebreak/examples/outage/load"
 )
@@ -43,4 +44,13 @@ func wantOK(t *testing.T, who string, rs []load.Result, percent float64) {
 	got := load.OKPercent(rs)
 	promise(t, got >= percent && len(rs) > 0, got >= sanePercent && len(rs) > 0,
 		"%s: %.3f %% ok, want %.2f %%: %s", who, got, percent, bad(rs))
+}
+
+// promiseP99 promises that the p99 of some requests is within 10 % of what it was
+// before. The absolute allowance is for what else runs on this machine: the p99 of
+// 9 s is that of 25 requests. inRounds goes without it.
+func promiseP99(t *testing.T, who string, before, during []load.Result) {
+	t.Helper()
+	was, is := load.Percentile(before, 99), load.Percentile(during, 99)
+	promise(t, is <= max(was*11/10, was+5*time.Millisecond), is <= time.Second, "the p99 of %s is %s, %s before", who, ms(is), ms(was))
 }

@@ -32,6 +32,7 @@ type proxy struct {
 // site is what a test's Caddyfile holds beside addresses.
 type site struct {
 	pool     int    // workers; 0: the firebreak app is left out
+	each     bool   // whether pool is the workers of each server
 	app      string // more options of the firebreak app
 	zone     string // more options of "zone *"
 	handlers string // directives of the site
@@ -72,8 +73,12 @@ func (s site) caddyfile(addr, admin string) string {
 %s
 `, admin, origins, s.servers)
 	if s.pool > 0 {
+		per := ""
+		if s.each {
+			per = " per_server"
+		}
 		fmt.Fprintf(&b, `	firebreak {
-		workers %d
+		workers %d%s
 		directory %s
 		%s
 		zone * {
@@ -81,7 +86,7 @@ func (s site) caddyfile(addr, admin string) string {
 			%s
 		}
 	}
-`, s.pool, cmp.Or(s.source, "file "+cmp.Or(s.stores, world.storesCSV)), s.app, s.zone)
+`, s.pool, per, cmp.Or(s.source, "file "+cmp.Or(s.stores, world.storesCSV)), s.app, s.zone)
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	fmt.Fprintf(&b, "}\n\nhttp://:%s {\n\tbind 127.0.0.1%s\n}\n", port, s.handlers)
