@@ -222,9 +222,7 @@ func (z *zone) open(r *Request, hash uint64, now int64, v *verdict, force bool) 
 			z.takePermits(s)
 		}
 	}
-	if !z.eventful.Load() {
-		z.eventful.Store(true)
-	}
+	z.stir()
 	z.worst = max(z.worst, z.live+z.hung)
 	return s
 }
@@ -294,9 +292,7 @@ func (z *zone) refuse(v *verdict) *Refusal {
 		z.refusals = make(map[Reason]uint64)
 	}
 	z.refusals[v.reason]++
-	if !z.eventful.Load() {
-		z.eventful.Store(true) // the sweeper keeps count
-	}
+	z.stir()
 	detail := v.detail
 	if v.reason == ReasonBusy {
 		detail = fmt.Sprintf("zone %s: no worker within %s", z.name, z.policy.MaxWait)
@@ -324,7 +320,7 @@ func (z *zone) countWould(v *verdict) {
 // Explain says what Admit would do with a request of this store now, and
 // changes nothing: nil means that it would be admitted.
 func (g *Guard) Explain(zoneName, store string) *Refusal {
-	z := (*g.zones.Load())[zoneName]
+	z := g.find(zoneName)
 	if z == nil {
 		return nil
 	}

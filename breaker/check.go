@@ -148,7 +148,7 @@ func (g *Guard) OpenZones() (open []OpenZone) {
 	if g.openZones.Load() == 0 {
 		return nil
 	}
-	for name, z := range *g.zones.Load() {
+	for name, z := range g.allZones() {
 		z.mu.Lock()
 		if z.state == Open && z.held == nil && !z.shared() {
 			open = append(open, OpenZone{Zone: name, Since: g.wall(z.openedAt), Checked: z.checkable() && !z.checkOK})
@@ -172,7 +172,7 @@ type Trouble struct {
 // Troubles are the stores of a zone that are in trouble now, and whether its
 // breaker has opened the zone, for how long, and why (0: it has not).
 func (g *Guard) Troubles(zoneName string) (list []Trouble, openFor time.Duration, why string) {
-	z := (*g.zones.Load())[zoneName]
+	z := g.find(zoneName)
 	if z == nil {
 		return nil, 0, ""
 	}
@@ -215,7 +215,7 @@ type Served struct {
 // Served is the stores of a zone that were served lately.
 func (g *Guard) Served(zoneName string) Served {
 	p := Served{g: g, now: g.now()}
-	if z := (*g.zones.Load())[zoneName]; z != nil {
+	if z := g.find(zoneName); z != nil {
 		z.do(func(z *zone, _ int64) {
 			if z.seen != nil {
 				seen := *z.seen
@@ -239,7 +239,7 @@ func (p Served) Ago(store string) (time.Duration, bool) {
 // first, those with nothing stuck before the others. It is known in episodes
 // only.
 func (g *Guard) Asked(zoneName string, n int) (stores []string) {
-	z := (*g.zones.Load())[zoneName]
+	z := g.find(zoneName)
 	if z == nil {
 		return nil
 	}

@@ -126,8 +126,8 @@ func (g *Guard) Counters() Counters {
 		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),
 		Servers: g.Servers(),
 	}
+	zones := g.allZones()
 	g.mu.Lock()
-	zones := *g.zones.Load()
 	var all totals
 	all.add(&g.forgotten)
 	g.mu.Unlock()

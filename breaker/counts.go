@@ -12,7 +12,7 @@ type Counts struct {
 // false. It is cheap enough to be called every second with thousands of zones:
 // it allocates nothing and holds each zone's lock for a dozen additions.
 func (g *Guard) EachCounts(yield func(zone string, c Counts) bool) {
-	for name, z := range *g.zones.Load() {
+	for name, z := range g.allZones() {
 		if !yield(name, z.counts()) {
 			return
 		}

@@ -99,9 +99,9 @@
 //
 // # Locks
 //
-// Guard.mu, then servers.mu, then a zone's mu, then dispatcher.mu, which is held for
-// a moment and only when a request begins to wait for a worker of the pool, or gets
-// one. No zone's lock is held together with another's, over I/O or over a callback,
+// Guard.mu, then servers.mu, then the mu of the table of zones (for a zone's first
+// request), then a zone's mu, then dispatcher.mu, which is held for a moment and only
+// when a request begins to wait for a worker of the pool, or gets one. No zone's lock is held together with another's, over I/O or over a callback,
 // and no other path of a request takes a lock that zones share.
 //
 // # Restarts and checks

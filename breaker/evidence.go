@@ -131,7 +131,7 @@ func (z *zone) noteHang(s *Slot, o Outcome, now int64) {
 	rec := z.books.ensure(s.store)
 	rec.note(o, now)
 	z.lastTrouble = now
-	z.eventful.Store(true)
+	z.stir()
 	z.lookForLate(now)
 	z.judge(now)
 }
@@ -155,7 +155,7 @@ func (z *zone) turnHung(s *Slot, now int64) {
 	z.live--
 	z.hung++
 	z.g.hung.Add(1)
-	z.eventful.Store(true)
+	z.stir()
 	if s.check {
 		z.hungCheck++
 		return

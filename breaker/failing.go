@@ -25,7 +25,7 @@ func (z *zone) noteError(s *Slot, o Outcome, now int64) {
 	rec.errorsInRow++
 	rec.failures++
 	z.failing[rec] = now
-	z.eventful.Store(true)
+	z.stir()
 	if z.state != Calm {
 		z.lastTrouble = now
 		rec.failed = rec.failed || rec.errorsInRow >= errorsInRow && !z.fails(now)

@@ -58,7 +58,7 @@ type Guard struct {
 	life context.Context // ends with Close
 
 	mu        sync.Mutex // guards changes of zones, and below
-	zones     atomic.Pointer[map[string]*zone]
+	zones     zoneTable
 	forgotten totals // of zones that are no longer there
 
 	servers servers
@@ -88,6 +88,9 @@ type Guard struct {
 
 	queue dispatcher
 
+	stirred stirred
+	active  []*zone // zones that are swept; the sweeper's own
+
 	simulation *Simulation // moves the guard's time; nil: time passes by itself
 }
 
@@ -104,7 +107,7 @@ func New(p *config.Policy, opts Options) *Guard {
 func newGuard(start time.Time, p *config.Policy, opts Options) *Guard {
 	g := &Guard{base: start.Add(-past), opts: opts, events: make(chan Event, eventBuffer)}
 	g.policy.Store(p)
-	g.zones.Store(&map[string]*zone{})
+	g.zones.init()
 	g.servers.all.Store(&map[string]*server{})
 	g.servers.owned = make(map[string][]string)
 	g.countServers()
@@ -132,32 +135,7 @@ func (g *Guard) Apply(p *config.Policy, zones []string) {
 	defer g.mu.Unlock()
 	g.policy.Store(p)
 	g.applyPolicy(p)
-	old := *g.zones.Load()
-	next := make(map[string]*zone, len(zones)+len(p.Zones))
-	for _, name := range zones {
-		next[name] = old[name]
-	}
-	for name := range p.Zones {
-		next[name] = old[name]
-	}
-	for name, z := range old {
-		if _, ok := next[name]; ok {
-			continue
-		}
-		if z.inUse() {
-			next[name] = z
-			continue
-		}
-		z.countInto(&g.forgotten)
-	}
-	for name, z := range next {
-		if z == nil {
-			next[name] = newZone(g, name, p)
-			continue
-		}
-		z.apply(p)
-	}
-	g.zones.Store(&next)
+	g.applyZones(p, zones)
 }
 
 // survive keeps a bug in the guard's bookkeeping, or in a check, from taking
@@ -199,27 +177,6 @@ func (g *Guard) wall(t int64) time.Time {
 	return g.base.Add(time.Duration(t)).Round(0)
 }
 
-// zone is the zone of this name, made on first use.
-func (g *Guard) zone(name string) *zone {
-	if z, ok := (*g.zones.Load())[name]; ok {
-		return z
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	old := *g.zones.Load()
-	if z, ok := old[name]; ok {
-		return z
-	}
-	next := make(map[string]*zone, len(old)+1)
-	for n, z := range old {
-		next[n] = z
-	}
-	z := newZone(g, name, g.policy.Load())
-	next[name] = z
-	g.zones.Store(&next)
-	return z
-}
-
 // takeWorker books one worker of a pool of capacity workers (0: not known), of
 // which so many must stay free.
 func (g *Guard) takeWorker(capacity, reserve int) bool {
@@ -252,15 +209,6 @@ func (g *Guard) mayOpen() bool {
 // mostOpen is how many zones may be open at once.
 func (g *Guard) mostOpen() int64 {
 	return max(1, int64(g.policy.Load().MaxOpenZones*float64(g.zoneCount())))
-}
-
-// zoneCount is how many zones there are, the bucket of unknown keys left out.
-func (g *Guard) zoneCount() int {
-	zones := *g.zones.Load()
-	if _, ok := zones[config.UnknownZone]; ok {
-		return len(zones) - 1
-	}
-	return len(zones)
 }
 
 // awaySince reports whether the API server could not be dialled at some time since

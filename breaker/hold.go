@@ -197,7 +197,7 @@ func (z *zone) tellAuto(store string, h *Hold, now int64) {
 }
 
 func (z *zone) holdEvent(store string, h *Hold, now int64) Event {
-	z.eventful.Store(true)
+	z.stir()
 	kind := EventZoneIsolated
 	switch {
 	case store != "" && h.open():

@@ -31,7 +31,7 @@ func (g *Guard) Status() Status {
 
 // Zones is the picture of every zone, the most troubled first.
 func (g *Guard) Zones() []ZoneStatus {
-	zones := *g.zones.Load()
+	zones := g.allZones()
 	all := make([]ZoneStatus, 0, len(zones))
 	for _, z := range zones {
 		all = append(all, z.status())
@@ -47,7 +47,7 @@ var trouble = [...]int{Calm: 0, Troubled: 1, HalfOpen: 2, Open: 3}
 
 // Zone is the picture of one zone; false if no request ever asked for it.
 func (g *Guard) Zone(name string) (ZoneStatus, bool) {
-	z := (*g.zones.Load())[name]
+	z := g.find(name)
 	if z == nil {
 		return ZoneStatus{}, false
 	}
@@ -116,7 +116,7 @@ func named(counts map[Reason]uint64) map[string]uint64 {
 // never by how many requests they sent.
 func (g *Guard) Culprits(zoneName string) []Culprit {
 	all := []Culprit{}
-	for name, z := range *g.zones.Load() {
+	for name, z := range g.allZones() {
 		if zoneName == "" || zoneName == name {
 			z.mu.Lock()
 			all = append(all, z.culpritList(g.now())...)
@@ -181,7 +181,7 @@ func (z *zone) keepCulprits() {
 // Store is the picture of one store.
 func (g *Guard) Store(zoneName, store string) StoreStatus {
 	s := StoreStatus{Zone: zoneName, Store: store, Proven: true, Recent: []string{}}
-	z := (*g.zones.Load())[zoneName]
+	z := g.find(zoneName)
 	if z == nil {
 		return s
 	}
@@ -227,7 +227,7 @@ func (s StoreStatus) asHeld() StoreStatus {
 }
 
 // ZoneNames lists the zones the guard knows, sorted.
-func (g *Guard) ZoneNames() []string { return slices.Sorted(maps.Keys(*g.zones.Load())) }
+func (g *Guard) ZoneNames() []string { return slices.Sorted(maps.Keys(g.allZones())) }
 
 // limitNow is how many workers the zone may occupy, for readers.
 func (z *zone) limitNow() int {

@@ -98,18 +98,16 @@ func (p *pace) add(other *pace) {
 }
 
 // learnPatience computes the patience of zones that have not learned their own.
-func (g *Guard) learnPatience(zones map[string]*zone, now int64) {
+func (g *Guard) learnPatience(zones []*zone, now int64) {
 	if now-g.learned < int64(time.Second) {
 		return
 	}
 	g.learned = now
 	var all pace
 	for _, z := range zones {
-		if z.eventful.Load() {
-			z.mu.Lock()
-			all.add(&z.pace)
-			z.mu.Unlock()
-		}
+		z.mu.Lock()
+		all.add(&z.pace)
+		z.mu.Unlock()
 	}
 	all.learn()
 	if all.patience > 0 {

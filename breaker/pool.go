@@ -25,7 +25,7 @@ func (g *Guard) suspectPool(now int64, text string) {
 // all was answered meanwhile, or if most of the zones that have requests are
 // silent at once, as when the API server boots and its first workers answer some
 // zones by chance.
-func (g *Guard) detectPoolFailure(zones map[string]*zone, now int64) {
+func (g *Guard) detectPoolFailure(zones []*zone, now int64) {
 	p := g.policy.Load()
 	if g.starved(now) { // answers may be waiting to be read
 		g.failedAt.Store(now)
@@ -40,7 +40,7 @@ func (g *Guard) detectPoolFailure(zones map[string]*zone, now int64) {
 		if busy || answered != 0 && now-answered < int64(p.Default.Window) {
 			active++
 		}
-		if busy && z.eventful.Load() && z.isSilent(now) {
+		if busy && z.isSilent(now) {
 			silent++
 		}
 	}
@@ -68,14 +68,14 @@ const errorsEvery = 200 * time.Millisecond
 
 // detectErrors tells when the requests of most zones end in errors at the same
 // time: a release, a setting, something that all zones share.
-func (g *Guard) detectErrors(zones map[string]*zone, active int, now int64) {
+func (g *Guard) detectErrors(zones []*zone, active int, now int64) {
 	if now-g.countedErrors < int64(errorsEvery) {
 		return
 	}
 	g.countedErrors = now
 	failing := 0
 	for _, z := range zones {
-		if z.eventful.Load() && !z.shared() {
+		if !z.shared() {
 			z.mu.Lock()
 			if z.failsInPart(now) {
 				failing++

@@ -209,7 +209,7 @@ func (g *Guard) applyServers() {
 func (g *Guard) writeOff(gone *server) {
 	g.done.Go(func() {
 		defer g.survive()
-		for _, z := range *g.zones.Load() {
+		for _, z := range g.allZones() {
 			z.do(func(z *zone, now int64) {
 				var next *Slot
 				for s := z.slots.head; s != nil; s = next {

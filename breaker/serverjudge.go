@@ -228,7 +228,7 @@ func (g *Guard) cameBack(v *server, now int64, why string) {
 // evidence against zones and stores. The caller holds servers.mu.
 func (g *Guard) voidSlots(v *server, why string) {
 	why = fmt.Sprintf("server %s is to blame: %s", v.address, why)
-	for z := range g.inTurn(*g.zones.Load()) {
+	for z := range g.inTurn() {
 		if z.eventful.Load() {
 			z.do(func(z *zone, now int64) { z.voidSlots(v, why, now) })
 		}

@@ -2,10 +2,7 @@ package breaker
 
 import (
 	"context"
-	"iter"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/config"
@@ -27,9 +24,6 @@ type Simulation struct {
 	guard  *Guard
 	now    int64
 	chance *rand.Rand
-
-	sorted   []*zone // the zones by name
-	sortedOf *map[string]*zone
 }
 
 // Simulate makes a simulation that begins at start. zones names all zones there
@@ -64,7 +58,7 @@ func (s *Simulation) Idle() bool {
 	if s.guard.suspect.Load() != nil || s.guard.queue.waiting.Load() > 0 {
 		return false
 	}
-	for _, z := range *s.guard.zones.Load() {
+	for _, z := range s.guard.allZones() {
 		if z.eventful.Load() {
 			return false
 		}
@@ -121,15 +115,4 @@ func (s *Simulation) hashOf(store string) uint64 {
 		h = (h ^ uint64(store[i])) * 1099511628211
 	}
 	return h ^ h>>32
-}
-
-// inTurn are the zones by name.
-func (s *Simulation) inTurn(zones map[string]*zone) iter.Seq[*zone] {
-	if at := s.guard.zones.Load(); at != s.sortedOf {
-		s.sorted, s.sortedOf = s.sorted[:0], at
-		for _, name := range slices.Sorted(maps.Keys(zones)) {
-			s.sorted = append(s.sorted, zones[name])
-		}
-	}
-	return slices.Values(s.sorted)
 }

@@ -57,7 +57,7 @@ type StuckSnapshot struct {
 // the other, each for a moment.
 func (g *Guard) Snapshot() Snapshot {
 	var m Snapshot
-	for _, z := range *g.zones.Load() {
+	for _, z := range g.allZones() {
 		if !z.eventful.Load() {
 			continue
 		}
@@ -140,7 +140,7 @@ func (g *Guard) Restore(m Snapshot) {
 }
 
 func (z *zone) restore(m *ZoneSnapshot, now int64) {
-	z.eventful.Store(true)
+	z.stir()
 	for i := range slices.Backward(m.Stuck) {
 		z.restoreStuck(&m.Stuck[i], now)
 	}

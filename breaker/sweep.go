@@ -3,8 +3,6 @@ package breaker
 import (
 	"context"
 	"fmt"
-	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -29,35 +27,27 @@ func (g *Guard) sweeper(ctx context.Context) {
 
 func (g *Guard) sweep(ctx context.Context) {
 	defer g.survive()
-	zones, now := *g.zones.Load(), g.now()
-	g.detectPoolFailure(zones, now)
+	g.takeStirred()
+	now := g.now()
+	g.detectPoolFailure(g.active, now)
 	for _, v := range *g.servers.all.Load() {
 		v.picture = serverPicture{}
 	}
 	busy := 0
-	for z := range g.inTurn(zones) {
-		if z.eventful.Load() {
-			g.sweepZone(ctx, z)
-		}
+	for _, z := range g.active {
+		g.sweepZone(ctx, z)
 		if z.occupied.Load() > 0 {
 			busy++
 		}
 	}
 	g.busyZones.Store(int64(busy))
-	g.learnPatience(zones, now)
+	g.learnPatience(g.active, now)
+	g.dropIdle()
 	g.judgeServers(now)
 	if s := g.suspect.Load(); s != nil && now > s.until && g.suspect.CompareAndSwap(s, nil) {
 		g.emit(Event{Kind: EventPoolTrusted, At: g.wall(now), Evidence: "zones can be told apart again"})
 	}
 	g.wake()
-}
-
-// inTurn are the zones in the order in which they are swept.
-func (g *Guard) inTurn(zones map[string]*zone) iter.Seq[*zone] {
-	if g.simulation != nil {
-		return g.simulation.inTurn(zones)
-	}
-	return maps.Values(zones)
 }
 
 // sweepZone sweeps one zone. A bug that one zone brings to light must not keep
@@ -110,7 +100,7 @@ func (z *zone) sweepCalm(now int64) {
 			z.window = 0
 		}
 	}
-	if z.slots.len == 0 && len(z.failing) == 0 && !z.isHeld() && z.pace.usage < 0.001 && z.pace.rate < 0.001 {
+	if z.slots.len == 0 && len(z.failing) == 0 && !z.isHeld() && z.pace.usage < 0.001 && z.pace.rate < 0.001 && now-z.answered.last > int64(z.policy.Window) {
 		addFloat(&z.g.usage, -z.pace.usage)
 		addFloat(&z.g.rate, -z.pace.rate)
 		z.pace.usage, z.pace.rate, z.pace.averaged = 0, 0, 0

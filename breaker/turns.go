@@ -171,7 +171,7 @@ func (z *zone) uncount() {
 func (z *zone) transit(now int64, kind string, to State, why string, d time.Duration) {
 	from := z.state
 	z.state, z.stateSince, z.evidence = to, now, why
-	z.eventful.Store(true)
+	z.stir()
 	tally, first := z.tallyAt(kind, now)
 	z.g.emit(Event{
 		Kind: kind, At: z.g.wall(now), Zone: z.name, From: from, To: to, For: d, Turn: z.turn, Evidence: why,
@@ -245,7 +245,7 @@ func (z *zone) setStore(rec *record, now int64, kind string, to State, why strin
 		rec.evidence = why
 	}
 	z.books.repin(rec)
-	z.eventful.Store(true)
+	z.stir()
 	z.g.emit(Event{
 		Kind: kind, At: z.g.wall(now), Zone: z.name, Store: rec.store, From: from, To: to, For: d, Turn: rec.turn,
 		Evidence: why, Live: z.live, Hung: rec.hung, Observe: z.policy.Observe, Since: z.g.wall(rec.firstBad),

@@ -31,7 +31,10 @@ type zone struct {
 	occupied   atomic.Int64 // copy of live+hung, likewise; up to date while requests wait
 	eventful   atomic.Bool  // the sweeper has something to look at
 
+	below *zone // in the stack of stirred zones; of the pusher, then of the sweeper
+
 	mu     sync.Mutex // guards below
+	swept  bool       // it is stirred, or among the zones that are swept
 	policy *config.ZonePolicy
 	store  *config.StorePolicy
 
