@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +25,8 @@ import (
 type statusAnswer struct {
 	breaker.Status
 	Version     string             `json:"version"`          // of firebreak
-	Zones       []zoneAnswer       `json:"zones"`            // instead of Status's: with the switches that hold for them
+	Zones       []zoneAnswer       `json:"zones"`            // instead of Status's: with the switches that hold for them; at most limit of them
+	ZoneCount   int                `json:"zone_count"`       // all there are; calm if they are not listed, unless limit left them out
 	Stores      int                `json:"stores,omitempty"` // the directory lists, 0 if it cannot
 	Handlers    int                `json:"handlers"`         // firebreak directives in the configuration
 	Maintenance maintenanceSummary `json:"maintenance"`
@@ -93,10 +96,11 @@ func adminStatus(a *API, r *http.Request) (any, error) {
 	if wanted := r.URL.Query().Get("fleet"); wanted != "" && wanted != "0" {
 		answer.Fleet = a.fleet(r.Context())
 	}
-	answer.Zones = make([]zoneAnswer, len(answer.Status.Zones))
-	for i := range answer.Zones {
-		answer.Zones[i] = a.zoneAnswer(answer.Status.Zones[i])
+	limit, err := zoneLimit(r)
+	if err != nil {
+		return nil, err
 	}
+	answer.Zones, answer.ZoneCount = a.zoneAnswers(answer.Status.Zones, limit), a.Guard.ZoneCount()
 	if lister, ok := a.Directory.(routing.Lister); ok {
 		answer.Stores = lister.Len()
 	}
@@ -155,12 +159,40 @@ func (a *API) maintenanceOf(zone, store string) *switchAnswer {
 	return &shown
 }
 
-func adminZones(a *API, _ *http.Request) (any, error) {
-	answers := []zoneAnswer{}
-	for _, status := range a.Guard.Zones() {
-		answers = append(answers, a.zoneAnswer(status))
+func adminZones(a *API, r *http.Request) (any, error) {
+	limit, err := zoneLimit(r)
+	if err != nil {
+		return nil, err
 	}
-	return answers, nil
+	return a.zoneAnswers(a.Guard.Zones(), limit), nil
+}
+
+// listedZones is how many zones are listed unless a limit is given.
+const listedZones = 1000
+
+// zoneLimit is how many zones a client wants to be listed.
+func zoneLimit(r *http.Request) (int, error) {
+	text := r.URL.Query().Get("limit")
+	if text == "" {
+		return listedZones, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, apiError(http.StatusBadRequest, "limit=%q: the number of zones to list, the most troubled first, or 0 for all", text)
+	}
+	if n == 0 {
+		n = math.MaxInt
+	}
+	return n, nil
+}
+
+// zoneAnswers are the first zones, up to the limit.
+func (a *API) zoneAnswers(zones []breaker.ZoneStatus, limit int) []zoneAnswer {
+	answers := make([]zoneAnswer, min(limit, len(zones)))
+	for i := range answers {
+		answers[i] = a.zoneAnswer(zones[i])
+	}
+	return answers
 }
 
 func adminZone(a *API, r *http.Request) (any, error) {

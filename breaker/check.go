@@ -218,8 +218,7 @@ func (g *Guard) Served(zoneName string) Served {
 	if z := g.find(zoneName); z != nil {
 		z.do(func(z *zone, _ int64) {
 			if z.seen != nil {
-				seen := *z.seen
-				p.seen = &seen
+				p.seen = z.seen.clone()
 			}
 		})
 	}

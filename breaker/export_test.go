@@ -16,7 +16,7 @@ func Counted(durations []int64, limit int64) *Histogram {
 // two differ.
 func (g *Guard) Audit() string {
 	all, late := 0, 0
-	for name, z := range *g.zones.Load() {
+	for name, z := range g.allZones() {
 		z.mu.Lock()
 		problem := z.audit()
 		all, late = all+z.live+z.hung, late+z.lates.len
@@ -128,7 +128,7 @@ func (g *Guard) Idle(name string) bool {
 
 // Overlooked is a request that waits although it would be admitted now.
 func (g *Guard) Overlooked() string {
-	for name, z := range *g.zones.Load() {
+	for name, z := range g.allZones() {
 		if problem := z.overlooked(); problem != "" {
 			return "zone " + name + ": " + problem
 		}
@@ -150,4 +150,16 @@ func (z *zone) overlooked() string {
 		}
 	}
 	return ""
+}
+
+// Swept is how many zones the sweeper looks at.
+func (g *Guard) Swept() (n int) {
+	for _, z := range g.allZones() {
+		z.mu.Lock()
+		if z.swept {
+			n++
+		}
+		z.mu.Unlock()
+	}
+	return n
 }

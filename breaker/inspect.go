@@ -16,11 +16,18 @@ const (
 
 // Status is the whole picture, the most troubled zones first.
 func (g *Guard) Status() Status {
+	s := g.Summary()
+	s.Zones = g.Zones()
+	return s
+}
+
+// Summary is the picture without zones. It costs the same with one zone and with
+// thousands.
+func (g *Guard) Summary() Status {
 	s := Status{
 		Workers: g.workers(), Servers: g.Servers(),
 		Occupied: int(g.occupied.Load()), Hung: int(g.hung.Load()), Waiting: int(g.queue.waiting.Load()),
 		NoUpstream: g.noUpstream.Load(), EventsDropped: g.dropped.Load(), InternalErrors: g.panics.Load(),
-		Zones: g.Zones(),
 	}
 	s.Live = s.Occupied - s.Hung
 	if suspicion := g.suspect.Load(); suspicion != nil {
@@ -36,11 +43,28 @@ func (g *Guard) Zones() []ZoneStatus {
 	for _, z := range zones {
 		all = append(all, z.status())
 	}
+	sortByTrouble(all)
+	return all
+}
+
+// Troubled is the picture of every zone that is not calm, the most troubled first.
+func (g *Guard) Troubled() (all []ZoneStatus) {
+	for _, z := range g.allZones() {
+		if z.eventful.Load() { // no other is in trouble
+			if s := z.status(); s.State != Calm {
+				all = append(all, s)
+			}
+		}
+	}
+	sortByTrouble(all)
+	return all
+}
+
+func sortByTrouble(all []ZoneStatus) {
 	slices.SortFunc(all, func(a, b ZoneStatus) int {
 		return cmp.Or(-cmp.Compare(trouble[a.State], trouble[b.State]), -cmp.Compare(a.Hung, b.Hung),
 			-cmp.Compare(a.QuarantinedCount, b.QuarantinedCount), cmp.Compare(a.Zone, b.Zone))
 	})
-	return all
 }
 
 var trouble = [...]int{Calm: 0, Troubled: 1, HalfOpen: 2, Open: 3}

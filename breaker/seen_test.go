@@ -9,7 +9,7 @@ import (
 // and count once.
 func TestSeenSharedPlace(t *testing.T) {
 	const start = int64(time.Hour)
-	var table seen
+	var table seenTable
 	hashes := []uint64{5 + 1<<40, 5 + 2<<40, 5 + 3<<40}
 	for round := range int64(3) {
 		for _, hash := range hashes {
@@ -35,7 +35,7 @@ func TestSeenSharedPlace(t *testing.T) {
 // TestSeenForYears: an old success stays old, however long the process runs.
 func TestSeenForYears(t *testing.T) {
 	const store, day = uint64(5 + 1<<40), 24 * int64(time.Hour)
-	var table seen
+	var table seenTable
 	table.mark(store, day)
 	for _, days := range []int64{2, 100, 250, 400, 467, 468, 497, 498, 600, 1000, 20000} {
 		if table.since(store, days*day) || table.count(days*day) != 0 {
@@ -46,5 +46,32 @@ func TestSeenForYears(t *testing.T) {
 		if at, ok := later.at(store); !later.since(store, days*day) || !ok || at != days*day+int64(time.Second) {
 			t.Errorf("a success of day %d is not known: it is taken to be at %s", days, time.Duration(at))
 		}
+	}
+}
+
+// TestSeenFewAndMany: a zone's first stores are remembered by themselves, and are not
+// forgotten when they become many.
+func TestSeenFewAndMany(t *testing.T) {
+	const start = int64(time.Hour)
+	hash := func(i int) uint64 { return uint64(i+1) << 40 * 7919 }
+	var s seen
+	for i := range 3 * seenFew {
+		s.mark(hash(i), start+int64(i)*int64(time.Second))
+		for j := range i + 1 {
+			if at, ok := s.at(hash(j)); !ok || at != start+int64(j)*int64(time.Second) {
+				t.Fatalf("of %d stores: store %d known %t, at %s", i+1, j, ok, time.Duration(at-start))
+			}
+		}
+		if i < seenFew && s.count(start) != i+1 {
+			t.Errorf("%d stores counted, want %d", s.count(start), i+1)
+		}
+		if s.since(hash(i), start+int64(i)*int64(time.Second)) {
+			t.Errorf("store %d had a success after its latest one", i)
+		}
+	}
+	kept := s.clone()
+	s.mark(hash(0), start+int64(time.Hour))
+	if at, _ := kept.at(hash(0)); at != start {
+		t.Error("a copy changes with its origin")
 	}
 }

@@ -117,6 +117,10 @@ func (g *Guard) applyZones(p *config.Policy, names []string) {
 	t.settled.Store(&next)
 }
 
+// ZoneCount is how many zones there are, with those that no request has come for and
+// without the bucket of unknown keys.
+func (g *Guard) ZoneCount() int { return g.zoneCount() }
+
 // zoneCount is how many zones there are, the bucket of unknown keys left out.
 func (g *Guard) zoneCount() int {
 	zones := *g.zones.settled.Load()

@@ -158,7 +158,7 @@ func (a *App) takeShare(fleet []maintenance.Instance) {
 	if next := a.settings(); a.shared.replace(a.live.mine, next) {
 		a.live.mine = next
 	}
-	a.log.Info(telemetry.LogShare, zap.String("share", partInWords(parts.Others)), zap.Int("workers", a.Guard().Status().Workers))
+	a.log.Info(telemetry.LogShare, zap.String("share", partInWords(parts.Others)), zap.Int("workers", a.Guard().Summary().Workers))
 }
 
 // policyFor is the policy with the parts that share auto has found.

@@ -16,8 +16,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/firebreak-proxy/firebreak/breaker"
-	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/state"
@@ -96,7 +94,7 @@ func (a *App) instanceID() string {
 
 // describe is what the other sidecars are told about this one.
 func (a *App) describe() maintenance.Instance {
-	status := a.Guard().Status()
+	status := a.Guard().Summary()
 	host, _ := os.Hostname()
 	i := maintenance.Instance{
 		Host: host, PID: os.Getpid(), Version: version.Firebreak(),
@@ -105,16 +103,12 @@ func (a *App) describe() maintenance.Instance {
 	if a.sharesAuto() {
 		i.Servers = slices.Sorted(maps.Keys(a.fleetServers()))
 	}
-	for _, zone := range status.Zones {
-		if zone.Zone != config.UnknownZone {
-			i.ZoneCount++
-		}
-		if zone.State != breaker.Calm {
-			i.Zones = append(i.Zones, maintenance.InstanceZone{
-				Zone: zone.Zone, State: zone.State.String(), Since: zone.Since,
-				Live: zone.Live, Hung: zone.Hung, Quarantined: zone.QuarantinedCount,
-			})
-		}
+	i.ZoneCount = a.Guard().ZoneCount()
+	for _, zone := range a.Guard().Troubled() {
+		i.Zones = append(i.Zones, maintenance.InstanceZone{
+			Zone: zone.Zone, State: zone.State.String(), Since: zone.Since,
+			Live: zone.Live, Hung: zone.Hung, Quarantined: zone.QuarantinedCount,
+		})
 	}
 	return i
 }

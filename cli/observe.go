@@ -32,6 +32,7 @@ type zoneView struct {
 type statusView struct {
 	breaker.Status
 	Zones       []zoneView `json:"zones"`
+	ZoneCount   int        `json:"zone_count"`
 	Stores      int        `json:"stores"`
 	Maintenance struct {
 		Revision uint64    `json:"revision"`
@@ -80,7 +81,7 @@ var zonesCommand = &command{
 	flags:    exitCodeFlag,
 	run: func(s *session) error {
 		var zones []zoneView
-		if goOn, err := s.get("/firebreak/zones", &zones); !goOn {
+		if goOn, err := s.get("/firebreak/zones?limit=0", &zones); !goOn {
 			return err
 		}
 		rows, calm := [][]string{{"ZONE", "STATE", "SINCE", "LIVE", "HUNG", "LIMIT", "QUARANTINED", "MAINTENANCE", "WHY"}}, true

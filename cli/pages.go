@@ -312,7 +312,7 @@ var explainCommand = &command{
 func (s *session) zoneNames() (names []string) {
 	s.json = false
 	var zones []struct{ Zone string }
-	if goOn, err := s.get("/firebreak/zones", &zones); !goOn || err != nil {
+	if goOn, err := s.get("/firebreak/zones?limit=0", &zones); !goOn || err != nil {
 		return nil
 	}
 	for _, zone := range zones {

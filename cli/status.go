@@ -85,6 +85,8 @@ func (v *statusView) headline() (text, color string) {
 		counts[v.Zones[i].condition()]++
 		quarantined += v.Zones[i].QuarantinedCount
 	}
+	total := max(len(v.Zones), v.ZoneCount)
+	counts[isCalm] += total - len(v.Zones)
 	var parts []string
 	for c, word := range conditionWords {
 		n := counts[condition(c)]
@@ -92,7 +94,7 @@ func (v *statusView) headline() (text, color string) {
 		case n == 0:
 		case len(parts) > 0:
 			parts = append(parts, fmt.Sprintf("%d %s", n, word))
-		case n > 1 && n == len(v.Zones) && condition(c) == isCalm:
+		case n > 1 && n == total && condition(c) == isCalm:
 			parts = append(parts, fmt.Sprintf("all %s %s", plural(n, "zone"), word))
 		default:
 			parts = append(parts, fmt.Sprintf("%s %s", plural(n, "zone"), word))
@@ -101,7 +103,7 @@ func (v *statusView) headline() (text, color string) {
 			color = conditionColors[c]
 		}
 	}
-	if len(v.Zones) == 0 {
+	if total == 0 {
 		parts = append(parts, "no zone yet")
 	}
 	if quarantined > 0 {

@@ -147,6 +147,10 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	counters := source.Guard.Counters()
 	slices.SortFunc(counters.Zones, byTrouble) // before there are pointers into it
+	m.forgetZones(counters.Zones)
+	metered := min(len(counters.Zones), meteredZones)
+	out.send(zonesUnmetered, float64(len(counters.Zones)-metered))
+	counters.Zones = counters.Zones[:metered]
 	collectPool(out, &counters)
 	m.collectHistograms(out, &counters)
 	collectCulprits(out, source.Guard)

@@ -63,13 +63,14 @@ var (
 
 // The pool and its zones as a whole.
 var (
-	poolWorkers  = newGauge("workers", "Size of the pool; 0 if not known.")
-	poolOccupied = newGauge("occupied_workers", "Workers that are busy: slots live and hung.")
-	poolHung     = newGauge("hung_workers", "Workers that are busy for clients that were answered already.")
-	poolWaiting  = newGauge("waiting_requests", "Requests that wait for a slot.")
-	poolSuspect  = newGauge("pool_suspect", "1 while verdicts are held back because the pool itself seems ill.")
-	zonesOpen    = newGauge("open_zones", "Zones that are open or half-open, those that only observe left out.")
-	zonesMost    = newGauge("max_open_zones", "Zones that may be open at once; one more makes the pool suspect.")
+	poolWorkers    = newGauge("workers", "Size of the pool; 0 if not known.")
+	poolOccupied   = newGauge("occupied_workers", "Workers that are busy: slots live and hung.")
+	poolHung       = newGauge("hung_workers", "Workers that are busy for clients that were answered already.")
+	poolWaiting    = newGauge("waiting_requests", "Requests that wait for a slot.")
+	poolSuspect    = newGauge("pool_suspect", "1 while verdicts are held back because the pool itself seems ill.")
+	zonesOpen      = newGauge("open_zones", "Zones that are open or half-open, those that only observe left out.")
+	zonesUnmetered = newGauge("unmetered_zones", "Zones with requests that have no series of their own, since a thousand others are in more trouble or busier.")
+	zonesMost      = newGauge("max_open_zones", "Zones that may be open at once; one more makes the pool suspect.")
 
 	allAdmissions   = newCounter("admissions_total", "Requests that got a slot.")
 	allOutcomes     = newCounter("outcomes_total", "Admitted requests of all zones by outcome.", "outcome")

@@ -14,6 +14,10 @@ import (
 // has: the most troubled ones. With up to so many zones all of them have.
 const detailedZones = 16
 
+// meteredZones is how many zones have series at all: the most troubled, then the
+// busiest. A time series database has to keep them, so their number is bounded.
+const meteredZones = 1000
+
 // collectZones sends 20 series for every zone, and up to 5 more for those that
 // people look at. The zones are sorted by trouble.
 func (m *Metrics) collectZones(out collection, source *Source, zones []breaker.ZoneCounters) {
@@ -25,12 +29,11 @@ func (m *Metrics) collectZones(out collection, source *Source, zones []breaker.Z
 			collectDetails(out, z)
 		}
 	}
-	m.forgetZones(zones)
 }
 
 func byTrouble(a, b breaker.ZoneCounters) int {
 	return cmp.Or(-cmp.Compare(troubleOf[a.State], troubleOf[b.State]), -cmp.Compare(a.Hung, b.Hung),
-		-cmp.Compare(a.Quarantined, b.Quarantined), cmp.Compare(a.Zone, b.Zone))
+		-cmp.Compare(a.Quarantined, b.Quarantined), -cmp.Compare(a.Outcomes[breaker.OK], b.Outcomes[breaker.OK]), cmp.Compare(a.Zone, b.Zone))
 }
 
 var troubleOf = map[breaker.State]int{breaker.Calm: 0, breaker.Troubled: 1, breaker.HalfOpen: 2, breaker.Open: 3}
