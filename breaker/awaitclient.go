@@ -32,7 +32,7 @@ func (z *zone) resume(s *Slot) {
 		z.inFlight[s.hash]++
 	}
 	if s.witness && s.start > z.heardAt() {
-		if z.since == nil || z.since.start > s.start {
+		if z.since == nil || s.before(z.since) {
 			z.since = s
 		}
 		z.silence.add(s)
@@ -40,6 +40,16 @@ func (z *zone) resume(s *Slot) {
 	if z.unlooked == nil || z.unlooked.start > s.start {
 		z.unlooked = s
 	}
+}
+
+// before reports whether the slot is before another one in the list of their zone.
+func (s *Slot) before(other *Slot) bool {
+	for next := s.next; next != nil && next.start == s.start; next = next.next {
+		if next == other {
+			return true
+		}
+	}
+	return s.start < other.start
 }
 
 // awaitsClient reports whether the request waits for its client.

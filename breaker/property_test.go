@@ -132,6 +132,7 @@ func act(slot *breaker.Slot, s step) {
 // checkBooks: what the zones have adds up to what the pool has, none has more
 // than there is, and no admission has more than one verdict.
 func checkBooks(g *breaker.Guard, workers, admitted int) string {
+	synctest.Wait() // the sweeper may be at it
 	if problem := g.Audit(); problem != "" {
 		return problem
 	}
