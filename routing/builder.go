@@ -3,13 +3,12 @@ package routing
 import (
 	"fmt"
 	"hash/maphash"
-	"math"
 	"slices"
 	"strings"
 )
 
 const (
-	maxZones = math.MaxUint16 + 1
+	maxZones = 1 << 24
 	minSlots = 16
 
 	// maxChunks is half of what a place can tell apart: a table needs a little
@@ -29,7 +28,7 @@ type builder struct {
 	unit      string   // what comes before a line's number
 	records   *recordWriter
 	zones     []string
-	zoneIndex map[string]uint16
+	zoneIndex map[string]uint32
 	stores    int
 	keys      int
 }
@@ -41,7 +40,7 @@ func newBuilder() *builder {
 		lines:     make([]uint32, minSlots),
 		unit:      "on line",
 		records:   newRecordWriter(),
-		zoneIndex: make(map[string]uint16),
+		zoneIndex: make(map[string]uint32),
 	}
 }
 
@@ -136,7 +135,7 @@ func (b *builder) add(line uint32, store, zone string, keys []string) error {
 }
 
 // zone returns the number of a zone, new or known.
-func (b *builder) zone(name string) (uint16, error) {
+func (b *builder) zone(name string) (uint32, error) {
 	if z, ok := b.zoneIndex[name]; ok {
 		return z, nil
 	}
@@ -147,13 +146,13 @@ func (b *builder) zone(name string) (uint16, error) {
 		return 0, fmt.Errorf("zone %q is one too many, at most %d zones are allowed", name, maxZones)
 	}
 	name = strings.Clone(name)
-	z := uint16(len(b.zones))
+	z := uint32(len(b.zones))
 	b.zones = append(b.zones, name)
 	b.zoneIndex[name] = z
 	return z, nil
 }
 
-func (b *builder) addStore(line uint32, store string, zone uint16) (record, error) {
+func (b *builder) addStore(line uint32, store string, zone uint32) (record, error) {
 	hash := hashName(b.seed, store)
 	old, slot, ok := b.find(store, hash)
 	switch {

@@ -28,15 +28,15 @@ func (c chunks) from(p place) string { return c[p>>chunkBits][p%chunkSize:] }
 
 // record says what a name stands for, a name being a store id or a key:
 //
-//	[ name length 1 | store length 1 | zone 2 | name | store id ]
+//	[ name length 1 | store length 1 | zone 3 | name | store id ]
 //
 // A store's own record has a store length of 0 and no store id.
 type record struct {
 	name, store string
-	zone        uint16
+	zone        uint32
 }
 
-const recordHead = 4
+const recordHead = 5
 
 func (r record) isStore() bool { return r.name == r.store }
 
@@ -52,7 +52,7 @@ func (r record) size() int {
 func cutRecord(text string) (rec record, rest string) {
 	nameEnd := recordHead + int(text[0])
 	end := nameEnd + int(text[1])
-	rec = record{name: text[recordHead:nameEnd], zone: uint16(text[2]) | uint16(text[3])<<8}
+	rec = record{name: text[recordHead:nameEnd], zone: uint32(text[2]) | uint32(text[3])<<8 | uint32(text[4])<<16}
 	rec.store = rec.name
 	if end > nameEnd {
 		rec.store = text[nameEnd:end]
@@ -91,7 +91,7 @@ func (w *recordWriter) write(rec record) record {
 	if rec.isStore() {
 		storeLen = 0
 	}
-	w.last.Write([]byte{byte(len(rec.name)), byte(storeLen), byte(rec.zone), byte(rec.zone >> 8)})
+	w.last.Write([]byte{byte(len(rec.name)), byte(storeLen), byte(rec.zone), byte(rec.zone >> 8), byte(rec.zone >> 16)})
 	w.last.WriteString(rec.name)
 	w.last.WriteString(rec.store[:storeLen])
 	w.show()

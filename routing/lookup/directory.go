@@ -272,7 +272,7 @@ func (d *Directory) event(kind routing.SourceEventKind, err error) routing.Sourc
 }
 
 // maxZones is how many zones answers may name.
-const maxZones = 1 << 16
+const maxZones = 1 << 20
 
 // zoneSet holds the names of all zones once each.
 type zoneSet struct {
