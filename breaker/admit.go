@@ -228,13 +228,15 @@ func (z *zone) open(r *Request, hash uint64, now int64, v *verdict, force bool) 
 }
 
 // slotBlock is how many slots are allocated at once, which costs each a fifth of
-// what it costs alone. A slot that hangs keeps its block from being collected.
+// what it costs alone; a zone's first blocks are smaller, since it may get no other
+// request. A slot that hangs keeps its block from being collected.
 const slotBlock = 16
 
 // newSlot is a slot with the zone's policy.
 func (z *zone) newSlot() *Slot {
 	if len(z.block) == 0 {
-		z.block = make([]Slot, slotBlock)
+		z.blockSize = min(max(2*z.blockSize, 1), slotBlock)
+		z.block = make([]Slot, z.blockSize)
 	}
 	s := &z.block[0]
 	z.block = z.block[1:]

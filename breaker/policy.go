@@ -6,11 +6,15 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 )
 
-// Policy is what a Guard goes by: the size of the pool, and the times and limits of
-// zones and stores.
 type (
-	Policy      = config.Policy
-	ZonePolicy  = config.ZonePolicy
+	// Policy is what a Guard goes by: the size of the pool, and the times and limits
+	// of zones and stores.
+	Policy = config.Policy
+
+	// ZonePolicy is the times and limits of a zone.
+	ZonePolicy = config.ZonePolicy
+
+	// StorePolicy is the times and limits of stores.
 	StorePolicy = config.StorePolicy
 )
 

@@ -104,7 +104,7 @@ func (z *zone) sweepCalm(now int64) {
 		addFloat(&z.g.usage, -z.pace.usage)
 		addFloat(&z.g.rate, -z.pace.rate)
 		z.pace.usage, z.pace.rate, z.pace.averaged = 0, 0, 0
-		z.block, z.seen = nil, nil // memory; a zone for each tenant is idle most of the time
+		z.block, z.blockSize, z.seen = nil, 0, nil // memory; a zone for each tenant is idle most of the time
 		z.block = nil
 		z.eventful.Store(false)
 	}

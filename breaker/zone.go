@@ -41,6 +41,7 @@ type zone struct {
 	// Slots.
 	slots      slotList // in order of start
 	block      []Slot   // free ones, see newSlot
+	blockSize  int      // of the latest block
 	live       int
 	hung       int
 	hungCheck  int // of the hung ones, checks of recoveries

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,11 +76,8 @@ func (h *Handler) answerFromMemory(w http.ResponseWriter, r *http.Request, a *ad
 
 // standsIn reports whether an old answer may stand in for a refusal of this reason.
 func (a *admission) standsIn() bool {
-	switch a.reason {
-	case breaker.ReasonZoneOpen, breaker.ReasonQuarantine, breaker.ReasonBusy, refusal.ReasonHung:
-		return true
-	case refusal.ReasonMaintenance:
+	if a.reason == refusal.ReasonMaintenance {
 		return a.staleInMaintenance
 	}
-	return false
+	return slices.Contains([]breaker.Reason{breaker.ReasonZoneOpen, breaker.ReasonQuarantine, breaker.ReasonBusy, refusal.ReasonHung}, a.reason)
 }

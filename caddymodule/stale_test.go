@@ -76,7 +76,8 @@ func TestStale(t *testing.T) {
 		ok := outcomesOf(s, t)
 		for _, path := range []string{"/page?key=a", "/chunked?key=a", "/page?key=b"} {
 			res, body := s.get(t, path)
-			want := strings.TrimSuffix(path[:strings.Index(path, "?")], "") + " for " + path[len(path)-1:] + ", version 0"
+			page, _, _ := strings.Cut(path, "?")
+			want := page + " for " + path[len(path)-1:] + ", version 0"
 			if res.StatusCode != 200 || !strings.HasSuffix(body, want) {
 				t.Errorf("%s: %s %q, want %q", path, res.Status, body, want)
 			}

@@ -41,10 +41,10 @@ func main() {
 	to := flag.String("to", "docs/images", "directory of the pictures")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := take(ctx, *bin, *to); err != nil {
+	err := take(ctx, *bin, *to)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "pictures:", err)
-		stop()
 		os.Exit(1)
 	}
 }
