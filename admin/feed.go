@@ -200,6 +200,11 @@ func (f *feed) tell(p *picture) error {
 		}
 		return f.plots(p, []string{f.zone})
 	}
+	if f.count > 0 && (len(p.servers) > 0 || f.sent["servers"] != nil) {
+		if err := f.changed("servers", "servers", orEmpty(p.servers)); err != nil {
+			return err
+		}
+	}
 	shown, total := f.shown(p)
 	order := make([]string, 0, len(shown))
 	var tiles []json.RawMessage
@@ -256,7 +261,7 @@ func (f *feed) forget(order []string) {
 		return
 	}
 	keep := make(map[string][]byte, len(order)+2)
-	for _, key := range []string{"pool", "order"} {
+	for _, key := range []string{"pool", "order", "servers"} {
 		keep[key] = f.sent[key]
 	}
 	for _, zone := range order {

@@ -36,7 +36,7 @@ func adminIncidents(a *API, r *http.Request) (any, error) {
 		return nil, err
 	}
 	answer := incidentsAnswer{}
-	answer.Incidents, answer.Next, err = log.List(incidents.Query{Zone: query.Get("zone"), After: query.Get("after"), Limit: limit})
+	answer.Incidents, answer.Next, err = log.List(incidents.Query{Zone: query.Get("zone"), Server: canonicalServer(query.Get("server")), After: query.Get("after"), Limit: limit})
 	if err != nil {
 		return nil, apiError(http.StatusNotFound, "no incident %q to go on after; begin anew without after", query.Get("after"))
 	}

@@ -18,6 +18,8 @@ type picture struct {
 	step  int64 // of the history
 	pool  poolView
 	tiles []tile // the most troubled first
+
+	servers []serverTile // those in trouble first; empty if there is only one
 }
 
 // poolView is the whole in few numbers.
@@ -34,9 +36,12 @@ type poolView struct {
 	Maintained   int               `json:"maintained"`
 	Quarantined  int               `json:"quarantined"`
 	Stores       int               `json:"stores,omitempty"`
-	Rate         float64           `json:"rate"`         // requests a second
-	Conditions   map[condition]int `json:"conditions"`   // zones by condition
-	OK           *float64          `json:"ok,omitempty"` // percent of them; absent: no requests
+	Rate         float64           `json:"rate"`                       // requests a second
+	Conditions   map[condition]int `json:"conditions"`                 // zones by condition
+	Servers      int               `json:"servers,omitempty"`          // 0 if there is only one
+	ServersOut   int               `json:"servers_out,omitempty"`      // of them, those out of service or away
+	ServersDrain int               `json:"servers_draining,omitempty"` // of them, those that are drained
+	OK           *float64          `json:"ok,omitempty"`               // percent of them; absent: no requests
 	Revision     uint64            `json:"revision"`
 	SwitchesOn   int               `json:"switches_on"`
 	SwitchesTo   int               `json:"switches_ahead"`
@@ -138,6 +143,7 @@ func (a *API) newPicture() *picture {
 		p.pool.Rate, p.pool.OK = points[n-1].Shares()
 	}
 	p.addSwitches(a)
+	p.addServers(a, status.Servers)
 	if lister, ok := a.Directory.(routing.Lister); ok {
 		p.pool.Stores = lister.Len()
 	}
@@ -168,7 +174,7 @@ func (a *API) tile(z *breaker.ZoneStatus) tile {
 		Quarantined: z.QuarantinedCount, Stores: z.Quarantined[:min(len(z.Quarantined), tileStores)],
 		Evidence: shorten.To(z.Evidence, tileText),
 	}
-	if cause := a.cause(z); cause != z.Evidence { // else it is sent once
+	if cause := z.Cause; cause != z.Evidence { // else it is sent once
 		t.Cause = shorten.To(cause, tileText)
 	}
 	if z.State != breaker.Calm {

@@ -3,11 +3,13 @@ package admin
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/internal/shorten"
 	"github.com/firebreak-proxy/firebreak/internal/upstream"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 )
@@ -112,4 +114,73 @@ func (a *API) putDrain(w http.ResponseWriter, r *http.Request, target maintenanc
 	}
 	wanted := switchRequest{Mode: maintenance.Drain, Reason: q.Reason, By: q.By, Ticket: q.Ticket, Until: q.Until, For: q.For}
 	return a.storeSwitch(w, r, target, &wanted)
+}
+
+// serverTile is one API server in few numbers, for the dashboard. Times are in
+// milliseconds since 1970.
+type serverTile struct {
+	Address  string              `json:"address"`
+	State    breaker.ServerState `json:"state"`
+	Draining bool                `json:"draining,omitempty"`
+	Since    int64               `json:"since,omitempty"`
+	Evidence string              `json:"evidence,omitempty"`
+	Check    string              `json:"check,omitempty"`
+	Workers  int                 `json:"workers"`
+	Live     int                 `json:"live"`
+	Hung     int                 `json:"hung"`
+	Lost     uint64              `json:"lost,omitempty"`
+	Drain    *tileSwitch         `json:"drain,omitempty"`
+}
+
+// shownServers bounds how many servers dashboards are sent.
+const shownServers = 100
+
+// addServers adds the servers, those in trouble first. One alone is the pool.
+func (p *picture) addServers(a *API, all []breaker.ServerStatus) {
+	if len(all) < 2 {
+		return
+	}
+	p.pool.Servers = len(all)
+	switches := a.Board.View().State.Switches
+	for _, s := range all {
+		t := serverTile{
+			Address: s.Address, State: s.State, Draining: s.Draining, Since: milliseconds(s.Since),
+			Workers: s.Workers, Live: s.Live, Hung: s.Hung, Lost: s.Lost, Check: shorten.To(s.Check, tileText),
+		}
+		if s.State != breaker.InService {
+			t.Evidence = shorten.To(s.Evidence, tileText)
+		}
+		if sw, ok := switches[serverTarget(s.Address)]; ok {
+			t.Drain = newTileSwitch(&sw)
+		}
+		switch {
+		case s.Draining:
+			p.pool.ServersDrain++
+		case s.State == breaker.OutOfService || s.State == breaker.Away:
+			p.pool.ServersOut++
+		default:
+			p.servers = append(p.servers, t)
+			continue
+		}
+		// Its workers are not the pool's, nor is what they are busy with.
+		p.pool.Live, p.pool.Hung = max(0, p.pool.Live-s.Live), max(0, p.pool.Hung-s.Hung)
+		p.servers = append(p.servers, t)
+	}
+	slices.SortStableFunc(p.servers, func(a, b serverTile) int {
+		return cmp.Or(cmp.Compare(b.rank(), a.rank()), compareNames(a.Address, b.Address))
+	})
+	p.servers = p.servers[:min(len(p.servers), shownServers)]
+}
+
+// rank orders servers, those in trouble highest.
+func (t *serverTile) rank() int {
+	switch {
+	case t.Draining:
+		return 1
+	case t.State == breaker.InService:
+		return 0
+	case t.State == breaker.InDoubt:
+		return 2
+	}
+	return 3
 }

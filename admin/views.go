@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -110,26 +109,13 @@ func adminStatus(a *API, r *http.Request) (any, error) {
 // zoneAnswer is one zone: what is observed, and what is desired.
 type zoneAnswer struct {
 	breaker.ZoneStatus
-	Cause       string        `json:"cause,omitempty"`       // why the episode began, or why the zone was first cut off in it
 	Maintenance *switchAnswer `json:"maintenance,omitempty"` // the switch that holds for it
 	FromMemory  uint64        `json:"from_memory,omitempty"` // requests answered from memory
 }
 
 func (a *API) zoneAnswer(status breaker.ZoneStatus) zoneAnswer {
 	status.Quarantined, status.Culprits = orEmpty(status.Quarantined), orEmpty(status.Culprits)
-	return zoneAnswer{status, a.cause(&status), a.maintenanceOf(status.Zone, ""), a.Answers.of(status.Zone)}
-}
-
-// cause is why a zone's episode began. Its latest evidence is what the last probe has
-// found.
-func (a *API) cause(z *breaker.ZoneStatus) string {
-	if z.State == breaker.Calm || z.Hold != nil {
-		return ""
-	}
-	if a.Incidents == nil {
-		return z.Evidence
-	}
-	return cmp.Or(a.Incidents().Cause(z.Zone), z.Evidence)
+	return zoneAnswer{status, a.maintenanceOf(status.Zone, ""), a.Answers.of(status.Zone)}
 }
 
 // zonePage is a zone for its page of the dashboard.

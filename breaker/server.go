@@ -74,6 +74,8 @@ type server struct {
 	evidence  string
 	turn      int
 	silent    int                 // late requests, as of the last sweep
+	lostAt    int64               // when lostOld was last taken
+	lostOld   [2]uint64           // lost as of then, and as of lostKeep before
 	silentFor int64               // since when the oldest of them has been on the server
 	sick      bool                // out of service since it answers errors
 	asked     int64               // when it was last checked
@@ -399,13 +401,17 @@ func (s *server) rank(now, usual int64) rank {
 		r.class = drained
 	case s.is(Away), s.is(OutOfService):
 		r.class = ill
-		if at := s.tryAt.Load(); at != 0 && now >= at && s.tryAt.CompareAndSwap(at, math.MaxInt64) {
-			r = rank{class: fit, free: math.MaxInt64} // this request finds out
+		if s.tries(now) {
+			r = rank{class: fit, free: math.MaxInt64}
 		}
 	case s.is(InDoubt), s.hesitates(now, usual):
-		// A few requests are enough to judge it by. Should it stand still, all that
-		// it gets are lost, also when the others are full for a moment.
-		if r.class = doubtful; s.occupied.Load() >= zonesForServer {
+		r.class = doubtful
+		switch {
+		case s.tries(now):
+			r = rank{class: fit, free: math.MaxInt64}
+		case s.occupied.Load() >= zonesForServer:
+			// A few requests are enough to judge it by. Should it stand still, all that
+			// it gets are lost, also when the others are full for a moment.
 			r.class = judged
 		}
 	case r.free <= 0:
@@ -437,6 +443,13 @@ func (s *Slot) Declines(address string) bool {
 		others--
 	}
 	return others > 0 && v.rank(g.now(), g.patience.Load()/patienceTimes).class >= judged
+}
+
+// tries reports whether the request that is asked for is to find out whether the
+// server answers.
+func (s *server) tries(now int64) bool {
+	at := s.tryAt.Load()
+	return at != 0 && now >= at && s.tryAt.CompareAndSwap(at, math.MaxInt64)
 }
 
 // moveTo books the slot on a server.
@@ -506,6 +519,8 @@ func (g *Guard) setServer(v *server, to ServerState, now int64, why string) {
 			v.window.Store(0)
 		}
 	case InDoubt:
+		v.turn = 0
+		v.tryAt.Store(now + int64(g.policy.Load().Default.SlowAfter))
 	}
 	g.countServers()
 	kind := ""
@@ -515,8 +530,12 @@ func (g *Guard) setServer(v *server, to ServerState, now int64, why string) {
 	case from == OutOfService || from == Away:
 		kind = EventServerBack
 	}
+	lost := v.lost.Load()
+	if kind == EventServerOut {
+		lost = v.lostOld[1]
+	}
 	if kind != "" {
-		g.emit(Event{Kind: kind, At: g.wall(now), Server: v.address, Evidence: why, First: g.wall(v.silentFor), Lost: v.lost.Load()})
+		g.emit(Event{Kind: kind, At: g.wall(now), Server: v.address, Evidence: why, First: g.wall(v.silentFor), Lost: lost})
 	}
 	g.wake()
 }

@@ -151,6 +151,48 @@ func TestServerCheckOfErrors(t *testing.T) {
 	})
 }
 
+// TestLoneRequest: one request that hangs for its own reasons does not keep all others
+// from its server, and a server that is frozen with only one request on it is found.
+func TestLoneRequest(t *testing.T) {
+	for name, want := range map[string]breaker.ServerState{"z1/s1": breaker.InService, "api3": breaker.OutOfService} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newFleet(t, "firebreak")
+				defer p.close()
+				p.load(10*time.Second, 300, allZones)
+				time.Sleep(100 * time.Millisecond) // nothing is under way
+				chosen := p.pick
+				p.pick = func(slot *breaker.Slot) string { slot.Sent("api3"); return "api3" }
+				p.freeze(name)
+				began := time.Now()
+				p.send("z1", "s1")
+				synctest.Wait()
+				p.pick = chosen
+				p.load(500*time.Millisecond, 100, otherStores)
+				if s := p.server("api3"); s.State != breaker.InDoubt || s.Occupied != 1 {
+					t.Errorf("half a second later the server is %+v", s)
+				}
+				p.load(10*time.Second, 100, otherStores)
+				if s := p.server("api3"); s.State != want {
+					t.Errorf("10 s later the server is %+v, want %s", s, want)
+				}
+				if lost := p.count(began, func(r result) bool { return r.outcome != "ok" }); lost > 2 {
+					t.Errorf("%d requests are lost, want 2 at most", lost)
+				}
+				p.nothingBlamed()
+			})
+		})
+	}
+}
+
+// otherStores is allZones without the store s1 of the zone z1.
+func otherStores(i int) (zone, store string) {
+	if zone, store = allZones(i); zone == "z1" && store == "s1" {
+		store = "s2"
+	}
+	return zone, store
+}
+
 // TestAvoidedServer: the status of a server in doubt says how many requests are
 // unanswered, and since when.
 func TestAvoidedServer(t *testing.T) {
@@ -165,7 +207,7 @@ func TestAvoidedServer(t *testing.T) {
 		p.send("z1", "s1")
 		synctest.Wait()
 		p.pick = func(slot *breaker.Slot) string { slot.Sent("api1"); return "api1" }
-		p.load(3*time.Second, 50, allZones)
+		p.load(900*time.Millisecond, 50, allZones)
 		want := "avoided: 1 request unanswered since " + sent.UTC().Format(time.TimeOnly) + " UTC"
 		if s := p.server("api3"); s.State != breaker.InDoubt || s.Evidence != want {
 			t.Errorf("got %+v, want %q", s, want)

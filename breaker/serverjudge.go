@@ -93,6 +93,9 @@ func (g *Guard) judgeServers(now int64) {
 	g.countServers()
 	for _, v := range all {
 		v.hung.Store(int64(v.picture.hung))
+		if now-v.lostAt >= int64(lostKeep) {
+			v.lostAt, v.lostOld = now, [2]uint64{v.lost.Load(), v.lostOld[0]}
+		}
 		v.silent, v.silentFor = v.picture.late, v.picture.since
 		switch ServerState(v.state.Load()) {
 		case InService, InDoubt:
@@ -107,6 +110,10 @@ func (g *Guard) judgeServers(now int64) {
 		}
 	}
 }
+
+// lostKeep is how long before a server goes out of service the requests that it has
+// lost are for the same reason, at least.
+const lostKeep = 2 * time.Second
 
 const answersOver = 2 * time.Second // time constant of answers and errors by server
 
@@ -146,6 +153,7 @@ func (g *Guard) judgeServer(v *server, good, errors float64, now int64) {
 	}
 	if v.picture.late > 0 {
 		g.setServer(v, InDoubt, now, g.avoided(v))
+		g.tryLater(v, now)
 	} else {
 		g.setServer(v, InService, now, "it answers")
 	}
@@ -180,14 +188,23 @@ func (g *Guard) judgeOut(v *server, now int64) {
 	switch {
 	case v.occupied.Load() > 0:
 		v.tryAt.Store(math.MaxInt64)
-	case v.tryAt.Load() == math.MaxInt64:
-		v.turn++
-		wait := g.openTime(tryServer, time.Minute, v.turn)
-		if v.checked != nil {
-			wait = time.Minute // a check that is wrong must not keep it out for ever
-		}
-		v.tryAt.Store(now + int64(wait))
+	default:
+		g.tryLater(v, now)
 	}
+}
+
+// tryLater decides when the server gets a request again that finds out whether it
+// answers, after one has.
+func (g *Guard) tryLater(v *server, now int64) {
+	if v.tryAt.Load() != math.MaxInt64 {
+		return
+	}
+	v.turn++
+	wait := g.openTime(tryServer, time.Minute, v.turn)
+	if v.checked != nil {
+		wait = time.Minute // a check that is wrong must not keep it out for ever
+	}
+	v.tryAt.Store(now + int64(wait))
 }
 
 const dialEvery = 250 * time.Millisecond

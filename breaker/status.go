@@ -165,7 +165,7 @@ type Event struct {
 	First time.Time `json:"first,omitzero"`
 
 	// For events about servers: how many requests were sent there and got no
-	// answer, since start. First is when the oldest of those was sent that had
+	// answer, since start; for EventServerOut as of some seconds before. First is when the oldest of those was sent that had
 	// none then.
 	Lost uint64 `json:"lost,omitempty"`
 }

@@ -170,7 +170,7 @@ func (a *App) watchIncidents() *incidents.Log {
 
 // incidentSource is where incidents look things up.
 func (a *App) incidentSource() incidents.Source {
-	return incidents.Source{Zone: a.Guard().Zone, Upkeep: telemetry.Shared().RefusedInMaintenance, Memory: telemetry.Shared().AnsweredFromMemory, Switches: a.switchesInForce}
+	return incidents.Source{Zone: a.Guard().Zone, Servers: a.Guard().Servers, Upkeep: telemetry.Shared().RefusedInMaintenance, Memory: telemetry.Shared().AnsweredFromMemory, Switches: a.switchesInForce}
 }
 
 // switchesInForce lists the switches in force that refuse requests, with the

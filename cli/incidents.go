@@ -25,11 +25,12 @@ type incidentPage struct {
 }
 
 var incidentsCommand = &command{
-	use: "incidents", short: "Lists what happened to zones, newest first", args: cobra.NoArgs,
-	long:     "An incident is an episode of a zone, from the first request that went wrong until\nall was calm again. Each sidecar keeps its own.",
+	use: "incidents", short: "Lists what happened to zones and servers, newest first", args: cobra.NoArgs,
+	long:     "An incident is an episode of a zone, from the first request that went wrong until\nall was calm again; or of an API server that was out of service. Each sidecar keeps its own.",
 	examples: []string{"incidents", "incidents --zone z7 --limit 5", "incidents show latest"},
 	flags: func(f *pflag.FlagSet) {
 		f.String("zone", "", "Of this zone alone")
+		f.String("server", "", "Of this API server alone")
 		f.Int("limit", 20, "How many")
 		f.String("after", "", "Only those before this one: what the last page named")
 	},
@@ -56,7 +57,7 @@ func runIncidents(s *session) error {
 	query := url.Values{}
 	limit, _ := s.flags.GetInt("limit")
 	query.Set("limit", strconv.Itoa(limit))
-	for _, name := range []string{"zone", "after"} {
+	for _, name := range []string{"zone", "server", "after"} {
 		if value := s.text(name); value != "" {
 			query.Set(name, value)
 		}
@@ -100,6 +101,12 @@ func (s *session) incidentRow(i *incidents.Incident) []string {
 	culprits := make([]string, 0, len(i.Culprits))
 	for _, c := range i.Culprits {
 		culprits = append(culprits, c.Store)
+	}
+	if i.Server != "" {
+		return []string{
+			i.ID, "server " + i.Server, s.clock(i.Began), after(i.Opened), after(i.Recovered), ended, strconv.Itoa(i.WorstOccupied),
+			"", number(i.Lost), "", "", cut(i.Evidence, 40),
+		}
 	}
 	return []string{
 		i.ID, i.Zone, s.clock(i.Began), after(i.Opened), after(i.Recovered), ended, strconv.Itoa(i.WorstOccupied),
@@ -181,18 +188,29 @@ func (s *session) showIncident(i *incidents.Incident) {
 	if i.Ongoing {
 		state = s.paint(red, "is going on")
 	}
-	s.printf("incident of zone %s %s\n", clean(i.Zone), state)
+	subject := "zone " + i.Zone
+	if i.Server != "" {
+		subject = "server " + i.Server
+	}
+	s.printf("incident of %s %s\n", clean(subject), state)
 	s.printf("began:        %s: %s\n", s.clock(i.Began), clean(i.Evidence))
 	moment := func(name string, t time.Time) {
 		if !t.IsZero() {
 			s.printf("%-13s %s, %s after that\n", name+":", s.clock(t), brief(t.Sub(i.Began)))
 		}
 	}
-	moment("isolated", i.Opened)
+	moment(map[bool]string{false: "isolated", true: "out"}[i.Server != ""], i.Opened)
 	moment("recovered", i.Recovered)
 	moment("calm", i.Ended)
 	if i.Interrupted != "" {
 		s.printf("note:         %s\n", clean(i.Interrupted))
+	}
+	if i.Server != "" {
+		s.printf("workers:      %d hung on it at worst\n", i.WorstOccupied)
+		s.printf("requests:     %d lost: sent there, and not answered\n\n", i.Lost)
+		s.showTimeline(i)
+		s.printf("\nfor a postmortem: %s incident %s --markdown\n", programName(), clean(i.ID))
+		return
 	}
 	s.printf("workers:      %d occupied at worst\n", i.WorstOccupied)
 	s.printf("requests:     %d hung, %d failed, %d refused%s\n", i.Hung, i.Failed, refusals(i), byReason(i.Refused))
@@ -201,6 +219,19 @@ func (s *session) showIncident(i *incidents.Incident) {
 	}
 	s.printf("dark:         %s for the whole zone; %s on their own account\n", inMinutes(i.DarkMinutes), plural(i.StoresDark, "store"))
 	s.printf("\n")
+	s.showTimeline(i)
+	if len(i.Culprits) > 0 {
+		s.printf("\n")
+		rows := [][]string{{"CULPRIT", "WORKER TIME LOST", "FAILURES", "EVIDENCE"}}
+		for _, c := range i.Culprits {
+			rows = append(rows, []string{c.Store, brief(time.Duration(c.WorkerSeconds * float64(time.Second))), strconv.Itoa(c.Failures), cut(c.Evidence, 80)})
+		}
+		s.table(rows)
+	}
+	s.printf("\nfor a postmortem: %s incident %s --markdown; for credits: --csv\n", programName(), clean(i.ID))
+}
+
+func (s *session) showTimeline(i *incidents.Incident) {
 	rows := [][]string{{"TIME", "AFTER", "WHAT HAPPENED"}}
 	for _, e := range i.Timeline {
 		text := e.Text
@@ -210,15 +241,6 @@ func (s *session) showIncident(i *incidents.Incident) {
 		rows = append(rows, []string{s.clock(e.At), brief(e.At.Sub(i.Began)), cut(text, 160)})
 	}
 	s.table(rows)
-	if len(i.Culprits) > 0 {
-		s.printf("\n")
-		rows = [][]string{{"CULPRIT", "WORKER TIME LOST", "FAILURES", "EVIDENCE"}}
-		for _, c := range i.Culprits {
-			rows = append(rows, []string{c.Store, brief(time.Duration(c.WorkerSeconds * float64(time.Second))), strconv.Itoa(c.Failures), cut(c.Evidence, 80)})
-		}
-		s.table(rows)
-	}
-	s.printf("\nfor a postmortem: %s incident %s --markdown; for credits: --csv\n", programName(), clean(i.ID))
 }
 
 func byReason(refused map[string]uint64) string {

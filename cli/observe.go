@@ -23,7 +23,6 @@ type switchView struct {
 // zoneView is a zone as the API shows it.
 type zoneView struct {
 	breaker.ZoneStatus
-	Cause       string      `json:"cause"` // why the episode began
 	Maintenance *switchView `json:"maintenance"`
 	FromMemory  uint64      `json:"from_memory"`
 }

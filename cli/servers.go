@@ -40,16 +40,19 @@ func (s *session) showServers(views []serverView) {
 		s.printf("no API servers are known: they are the upstreams of a reverse_proxy with transport firebreak or lb_policy firebreak\n")
 		return
 	}
-	rows := [][]string{{"SERVER", "STATE", "SINCE", "LIVE", "HUNG", "WORKERS", "WHY"}}
+	rows := [][]string{{"SERVER", "STATE", "SINCE", "LIVE", "HUNG", "WORKERS", "LOST", "WHY"}}
 	for i := range views {
-		v := &views[i]
-		workers := ""
-		if v.Workers > 0 {
-			workers = strconv.Itoa(v.Workers)
-		}
-		rows = append(rows, []string{v.Address, v.stateWord(), s.clock(v.stateSince()), strconv.Itoa(v.Live), strconv.Itoa(v.Hung), workers, cut(v.why(s), 80)})
+		rows = append(rows, s.serverRow(&views[i]))
 	}
 	s.table(rows)
+}
+
+func (s *session) serverRow(v *serverView) []string {
+	workers := ""
+	if v.Workers > 0 {
+		workers = strconv.Itoa(v.Workers)
+	}
+	return []string{v.Address, v.stateWord(), s.clock(v.stateSince()), strconv.Itoa(v.Live), strconv.Itoa(v.Hung), workers, number(v.Lost), cut(v.why(s), 100)}
 }
 
 // stateWord is the server's state for people. What an operator wants comes first.
@@ -72,6 +75,9 @@ func (v *serverView) stateSince() time.Time {
 
 func (v *serverView) why(s *session) string {
 	if !v.Draining || v.Drain == nil {
+		if v.Check != "" {
+			return v.Evidence + "; its check fails: " + v.Check
+		}
 		return v.Evidence
 	}
 	text := v.Drain.Reason

@@ -73,11 +73,15 @@ func TestServers(t *testing.T) {
 		return r.out
 	}
 	expect(0, api[0]+" in service ", "servers")
+	if out := expect(0, "workers: 0 of 16 occupied", "status"); strings.Contains(out, "SERVER") {
+		t.Errorf("all servers are in service, and the status shows %s", out)
+	}
 	expect(3, "no server \"127.0.0.1:1\" among the upstreams", "server", "drain", "127.0.0.1:1")
 	expect(1, "--for must not be negative", "server", "drain", api[0], "--for", "-1s")
 	expect(0, api[1]+" gets no new requests; revision 1", "server", "drain", api[1], "--reason", "deploy")
 	expect(0, api[1]+" is drained already", "server", "drain", api[1], "--reason", "deploy")
 	expect(0, "drained", "servers")
+	expect(0, "workers: 0 of 8 occupied, 0 of them hung; 0 requests waiting SERVER STATE SINCE LIVE HUNG WORKERS LOST WHY "+api[1]+" drained", "status")
 	expect(0, "no request is under way there after", "server", "drain", api[1], "--reason", "deploy", "--wait")
 	expect(0, "server "+api[1]+" drain in force", "maintenance", "list")
 

@@ -60,7 +60,9 @@ func (z *zoneView) calm() bool {
 func (s *session) showStatus(v *statusView) {
 	headline, color := v.headline()
 	s.printf("%s\n", s.paint(color, headline))
-	s.printf("workers: %d of %d occupied, %d of them hung; %s waiting\n", v.Occupied, v.Workers, v.Hung, plural(v.Waiting, "request"))
+	elsewhere, hungElsewhere := v.notInService()
+	s.printf("workers: %d of %d occupied, %d of them hung; %s waiting\n", max(0, v.Occupied-elsewhere), v.Workers, max(0, v.Hung-hungElsewhere), plural(v.Waiting, "request"))
+	s.showServersInStatus(v, elsewhere)
 	s.showWarnings(v)
 	rows := [][]string{{"ZONE", "STATE", "SINCE", "LIVE", "HUNG", "LIMIT", "QUARANTINED", "WHY"}}
 	for i := range v.Zones {
@@ -75,6 +77,39 @@ func (s *session) showStatus(v *statusView) {
 	}
 	if v.Fleet != nil {
 		s.showFleet(v)
+	}
+}
+
+// notInService is how many slots are booked on servers whose workers do not count for
+// the pool.
+func (v *statusView) notInService() (occupied, hung int) {
+	for i := range v.Servers {
+		if s := &v.Servers[i]; len(v.Servers) > 1 && (s.Draining || s.State == breaker.OutOfService || s.State == breaker.Away) {
+			occupied, hung = occupied+s.Occupied, hung+s.Hung
+		}
+	}
+	return occupied, hung
+}
+
+// showServersInStatus shows the servers that are not simply in service, if there are
+// several.
+func (s *session) showServersInStatus(v *statusView, elsewhere int) {
+	if len(v.Servers) < 2 {
+		return
+	}
+	if elsewhere > 0 {
+		s.printf("         %d more on servers that are not in service\n", elsewhere)
+	}
+	rows := [][]string{{"SERVER", "STATE", "SINCE", "LIVE", "HUNG", "WORKERS", "LOST", "WHY"}}
+	for i := range v.Servers {
+		if view := (&serverView{ServerStatus: v.Servers[i]}); view.Draining || view.State != breaker.InService {
+			rows = append(rows, s.serverRow(view))
+		}
+	}
+	if len(rows) > 1 {
+		s.printf("\n")
+		s.table(rows)
+		s.printf("%d of %s not shown: in service; all: %s servers\n", len(v.Servers)-len(rows)+1, plural(len(v.Servers), "server"), programName())
 	}
 }
 

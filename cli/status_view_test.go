@@ -23,7 +23,8 @@ func spaces(text string) string { return strings.Join(strings.Fields(text), " ")
 
 func zone(name string, status breaker.ZoneStatus, cause string) zoneView {
 	status.Zone = name
-	return zoneView{ZoneStatus: status, Cause: cause}
+	status.Cause = cause
+	return zoneView{ZoneStatus: status}
 }
 
 func inMaintenance(z zoneView) zoneView {

@@ -14,6 +14,7 @@ import (
 // when. Darkness that is on stands in Open, by its cause.
 type books struct {
 	Base     breaker.Tally        `json:"base"`              // of the zone, before it began
+	Lost     uint64               `json:"lost,omitempty"`    // requests that the server had lost before
 	Upkeep   uint64               `json:"upkeep"`            // requests that maintenance had refused then
 	Memory   uint64               `json:"memory,omitempty"`  // requests that were answered from memory then
 	Carried  map[string]uint64    `json:"carried,omitempty"` // counted before a restart

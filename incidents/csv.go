@@ -19,7 +19,9 @@ func (i *Incident) WriteCSV(to io.Writer) error {
 	row := func(store string, m float64) {
 		_ = w.Write([]string{store, inMinutes(m), cell(i.Zone), i.ID})
 	}
-	row(everyOther, i.DarkMinutes)
+	if i.Server == "" {
+		row(everyOther, i.DarkMinutes)
+	}
 	for _, s := range i.Stores {
 		row(cell(s.Store), s.Minutes)
 	}

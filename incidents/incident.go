@@ -19,10 +19,11 @@ const (
 	maxCulprits = 20
 )
 
-// Incident is one episode of a zone.
+// Incident is one episode of a zone, or of a server.
 type Incident struct {
 	ID        string    `json:"id"`
-	Zone      string    `json:"zone"`
+	Zone      string    `json:"zone"`             // "" if it is of a server
+	Server    string    `json:"server,omitempty"` // its address
 	Ongoing   bool      `json:"ongoing"`
 	Observe   bool      `json:"observe,omitempty"` // nothing was refused: mode observe
 	Began     time.Time `json:"began"`             // the first request that went wrong was admitted
@@ -47,6 +48,9 @@ type Incident struct {
 	Hung          uint64            `json:"hung"`      // requests answered at the deadline
 	LeftLate      uint64            `json:"left_late"` // requests whose client left before that, but late
 	Failed        uint64            `json:"failed"`    // requests that failed or broke
+
+	// Requests that were sent to the server and not answered.
+	Lost uint64 `json:"lost,omitempty"`
 
 	// Requests refused because a breaker was open: none of them occupied a
 	// worker.
@@ -111,7 +115,7 @@ func (i *Incident) again(at time.Time, what, text string) {
 	i.note(at, what, "", text)
 }
 
-// dropTry takes back what was told of a triage that came to nothing: its
+// dropTry takes back what was told of a half-open state that came to nothing: its
 // beginning, and the stores that were tried and pardoned.
 func (i *Incident) dropTry() {
 	pardoned := map[string]bool{}
@@ -222,6 +226,9 @@ func (i *Incident) blame(named []breaker.Culprit) {
 
 // worthKeeping reports whether something came of the episode.
 func (i *Incident) worthKeeping() bool {
+	if i.Server != "" {
+		return i.Lost > 0 || i.Recovered.Sub(i.Began) >= worthOut || i.Follows != ""
+	}
 	return i.Openings > 0 || i.Hung > 0 || i.LeftLate > 0 || i.Failed > 0 || i.StoresDark > 0 || i.DarkMinutes > 0 ||
 		len(i.Refused) > 0 || i.WouldRefuse > 0 || i.Follows != ""
 }
@@ -246,7 +253,7 @@ func (i *Incident) whole() Incident {
 
 // check says what is wrong with a record that was read.
 func (i *Incident) check() error {
-	if i.ID == "" || i.Zone == "" || i.Began.IsZero() {
+	if i.ID == "" || i.Zone == "" && i.Server == "" || i.Began.IsZero() {
 		return fmt.Errorf("it is no incident: id, zone or began is missing")
 	}
 	if i.Refused == nil {

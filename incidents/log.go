@@ -30,6 +30,9 @@ type Source struct {
 	// Zone is what the guard says of a zone.
 	Zone func(name string) (breaker.ZoneStatus, bool)
 
+	// Servers are the API servers.
+	Servers func() []breaker.ServerStatus
+
 	// Upkeep is how many requests to the zone maintenance has refused.
 	Upkeep func(zone string) uint64
 
@@ -56,7 +59,7 @@ type Log struct {
 
 	mu      sync.Mutex // guards below; not held over calls to the source, or I/O
 	keep    int
-	ongoing map[string]*Incident // by zone
+	ongoing map[string]*Incident // by key: the zone, or the server
 	past    []*record            // oldest first
 	dirty   map[string]bool      // by id: to be written, or removed, soon
 	loaded  bool
@@ -94,7 +97,13 @@ func (l *Log) SetKeep(n int) {
 
 // Tell takes in a transition of the guard.
 func (l *Log) Tell(e *breaker.Event) {
-	if l == nil || e.Zone == "" {
+	if l == nil {
+		return
+	}
+	if e.Zone == "" {
+		if e.Server != "" {
+			l.tellServer(e)
+		}
 		return
 	}
 	l.looking.Lock()
@@ -190,7 +199,7 @@ func (l *Log) begin(e *breaker.Event, out outside) *Incident {
 	if !e.First.IsZero() && e.First.Before(at) {
 		at = e.First
 	}
-	i := l.newIncident(e.Zone, at, e.Evidence)
+	i := l.newIncident(e.Zone, "", at, e.Evidence)
 	i.Books.countFrom(out)
 	if e.Tally != nil {
 		i.Books.Base = *e.Tally
@@ -202,20 +211,21 @@ func (l *Log) begin(e *breaker.Event, out outside) *Incident {
 	return i
 }
 
-func (l *Log) newIncident(zone string, at time.Time, evidence string) *Incident {
+// newIncident begins the record of a zone, or of a server.
+func (l *Log) newIncident(zone, server string, at time.Time, evidence string) *Incident {
 	i := &Incident{
-		ID: l.newID(at, zone), Zone: zone, Ongoing: true, Began: at, AsOf: at, Evidence: shorten(evidence),
+		ID: l.newID(at, cmp.Or(zone, server)), Zone: zone, Server: server, Ongoing: true, Began: at, AsOf: at, Evidence: shorten(evidence),
 		Refused: map[string]uint64{}, Culprits: []breaker.Culprit{}, Books: newBooks(),
 	}
 	for _, r := range slices.Backward(l.past) {
-		if s := &r.summary; s.Zone == zone {
+		if s := &r.summary; s.Zone == zone && s.Server == server {
 			if s.Interrupted != "" && at.Sub(s.Ended) < followsBy {
 				i.Follows = s.ID
 			}
 			break
 		}
 	}
-	l.ongoing[zone] = i
+	l.ongoing[i.key()] = i
 	return i
 }
 
@@ -327,20 +337,6 @@ func (l *Log) Note(zone string, at time.Time, what, store, text string) {
 	}
 }
 
-// Cause is why the zone's ongoing incident began, or why the zone was first cut off in
-// it; "" if none is known.
-func (l *Log) Cause(zone string) string {
-	if l == nil {
-		return ""
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i := l.ongoing[zone]; i != nil {
-		return cmp.Or(i.Opening, i.Evidence)
-	}
-	return ""
-}
-
 // Adopt begins incidents for the zones that are in trouble already and have
 // none, as when incidents are turned on in the middle of one.
 func (l *Log) Adopt(zones []breaker.ZoneStatus) {
@@ -371,7 +367,7 @@ func (l *Log) adopt(z *breaker.ZoneStatus, out outside) {
 	if !z.EpisodeSince.IsZero() {
 		at = z.EpisodeSince.UTC()
 	}
-	i := l.newIncident(z.Zone, at, evidence)
+	i := l.newIncident(z.Zone, "", at, evidence)
 	i.Books.adopted = now
 	i.Books.countFrom(out)
 	i.Observe, i.Books.Base = z.Observe, *tallyOf(z)
@@ -450,6 +446,7 @@ func (l *Log) look() {
 		}
 		l.mu.Unlock()
 	}
+	l.lookAtServers()
 }
 
 func (l *Log) lookAt(i *Incident, status *breaker.ZoneStatus, known bool, out outside) {
@@ -512,10 +509,10 @@ func (l *Log) end(i *Incident, at time.Time) {
 	i.noteRecovery(at)
 	i.account(at)
 	if !i.worthKeeping() {
-		delete(l.ongoing, i.Zone)
+		delete(l.ongoing, i.key())
 		return
 	}
-	if n := len(i.Timeline); n > 0 && i.Timeline[n-1].What != breaker.EventZoneCalm {
+	if n := len(i.Timeline); n > 0 && i.Timeline[n-1].What != breaker.EventZoneCalm && i.Server == "" {
 		i.note(at, whatOver, "", "nothing is left of it")
 	}
 	l.close(i, at)
@@ -524,7 +521,7 @@ func (l *Log) end(i *Incident, at time.Time) {
 // close moves an incident to those that are over.
 func (l *Log) close(i *Incident, at time.Time) {
 	i.Ongoing, i.Ended, i.Books = false, at, nil
-	delete(l.ongoing, i.Zone)
+	delete(l.ongoing, i.key())
 	l.past = append(l.past, &record{summary: i.summary(), full: i})
 	l.dirty[i.ID] = true
 	l.trim()
@@ -579,10 +576,19 @@ func (l *Log) firstMinor() int {
 // touch schedules the writing of an incident.
 func (l *Log) touch(i *Incident) { l.dirty[i.ID] = true }
 
-func (l *Log) ongoingZones() []string {
+func (l *Log) ongoingZones() []string { return l.ongoingOf(false) }
+
+// ongoingOf are the keys of the incidents of zones, or of servers.
+func (l *Log) ongoingOf(servers bool) (keys []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Sorted(maps.Keys(l.ongoing))
+	for key, i := range l.ongoing {
+		if (i.Server != "") == servers {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 func (l *Log) see(zone string) (breaker.ZoneStatus, bool) {

@@ -14,6 +14,9 @@ import (
 // Markdown is a draft of a postmortem: what firebreak knows, and what people
 // have to add. Nothing in it that came from outside can be more than text.
 func (i *Incident) Markdown() string {
+	if i.Server != "" {
+		return i.serverMarkdown()
+	}
 	var p page
 	p.line("# Zone %s, %s", inert(i.Zone), i.Began.UTC().Format("2 January 2006"))
 	p.line("")
@@ -29,6 +32,12 @@ func (i *Incident) Markdown() string {
 	p.line("")
 	i.writeCulprits(&p)
 	i.writeStores(&p)
+	i.writeQuestions(&p)
+	return p.String()
+}
+
+// writeQuestions ends a page: what people have to add, and which record it is of.
+func (i *Incident) writeQuestions(p *page) {
 	p.line("## To be filled in")
 	p.line("")
 	for _, question := range []string{
@@ -39,7 +48,6 @@ func (i *Incident) Markdown() string {
 	}
 	p.line("")
 	p.line("Record %s of firebreak, as of %s.", inert(i.ID), i.AsOf.UTC().Format("2006-01-02 15:04:05"))
-	return p.String()
 }
 
 // page is a text that is being written.

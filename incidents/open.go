@@ -61,9 +61,14 @@ func (l *Log) Close() {
 
 // Query says which incidents to list.
 type Query struct {
-	Zone  string // only of this zone
-	After string // only those before the incident of this id
-	Limit int    // default: all
+	Zone   string // only of this zone
+	Server string // only of this server
+	After  string // only those before the incident of this id
+	Limit  int    // default: all
+}
+
+func (q *Query) wants(i *Incident) bool {
+	return (q.Zone == "" || q.Zone == i.Zone) && (q.Server == "" || q.Server == i.Server)
 }
 
 // readPatience is how long a reader waits for what was kept to be read.
@@ -79,12 +84,12 @@ func (l *Log) List(q Query) (list []Incident, next string, err error) {
 	defer l.mu.Unlock()
 	all := make([]Incident, 0, len(l.past)+len(l.ongoing))
 	for _, r := range l.past {
-		if q.Zone == "" || q.Zone == r.summary.Zone {
+		if q.wants(&r.summary) {
 			all = append(all, r.summary)
 		}
 	}
-	for zone, i := range l.ongoing {
-		if q.Zone == "" || q.Zone == zone {
+	for _, i := range l.ongoing {
+		if q.wants(i) {
 			i.account(now)
 			all = append(all, i.summary())
 		}

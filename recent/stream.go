@@ -93,13 +93,14 @@ func briefOf(kind string, data map[string]any) []byte {
 		At      string `json:"at"`
 		Zone    string `json:"zone,omitempty"`
 		Store   string `json:"store,omitempty"`
+		Server  string `json:"server,omitempty"`
 		Message string `json:"message"`
 		Why     string `json:"why,omitempty"`
 		By      string `json:"by,omitempty"`
 		Reason  string `json:"reason,omitempty"`
 		Next    string `json:"next,omitempty"`
 	}{
-		kind, text("at"), text(telemetry.FieldZone), text(telemetry.FieldStore), text("message"),
+		kind, text("at"), text(telemetry.FieldZone), text(telemetry.FieldStore), text(telemetry.FieldServer), text("message"),
 		cmp.Or(text(telemetry.FieldEvidence), text(telemetry.FieldDetail)), text(telemetry.FieldBy), text(telemetry.FieldReason), text(telemetry.FieldNext),
 	})
 	return brief

@@ -1,4 +1,4 @@
-// What can be done to zones and stores, each behind a dialog.
+// What can be done to zones, stores and servers, each behind a dialog.
 
 import { el } from './dom.js';
 import { number, plural } from './format.js';
@@ -128,6 +128,32 @@ export function staleOn() {
 		will: ['Requests that are refused get the last good answer, where one is kept.', 'It holds on every sidecar that shares this state.'],
 		run: ({ reason, by }) => send('DELETE', `${path('stale', 'off')}?${new URLSearchParams({ reason, by: by ?? '' })}`),
 		done: () => announce('Answers are given from memory again.'),
+	});
+}
+
+/** drain keeps new requests from an API server. */
+export function drain(address) {
+	confirm({
+		title: 'Drain server', subject: address,
+		will: [
+			'It gets no new requests while another server is left. What is under way there goes on.',
+			'Its workers no longer count for the size of the pool.',
+			'It holds on every sidecar that shares this state, until it is undrained or its time is over.',
+		],
+		ask: { length: true }, button: 'Drain',
+		run: (values) => send('PUT', path('servers', address, 'drain'), values),
+		done: () => announce(`Server ${address} is drained.`),
+	});
+}
+
+/** undrain takes a drained API server back into service. */
+export function undrain(address) {
+	confirm({
+		title: 'Take back server', subject: address, after: ' into service',
+		will: ['It gets requests again, on every sidecar that shares this state.'],
+		button: 'Undrain',
+		run: ({ reason, by }) => send('DELETE', `${path('servers', address, 'drain')}?${new URLSearchParams({ reason, by: by ?? '' })}`),
+		done: () => announce(`Server ${address} is no longer drained.`),
 	});
 }
 

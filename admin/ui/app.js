@@ -62,7 +62,7 @@ function entitle() {
 	const ill = pool ? refusing(pool) : 0;
 	const title = `${lostSince ? 'Disconnected · ' : ''}${ill ? `${ill} cut off · ` : ''}${page.title} · Firebreak`;
 	if (document.title !== title) document.title = title;
-	const colour = lostSince ? '777' : ill ? 'c4281a' : pool?.conditions.troubled || pool?.conditions.observed ? 'd98b00' : '1d8a63';
+	const colour = lostSince ? '777' : ill ? 'c4281a' : pool?.conditions.troubled || pool?.conditions.observed || pool?.servers_out ? 'd98b00' : '1d8a63';
 	const drawing = ill ? `<path d='M5 1h6l4 4v6l-4 4H5l-4-4V5z' fill='%23${colour}'/>` : `<circle cx='8' cy='8' r='7' fill='%23${colour}'/>`;
 	attribute(document.getElementById('icon'), 'href', `data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>${drawing}</svg>`);
 }
@@ -73,6 +73,8 @@ const told = {
 	zone_opened: (e) => `Zone ${e.zone} is cut off.`,
 	zone_half_open: (e) => `Zone ${e.zone} is tried again.`,
 	zone_calm: (e) => `Zone ${e.zone} is calm again.`,
+	server_out: (e) => `Server ${e.server} is out of service.`,
+	server_back: (e) => `Server ${e.server} is in service again.`,
 	pool_suspect: () => 'The pool itself is suspect.',
 	switch_set: (e) => `Maintenance is on: ${e.why}.`,
 	switch_cleared: (e) => `Maintenance is off: ${e.why}.`,

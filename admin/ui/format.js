@@ -13,6 +13,16 @@ export const conditions = {
 	calm: { word: 'Calm', is: 'calm', look: 'calm', means: 'nothing is wrong' },
 };
 
+/** servers are how an API server may be. */
+export const servers = {
+	in_service: { word: 'In service', look: 'calm' },
+	in_doubt: { word: 'Avoided', look: 'troubled' },
+	out_of_service: { word: 'Out of service', look: 'open' },
+	away: { word: 'Away', look: 'open' },
+	draining: { word: 'Draining', look: 'maintenance' },
+	drained: { word: 'Drained', look: 'maintenance' },
+};
+
 /** storeStates are the words for stores. */
 export const storeStates = { calm: 'Calm', open: 'Quarantine', half_open: 'Being tried' };
 

@@ -33,7 +33,7 @@ export class Incident extends Asking {
 		super('Incident', 5000);
 		this.id = subject;
 		this.facts = new Facts({
-			began: 'Began', ended: 'Ended', openings: 'Times cut off', worst: 'Workers at worst', hung: 'Requests that hung', failed: 'Requests that failed', refused: 'Requests refused', memory: 'Answered from memory', dark: 'Minutes without service, of all stores',
+			began: 'Began', ended: 'Ended', lost: 'Requests lost', openings: 'Times cut off', worst: 'Workers at worst', hung: 'Requests that hung', failed: 'Requests that failed', refused: 'Requests refused', memory: 'Answered from memory', dark: 'Minutes without service, of all stores',
 		});
 		this.lead = el('p', { class: 'sub' });
 		this.zone = el('a', {}, 'Zone');
@@ -52,16 +52,17 @@ export class Incident extends Asking {
 		if (!this.facts.node.isConnected) {
 			this.body.replaceChildren(this.lead, this.files, this.facts.node, this.culpritsPart,
 				el('section', { 'aria-labelledby': 'timeline-title' }, el('h2', { id: 'timeline-title', text: 'Timeline' }), this.timeline));
-			this.heading.replaceChildren('Incident of zone ', name(i.zone));
-			this.files.replaceChildren(el('a', { href: href('zones', i.zone), text: 'The zone now' }),
+			this.heading.replaceChildren(`Incident of ${i.server ? 'server' : 'zone'} `, name(i.server ?? i.zone));
+			this.files.replaceChildren(...[!i.server && el('a', { href: href('zones', i.zone), text: 'The zone now' }),
 				el('a', { href: `${path('incidents', i.id)}?format=markdown`, download: `incident-${i.id}.md`, text: 'Markdown, to begin a postmortem with' }),
-				el('a', { href: `${path('incidents', i.id)}?format=csv`, download: `incident-${i.id}.csv`, text: 'Stores as CSV' }));
+				!i.server && el('a', { href: `${path('incidents', i.id)}?format=csv`, download: `incident-${i.id}.csv`, text: 'Stores as CSV' })].filter(Boolean));
 		}
 		this.tell('');
 		const ended = milliseconds(i.ended);
 		say(this.lead, i.opening || i.evidence || '');
 		this.facts.set('began', clock(i.began));
 		this.facts.set('ended', ended ? `${clock(i.ended)}, after ${span(ended - milliseconds(i.began))}` : `goes on, for ${span(now() - milliseconds(i.began))} so far`);
+		this.facts.set('lost', i.server ? String(i.lost ?? 0) : '');
 		this.facts.set('openings', i.openings || '');
 		this.facts.set('worst', i.worst_occupied);
 		this.facts.set('hung', i.hung || '');

@@ -6,7 +6,7 @@ import { href } from './state.js';
 
 const looks = {
 	zone_opened: 'open', pool_suspect: 'open', internal_error: 'open', store_quarantined: 'open',
-	zone_half_open: 'half_open', store_half_open: 'half_open', zone_troubled: 'troubled', state_stale: 'troubled', recovery_paused: 'troubled',
+	zone_half_open: 'half_open', store_half_open: 'half_open', zone_troubled: 'troubled', server_out: 'troubled', state_stale: 'troubled', recovery_paused: 'troubled',
 	zone_isolated: 'held', zone_admitted: 'held', store_isolated: 'held', store_admitted: 'held', switch_set: 'maintenance', switch_began: 'maintenance',
 };
 
@@ -29,6 +29,7 @@ function entryOf() {
 			attribute(node, 'data-look', looks[e.kind] ?? 'calm');
 			if (e.zone) subject.append(el('a', { href: href('zones', e.zone) }, name(e.zone)), ' ');
 			if (e.store) subject.append(el('a', { href: href('stores', e.store) }, name(e.store)), ' ');
+			if (e.server) subject.append(name(e.server), ' ');
 			say(message, e.message);
 			say(why, [e.why, e.by && `by ${e.by}`, e.reason].filter(Boolean).join(' · '));
 			if (e.next) attribute(node, 'title', `Next: ${e.next}`);

@@ -50,7 +50,7 @@ export async function send(method, route, body, { once } = {}) {
 	}));
 }
 
-const kinds = ['hello', 'pool', 'tiles', 'order', 'plots', 'points', 'zone', 'log', 'ping'];
+const kinds = ['hello', 'pool', 'tiles', 'order', 'servers', 'plots', 'points', 'zone', 'log', 'ping'];
 const silence = 12000; // the server says something at least every five seconds
 const waits = [300, 700, 1500, 3000, 5000];
 

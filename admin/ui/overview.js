@@ -8,6 +8,7 @@ import { Next } from './next.js';
 import { Badge, Meter, href, lookOf } from './state.js';
 import { Plot, drawSoon, forgetPlots } from './plot.js';
 import { Log } from './log.js';
+import { Servers, serversInWords } from './servers.js';
 
 const perPage = 24;
 
@@ -163,9 +164,11 @@ export class Overview {
 		this.previous = button('Previous', () => this.#page(-perPage));
 		this.next = button('Next', () => this.#page(perPage));
 		this.log = new Log();
+		this.servers = new Servers();
 		this.node = el('div', {},
 			el('section', { class: 'hero', 'aria-labelledby': 'headline' }, el('div', { class: 'hero-text' }, this.headline, this.sub, this.cause, this.culprits, this.step.sentence, this.buttons, this.meter.node, this.figures),
 				el('figure', {}, this.chart, legend())),
+			this.servers.node,
 			el('section', { 'aria-labelledby': 'zones-title' },
 				el('div', { class: 'section-head' }, el('h2', { id: 'zones-title', text: 'Zones by trouble' }),
 					el('div', { class: 'pager' }, el('label', { for: 'filter', text: 'Filter' }), this.filter, this.range, this.previous, this.next)),
@@ -211,6 +214,7 @@ export class Overview {
 			this.order = data;
 			this.stale = true;
 			return undefined;
+		case 'servers': return this.servers.update(data);
 		case 'plots':
 		case 'points':
 			this.drawn = false;
@@ -261,7 +265,7 @@ export class Overview {
 		this.meter.update({ live: pool.live, hung: pool.hung, limit: pool.workers, what: 'workers busy' });
 		say(this.figures, [
 			`${number(pool.rate)} requests/s`, `${percent(pool.ok)} ok`, latency(pool), pool.waiting ? `${pool.waiting} waiting for a worker` : '',
-			pool.stores ? plural(pool.stores.toLocaleString(), 'store') : '',
+			serversInWords(pool), pool.stores ? plural(pool.stores.toLocaleString(), 'store') : '',
 			pool.quarantined ? `${plural(pool.quarantined, 'store')} in quarantine` : '',
 		].filter(Boolean).join(' · '));
 		this.#headline();
@@ -275,7 +279,7 @@ export class Overview {
 		// The zone that cause, next step and action are about.
 		this.worst = first && worst?.condition === first ? worst : null;
 		const several = by[first] > 1;
-		const look = first ? conditions[first].look : everything || by.maintenance ? 'maintenance' : 'calm';
+		const look = first ? conditions[first].look : everything || by.maintenance ? 'maintenance' : this.pool.servers_out ? 'troubled' : 'calm';
 		say(this.headline, this.#title(first, by, zones, everything));
 		attribute(this.node.firstChild, 'data-look', look);
 		const began = this.worst ? beganOf(this.worst) : 0;
@@ -301,7 +305,8 @@ export class Overview {
 			return `${plural(by[first], 'zone')} ${by[first] === 1 ? 'is' : 'are'} ${conditions[first].is}${named.length ? `: ${named.join(', ')}${more}` : ''}`;
 		}
 		if (!zones) return 'No zone has had a request yet';
-		const quarantined = this.pool.quarantined ? `, ${plural(this.pool.quarantined, 'store')} in quarantine` : '';
+		const quarantined = [this.pool.quarantined && `, ${plural(this.pool.quarantined, 'store')} in quarantine`,
+			this.pool.servers_out && `, ${plural(this.pool.servers_out, 'server')} out of service`].filter(Boolean).join('');
 		if (by.calm === zones) return `${zones === 1 ? 'The zone is' : `All ${zones} zones are`} calm${quarantined}`;
 		const rest = ['maintenance', 'admitted'].filter((c) => by[c]).map((c) => `${by[c]} ${conditions[c].is}`);
 		return `${by.calm ? `${plural(by.calm, 'zone')} calm, ` : ''}${rest.join(', ')}${quarantined}`;

@@ -2,7 +2,7 @@
 
 import { attribute, el, reconcile, row, say, show, table } from './dom.js';
 import { clock, plural, tick } from './format.js';
-import { button, maintenanceOff, maintenanceOn, staleOff, staleOn } from './actions.js';
+import { button, maintenanceOff, maintenanceOn, staleOff, staleOn, undrain } from './actions.js';
 import { Asking } from './page.js';
 import { href } from './state.js';
 import { get, path } from './net.js';
@@ -20,7 +20,7 @@ function switchRow() {
 			const link = node.lastChild;
 			show(link, !nameless[s.scope]);
 			say(link.firstChild, s.name ?? '');
-			attribute(link, 'href', nameless[s.scope] ? null : href(`${s.scope}s`, s.name));
+			attribute(link, 'href', s.scope === 'zone' || s.scope === 'store' ? href(`${s.scope}s`, s.name) : null);
 		} },
 		{ text: (s) => `${modes[s.mode] ?? s.mode}, ${phases[s.phase] ?? s.phase}${s.except?.length ? `, but ${plural(s.except.length, 'store')} released` : ''}` },
 		{ class: 'wide', text: (s) => [s.reason, s.ticket].filter(Boolean).join(' · ') },
@@ -31,7 +31,7 @@ function switchRow() {
 			else say(node, 'no end');
 		} },
 		{ class: 'wide', text: (s) => s.message ?? '' },
-		{ make: () => button('End…', () => (sw.scope === 'stale' ? staleOn() : maintenanceOff(sw.scope, sw.name))), update: (node, s) => attribute(node, 'aria-label', `Maintenance off: ${nameless[s.scope] ?? `${s.scope} ${s.name}`}`) },
+		{ make: () => button('End…', () => ({ stale: staleOn, server: () => undrain(sw.name) }[sw.scope] ?? (() => maintenanceOff(sw.scope, sw.name)))()), update: (node, s) => attribute(node, 'aria-label', s.scope === 'server' ? `Undrain: server ${s.name}` : `Maintenance off: ${nameless[s.scope] ?? `${s.scope} ${s.name}`}`) },
 	]);
 }
 
