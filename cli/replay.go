@@ -108,13 +108,18 @@ func runReplay(s *session) error {
 	}
 	sets, _ := s.flags.GetStringArray("set")
 	v := &replayed{File: s.args[0], Runs: []replayRun{{Settings: []string{}}}}
-	policy, err := c.app.Policy()
-	if err != nil {
+	policy, err := c.policy(c.app)
+	if err != nil && len(sets) == 0 {
 		return fmt.Errorf("%s: %w", file, err)
+	}
+	if err != nil { // perhaps what is set mends it
+		if policy, err = c.withSettings(sets); err != nil {
+			return err
+		}
 	}
 	v.policies = append(v.policies, policy)
 	if len(sets) > 0 {
-		if policy, err = withSettings(c.app, sets); err != nil {
+		if policy, err = c.withSettings(sets); err != nil {
 			return err
 		}
 		v.policies, v.Runs = append(v.policies, policy), append(v.Runs, replayRun{Settings: sets})
@@ -132,14 +137,21 @@ func runReplay(s *session) error {
 }
 
 // withSettings is the policy of a configuration with some settings changed.
-func withSettings(app config.App, sets []string) (*config.Policy, error) {
+func (c *replayConfig) withSettings(sets []string) (*config.Policy, error) {
+	app := c.app
 	app.Zones = slices.Clone(app.Zones)
 	for _, change := range sets {
+		switch name, _, _ := strings.Cut(change, "="); name {
+		case "workers": // of all servers
+			app.WorkersPerServer, app.Servers = 0, nil
+		case "workers_per_server":
+			app.Workers = 0
+		}
 		if err := replay.Set(&app, change); err != nil {
 			return nil, err
 		}
 	}
-	policy, err := app.Policy()
+	policy, err := c.policy(app)
 	if err != nil {
 		return nil, fmt.Errorf("with --set %s: %w", strings.Join(sets, " --set "), err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/upstream"
 	"github.com/firebreak-proxy/firebreak/replay"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
@@ -23,6 +25,7 @@ type replayConfig struct {
 	app       config.App
 	keys      []routing.KeySpec // of all its handlers
 	directory json.RawMessage
+	servers   []string // the fixed upstreams of firebreak's transports and policies
 }
 
 // loadReplayConfig reads a configuration. Nothing of it is started.
@@ -71,7 +74,49 @@ func parseReplayConfig(file string, text []byte) (*replayConfig, error) {
 		return nil, fmt.Errorf("reading apps.firebreak of %s: %w", file, err)
 	}
 	c.app, c.directory = app.App, app.Directory
+	c.findServers(parts.Apps.HTTP)
+	slices.Sort(c.servers)
+	c.servers = slices.Compact(c.servers)
 	return c, c.findKeys(parts.Apps.HTTP)
+}
+
+// findServers collects the API servers, wherever they are.
+func (c *replayConfig) findServers(node any) {
+	switch node := node.(type) {
+	case []any:
+		for _, child := range node {
+			c.findServers(child)
+		}
+	case map[string]any:
+		if node["handler"] == "reverse_proxy" {
+			upstreams, _ := node["upstreams"].([]any)
+			for _, one := range upstreams {
+				fields, _ := one.(map[string]any)
+				dial, _ := fields["dial"].(string)
+				c.servers = append(c.servers, upstream.Addresses([]string{dial})...)
+			}
+		}
+		for _, child := range node {
+			c.findServers(child)
+		}
+	}
+}
+
+// policy is the policy of the settings. A replay has one pool: that of all servers.
+func (c *replayConfig) policy(app config.App) (*config.Policy, error) {
+	policy, err := app.Policy()
+	if err != nil || app.WorkersPerServer == 0 && len(app.Servers) == 0 {
+		return policy, err
+	}
+	if len(c.servers) == 0 && app.Workers == 0 {
+		return nil, errors.New("workers is that of each server, and how many servers there are is not known, since the configuration has no fixed upstreams: say how many workers they have in all with --set workers=32")
+	}
+	sum := 0
+	for _, address := range c.servers {
+		sum += policy.ServerWorkers(address, len(c.servers))
+	}
+	app.Workers, app.WorkersPerServer, app.Servers, app.Share = max(sum, app.Workers), 0, nil, ""
+	return app.Policy()
 }
 
 // findKeys collects the keys of all firebreak handlers, wherever they are.

@@ -184,6 +184,34 @@ func TestReplayErrors(t *testing.T) {
 	}
 }
 
+// TestReplayServers: the pool is the workers of all servers that the configuration
+// has, or as many as are set.
+func TestReplayServers(t *testing.T) {
+	dir := replayDir(t)
+	perServer := strings.Replace(replayCaddyfile, "workers 64", "workers 2 per_server\n\t\tserver 127.0.0.1:9003 {\n\t\t\tworkers 3\n\t\t}", 1)
+	for name, text := range map[string]string{
+		"Caddyfile": strings.Replace(perServer, "reverse_proxy localhost:9000", "reverse_proxy 127.0.0.1:9001 127.0.0.1:9002 127.0.0.1:9003", 1),
+		"whole":     strings.Replace(replayCaddyfile, "workers 64", "workers 7", 1),
+		"dynamic":   strings.Replace(perServer, "reverse_proxy localhost:9000 {", "reverse_proxy {\n\t\tdynamic a api 9000", 1),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := runProgram(t, dir, "", "replay", "access.log", "--config", "whole")
+	for _, args := range []string{"access.log", "access.log --config dynamic --set workers=7"} {
+		r := runProgram(t, dir, "", append([]string{"replay"}, strings.Fields(args)...)...)
+		title := strings.Split(r.out, "\n\n")
+		if r.code != 0 || !strings.HasPrefix(whole.out, title[0]) || !strings.Contains(r.out, strings.Split(whole.out, "\nZONE")[1]) {
+			t.Errorf("replay %s: exit code %d, %s%s; want as with one pool of 7: %s", args, r.code, r.err, r.out, whole.out)
+		}
+	}
+	r := runProgram(t, dir, "", "replay", "access.log", "--config", "dynamic")
+	if r.code != 1 || !strings.Contains(r.err, "--set workers=32") {
+		t.Errorf("exit code %d, %s", r.code, r.err)
+	}
+}
+
 // TestReplayIsOffline: a directory that is somewhere else is left alone, and
 // lines that name their store need none.
 func TestReplayIsOffline(t *testing.T) {

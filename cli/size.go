@@ -21,6 +21,7 @@ var sizeCommand = &command{
 	examples: []string{
 		"size --workers 32 --zones 12 --rate 300 --p99 400ms --kill-after 30s",
 		"size --cores 8 --workers-per-core 4 --zones 12 --rate 300 --p50 20ms --p99 400ms",
+		"size --servers 4 --workers-per-server 8 --zones 12 --rate 300 --p99 400ms",
 		"size --workers 32 --zones 12 --rate 300 --p99 400ms --max-inflight 4 --zone-timeout 8s --window 10s",
 		"size --from localhost:2019 --sample 30s --kill-after 30s",
 	},
@@ -32,6 +33,8 @@ func sizeFlags(f *pflag.FlagSet) {
 	f.Int("workers", 0, "Workers of the API server: requests it serves at once")
 	f.Int("cores", 0, "Instead of --workers: its cores, together with --workers-per-core")
 	f.Int("workers-per-core", 0, "And how many workers it has for each")
+	f.Int("servers", 0, "API servers, if there are several; --workers is that of all together")
+	f.Int("workers-per-server", 0, "Instead of --workers: the workers of each server")
 	f.Int("zones", 0, "Zones: databases, shards")
 	f.Float64("rate", 0, "Requests per second through this sidecar")
 	f.Duration("p50", 0, "The time in which half of the requests are answered (default: a tenth of --p99)")
@@ -76,7 +79,7 @@ func (s *session) sizeInput() (*sizing.Load, *sizing.Settings, error) {
 	length := func(flag string) time.Duration { d, _ := s.flags.GetDuration(flag); return d }
 	share := func(flag string) float64 { v, _ := s.flags.GetFloat64(flag); return v }
 	load := &sizing.Load{
-		Workers: number("workers"), Zones: number("zones"), Rate: share("rate"), Busiest: share("busiest") / 100,
+		Workers: number("workers"), Servers: number("servers"), Zones: number("zones"), Rate: share("rate"), Busiest: share("busiest") / 100,
 		P50: length("p50"), P99: length("p99"), KillAfter: length("kill-after"), Burst: number("burst"),
 	}
 	if cores := number("cores"); cores != 0 {
@@ -84,6 +87,12 @@ func (s *session) sizeInput() (*sizing.Load, *sizing.Settings, error) {
 			return nil, nil, errors.New("say either --workers, or --cores and --workers-per-core")
 		}
 		load.Workers = cores * number("workers-per-core")
+	}
+	if each := number("workers-per-server"); each != 0 {
+		if load.Workers != 0 || load.Servers < 1 {
+			return nil, nil, errors.New("say --workers-per-server together with --servers, and without --workers and --cores")
+		}
+		load.Workers = each * load.Servers
 	}
 	have := &sizing.Settings{
 		Timeout: length("zone-timeout"), SlowAfter: length("slow-after"), Window: length("window"),
@@ -113,6 +122,11 @@ func (s *session) showSize(p *sizing.Plan) {
 	s.printf("  without firebreak every worker is stuck after %s\n", brief(p.PoolGone))
 	s.printf("  with it the zone is cut off after %s, and takes %s of %d (%d after ten minutes without a check)\n", brief(p.Isolated), plural(p.Worst, "worker"), p.Workers, p.WorstInTime)
 	s.printf("  %s\n", s.series(p.Taken, p.Bearable))
+	if f := p.FrozenServer; f != nil {
+		s.printf("\nif one of %d servers freezes\n", p.Servers)
+		s.printf("  about %s lost; it is avoided after %s, and out of service after %s\n", areLost(f.Lost), brief(p.Patience), brief(p.SlowAfter))
+		s.printf("  the %s of the others are busy for %.0f %% of the time\n", plural(f.Left, "worker"), 100*f.Utilisation)
+	}
 	for i, w := range p.Warnings {
 		if i == 0 {
 			s.printf("\n")
@@ -120,6 +134,13 @@ func (s *session) showSize(p *sizing.Plan) {
 		s.printf("%s %s\n", s.paint(yellow, "warning:"), w)
 	}
 	s.printf("\n%s", p.Caddyfile())
+}
+
+func areLost(n int) string {
+	if n == 1 {
+		return "1 request is"
+	}
+	return fmt.Sprintf("%d requests are", n)
 }
 
 // series says how many workers are taken by one zone, two, three, ...
@@ -178,13 +199,22 @@ type sizeJSON struct {
 	WorstInTime   int      `json:"worst_occupied_after_10m"`
 	Taken         []int    `json:"occupied_by_frozen_zones"`
 	Bearable      int      `json:"bearable_zones"`
+	Servers       int      `json:"servers,omitempty"`
+	ServerLost    int      `json:"lost_by_frozen_server,omitempty"`
+	ServerLeft    int      `json:"workers_without_a_server,omitempty"`
+	ServerLeftUse float64  `json:"utilisation_without_a_server,omitempty"`
 	Warnings      []string `json:"warnings"`
 	Caddyfile     string   `json:"caddyfile"`
 }
 
 func sizeAnswer(p *sizing.Plan) sizeJSON {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	f := p.FrozenServer
+	if f == nil {
+		f = new(sizing.FrozenServer)
+	}
 	return sizeJSON{
+		Servers: p.Servers, ServerLost: f.Lost, ServerLeft: f.Left, ServerLeftUse: f.Utilisation,
 		Workers: p.Workers, Zones: p.Zones, Rate: p.Rate, P50: ms(p.P50), P99: ms(p.P99), Mean: ms(p.Mean),
 		Occupied: p.Occupied, Utilisation: p.Utilisation, ZoneLoad: p.ZoneLoad, ZoneNeed: p.ZoneNeed,
 		Timeout: p.Timeout.String(), SlowAfter: p.SlowAfter.String(), Window: p.Window.String(), MaxWait: p.MaxWait.String(),

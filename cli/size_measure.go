@@ -57,6 +57,7 @@ func (s *session) settingsOf(load *sizing.Load, have *sizing.Settings) error {
 	defer cancel()
 	var status struct {
 		Workers int
+		Servers []struct{ Address string }
 		Zones   []struct{ Zone string }
 	}
 	answer, err := s.call(ctx, http.MethodGet, "/firebreak/status", nil)
@@ -72,6 +73,7 @@ func (s *session) settingsOf(load *sizing.Load, have *sizing.Settings) error {
 			zones++
 		}
 	}
+	load.Servers = cmp.Or(load.Servers, len(status.Servers))
 	load.Workers, load.Zones = cmp.Or(load.Workers, status.Workers), cmp.Or(load.Zones, zones)
 	var app config.App
 	answer, err = s.call(ctx, http.MethodGet, "/config/apps/firebreak", nil)

@@ -24,6 +24,8 @@ func TestSize(t *testing.T) {
 		"--workers 32 --zones 12 --rate 300 --p99 400ms --max-inflight 3":                                      {"less than the busiest zone needs"},
 		"--workers 400 --zones 40 --rate 9000 --p50 8ms --p99 90ms --burst 20 --kill-after 60s --busiest 10":   {"workers 400", "hung_hold 1m20s"},
 		"--workers 32 --zones 12 --rate 300 --p99 400ms --zone-timeout 4s --slow-after 500ms --max-wait 250ms": {"timeout 4s", "slow_after 500ms", "max_wait 250ms"},
+		"--servers 4 --workers-per-server 8 --zones 12 --rate 300 --p50 20ms --p99 400ms":                      {"if one of 4 servers freezes", "about 5 requests are lost; it is avoided after", "the 24 workers of the others are busy for 57 %", "workers 8 per_server"},
+		"--servers 2 --workers 32 --zones 12 --rate 320 --p50 20ms --p99 400ms":                                {"with one server frozen, or restarted, the 16 workers of the others would be busy for 9"},
 		"--workers 32 --zones 12 --rate 300 --p99 400ms --zone-timeout 4s --window 20s --burst 100":            {"window 20s"},
 	} {
 		t.Run(args, func(t *testing.T) {

@@ -17,8 +17,9 @@ import (
 // and a log that is told of it. It lives in a synctest bubble.
 type serverRig struct {
 	*rig
-	addresses []string
-	lost      uint64 // requests that had no answer, by its own count; guarded by mu
+	addresses  []string
+	candidates *breaker.Candidates
+	lost       uint64 // requests that had no answer, by its own count; guarded by mu
 }
 
 func newServerRig(t *testing.T, dir string) *serverRig {
@@ -32,6 +33,7 @@ func newServerRig(t *testing.T, dir string) *serverRig {
 	for n := range 4 {
 		r.addresses = append(r.addresses, fmt.Sprintf("10.0.0.%d:9000", n+1))
 	}
+	r.candidates = breaker.NewCandidates(r.addresses)
 	r.guard.SetServers("test", r.addresses)
 	r.log.Attach(incidents.Source{Zone: r.guard.Zone, Servers: r.guard.Servers, Switches: r.inForce})
 	return r
@@ -52,7 +54,7 @@ func (r *serverRig) send(zone, store string) {
 		return
 	}
 	slot.Track()
-	server := r.addresses[slot.PickServer(r.addresses, func(int) bool { return true })]
+	server := r.addresses[slot.PickServer(r.candidates, func(int) bool { return true })]
 	r.mu.Lock()
 	frozen := r.healed[server]
 	r.mu.Unlock()

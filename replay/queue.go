@@ -4,7 +4,7 @@ package replay
 // first served.
 func (v *inference) serve() {
 	v.stuck, v.silent = make([]bool, len(v.log.Stores)), make([][]uint32, len(v.names))
-	q := &queue{v: v, workers: v.policy.Workers, busy: make([]int, len(v.names)), worst: make([]int, len(v.names))}
+	q := &queue{v: v, workers: v.policy.Pool(), busy: make([]int, len(v.names)), worst: make([]int, len(v.names))}
 	for i := range v.log.Requests {
 		q.arrive(uint32(i))
 	}

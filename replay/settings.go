@@ -59,7 +59,7 @@ func Names() []string {
 
 // What cannot be set in one line.
 var (
-	appBlocks  = []string{"zones", "store"}
+	appBlocks  = []string{"zones", "store", "servers", "server_check"}
 	zoneBlocks = []string{"name", "check"}
 )
 

@@ -21,7 +21,11 @@ func (p *Plan) Caddyfile() string {
 	}
 	line(0, "{", "")
 	line(1, "firebreak {", "")
-	line(2, fmt.Sprintf("workers %d", p.Workers), "")
+	if p.Servers > 1 && p.Workers%p.Servers == 0 {
+		line(2, fmt.Sprintf("workers %d per_server", p.Workers/p.Servers), "and lb_policy firebreak in reverse_proxy")
+	} else {
+		line(2, fmt.Sprintf("workers %d", p.Workers), "")
+	}
 	line(2, "directory file stores.csv", "store,zone")
 	line(2, "zone * {", "")
 	line(3, "timeout "+short(p.Timeout), "until the first byte")

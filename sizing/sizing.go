@@ -9,7 +9,8 @@ import (
 
 // Load is what is known of the pool and of its traffic.
 type Load struct {
-	Workers int     // of all processes together
+	Workers int     // of all servers together
+	Servers int     // API servers; 0 or 1: there is one
 	Zones   int     // databases
 	Rate    float64 // requests per second through this sidecar
 
@@ -62,6 +63,8 @@ type Plan struct {
 	Taken       []int         // workers taken, if one zone is frozen, two, ...
 	Bearable    int           // so many zones may be frozen: the others still have room
 
+	FrozenServer *FrozenServer // nil: there is one server
+
 	Warnings []string
 }
 
@@ -85,6 +88,7 @@ func Compute(load Load, have Settings) (*Plan, error) {
 	p.measure()
 	p.suggest()
 	p.foresee()
+	p.foreseeServers()
 	p.warn(&have)
 	return p, nil
 }
@@ -107,6 +111,9 @@ func (p *Plan) complete() error {
 		return errors.New("times and numbers must not be negative")
 	case p.MaxInflight > p.Workers:
 		return fmt.Errorf("max_inflight is %d, more than the %d workers there are", p.MaxInflight, p.Workers)
+	}
+	if err := p.checkServers(); err != nil {
+		return err
 	}
 	if p.P50 == 0 {
 		p.P50, p.GuessedP50 = max(p.P99/10, 1), true

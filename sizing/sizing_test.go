@@ -78,6 +78,8 @@ func TestErrors(t *testing.T) {
 		"--rate 300":   func(l *sizing.Load) { l.Rate = 0 },
 		"--p99 400ms":  func(l *sizing.Load) { l.P99 = 0 },
 		"the shorter":  func(l *sizing.Load) { l.P50 = time.Second },
+		"--servers 4":  func(l *sizing.Load) { l.Servers = -1 },
+		"that of all":  func(l *sizing.Load) { l.Servers = 64 },
 		"a share":      func(l *sizing.Load) { l.Busiest = 1.5 },
 	} {
 		load := example()

@@ -15,6 +15,7 @@ const (
 // warn says what does not fit. have is what the operator has set.
 func (p *Plan) warn(have *Settings) {
 	p.warnPool()
+	p.warnServers()
 	p.warnLimits()
 	p.warnTimes(have)
 }

@@ -63,7 +63,7 @@ func New(p *config.Policy, zones []string, start time.Time, seed uint64, tell fu
 	if tell == nil {
 		tell = func(breaker.Event) {}
 	}
-	return &World{sim: breaker.Simulate(p, zones, start, seed), start: start, sweep: breaker.SweepEvery, tell: tell, workers: p.Workers, Occupancy: newOccupancy()}
+	return &World{sim: breaker.Simulate(p, zones, start, seed), start: start, sweep: breaker.SweepEvery, tell: tell, workers: p.Pool(), Occupancy: newOccupancy()}
 }
 
 // Guard is the guard, to be looked at.
