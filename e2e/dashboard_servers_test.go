@@ -16,7 +16,7 @@ import (
 // which one is out of service and since when, and drains one by click; one alone
 // has none.
 func TestDashboardServers(t *testing.T) {
-	servers := startServers(t, 3)
+	servers := startRow(t, 3).servers
 	several, one := serversSite(servers, "lb_policy firebreak"), gunicornSite(servers[2], "")
 	several.browsers, one.browsers = true, true
 	p := startProxy(t, several)
