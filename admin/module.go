@@ -51,6 +51,8 @@ func init() {
 //	GET|POST /firebreak/recoveries         stores that come back, checked
 //	GET /firebreak/recoveries/{id}
 //	POST /firebreak/recoveries/{id}/{pause|resume|cancel}
+//	GET /firebreak/work[?zone=][&format=csv]   stores that people have to repair
+//	POST /firebreak/work/{store}/{claim|note|handover|done}
 //
 // It keeps nothing. Caddy replaces its admin endpoint before a new
 // configuration has proven to load, and never puts the old one back, so the
@@ -122,6 +124,8 @@ func adminRoutes() []adminRoute {
 		{"/firebreak/recoveries", readsAndPost, adminRecoveries},
 		{"/firebreak/recoveries/{id}", reads, view(adminRecovery)},
 		{"/firebreak/recoveries/{id}/{action}", anyOf, adminRecoveryAction},
+		{"/firebreak/work", reads, adminWork},
+		{"/firebreak/work/{store}/{action}", actions, adminWorkAction},
 	}
 }
 

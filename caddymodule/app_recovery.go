@@ -29,9 +29,10 @@ type sharedRecoveries struct {
 // written yet.
 func holdRecoveries() (*sharedRecoveries, error) {
 	value, _, err := recoveries.LoadOrNew(recoveriesKey, func() (caddy.Destructor, error) {
+		client := new(recovery.Client)
 		return &sharedRecoveries{
 			Jobs: recovery.New(recovery.Options{
-				Checker: new(recovery.Client), Dir: filepath.Join(caddy.AppDataDir(), "firebreak", "recoveries"),
+				Checker: client, Repairer: client, Dir: filepath.Join(caddy.AppDataDir(), "firebreak", "recoveries"),
 			}),
 			knocks: newKnocks(),
 		}, nil
@@ -76,7 +77,8 @@ func (a *App) dropRecoveries() error {
 }
 
 // fillCheckHeaders fills placeholders such as {env.CHECK_TOKEN} into the headers
-// of the server check and of store checks; {store} and {zone} are left for each check.
+// of the server check, of store checks and of repairs; {store}, {zone} and {key}
+// are left for each request.
 func fillCheckHeaders(p *config.Policy) {
 	repl := caddy.NewReplacer()
 	fill := func(c *config.StoreCheckPolicy) {
@@ -90,6 +92,11 @@ func fillCheckHeaders(p *config.Policy) {
 	if c := p.ServerCheck; c != nil {
 		for name, value := range c.Headers {
 			c.Headers[name] = repl.ReplaceKnown(value, "")
+		}
+	}
+	if r := p.Repair; r != nil {
+		for name, value := range r.Headers {
+			r.Headers[name] = repl.ReplaceKnown(value, "")
 		}
 	}
 	fill(p.Default.StoreCheck)

@@ -89,7 +89,9 @@ type appBlock struct {
 	at      *directive.Block // the block itself
 	storeAt *directive.Block
 	checkAt *caddyfile.Dispenser
-	zoneAt  map[string]*directive.Block
+
+	repairAt *caddyfile.Dispenser
+	zoneAt   map[string]*directive.Block
 }
 
 var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[string]directive.Option[appBlock]{
@@ -105,6 +107,7 @@ var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[stri
 	"incidents":       {Block: parseIncidents},
 	"zone":            {Block: parseZone, Repeats: true},
 	"check":           {Block: parseStoreCheck},
+	"repair":          {Block: parseRepair},
 	"store":           {Block: parseStore},
 }}
 
@@ -250,12 +253,15 @@ func checkInstance(name string) error {
 // each zone is looked at alone, on top of the zone "*".
 func (b *appBlock) check() error {
 	pool := b.app.App
-	pool.Zones, pool.Check = nil, nil
+	pool.Zones, pool.Check, pool.Repair = nil, nil, nil
 	if err := storeError(pool.Store); err != nil {
 		return b.storeAt.WrapErr(err)
 	}
 	if err := b.app.Check.Validate(); err != nil {
 		return b.checkAt.WrapErr(fmt.Errorf("firebreak option 'check': %w", err))
+	}
+	if err := b.app.Repair.Validate(); err != nil {
+		return b.repairAt.WrapErr(fmt.Errorf("firebreak option 'repair': %w", err))
 	}
 	pool.Check = b.app.Check
 	baseAt := b.at

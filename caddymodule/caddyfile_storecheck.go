@@ -135,3 +135,47 @@ func parseZoneStoreCheck(d *caddyfile.Dispenser, z *config.Zone) error {
 	z.StoreCheck = c
 	return storeCheckOptions.Parse(d, c)
 }
+
+// repairOptions are the options of "repair ..." of the app.
+var repairOptions = directive.Options[config.Repair]{Block: "firebreak repair", Known: map[string]directive.Option[config.Repair]{
+	"to":       {Usage: "to localhost:9100", Min: 1, Max: -1, Set: setRepairTo},
+	"poll":     {Usage: "poll /repairs/{key}", Min: 1, Max: 1, Set: func(r *config.Repair, args []string) error { r.Poll = args[0]; return nil }},
+	"every":    directive.Duration("every 2s", func(r *config.Repair) *config.Duration { return &r.Every }),
+	"timeout":  directive.Duration("timeout 5m", func(r *config.Repair) *config.Duration { return &r.Timeout }),
+	"parallel": directive.Count("parallel 2", 1, func(r *config.Repair) *int { return &r.Parallel }),
+	"header":   {Usage: `header Authorization "Bearer {env.REPAIR_TOKEN}"`, Min: 2, Max: 2, Repeats: true, Set: setRepairHeader},
+}}
+
+func setRepairTo(r *config.Repair, args []string) error {
+	c := config.StoreCheck{To: r.To}
+	err := setCheckTo(&c, args)
+	r.To = c.To
+	return err
+}
+
+func setRepairHeader(r *config.Repair, args []string) error {
+	c := config.StoreCheck{Headers: r.Headers}
+	err := setCheckHeader(&c, args)
+	r.Headers = c.Headers
+	return err
+}
+
+// parseRepair reads
+//
+//	repair <method> <path> {
+//	    to       <address...>
+//	    poll     <path>
+//	    every    <duration>
+//	    timeout  <duration>
+//	    parallel <number>
+//	    header   <name> <value>
+//	}
+func parseRepair(d *caddyfile.Dispenser, b *appBlock) error {
+	b.repairAt = directive.Here(d)
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return b.repairAt.Errf("firebreak option 'repair' needs a method and a path, but has %s; write for example: repair POST /repairs?store={store} { to localhost:9100 }", directive.Values(len(args)))
+	}
+	b.app.Repair = &config.Repair{Method: args[0], URI: args[1]}
+	return repairOptions.Parse(d, b.app.Repair)
+}

@@ -42,6 +42,7 @@ var optionsAround = map[string]around{
 	"storageStateOptions":      {fmt.Sprintf(inApp, "state storage {\n%s\n}"), app("state"), nil, ""},
 	"redisStateOptions":        {fmt.Sprintf(inApp, "state redis localhost:1 {\n%s\n}"), app("state"), nil, ""},
 	"redisTLSOptions":          {fmt.Sprintf(inApp, "state redis localhost:1 {\ntls {\n%s\n}\n}"), app("state", "tls"), nil, ""},
+	"repairOptions":            {fmt.Sprintf(inApp, "check GET /check?key={store} {\nto localhost:9000\n}\nrepair POST /repairs?store={store} {\n%s\n}"), app("repair"), []string{"to localhost:9100"}, ""},
 	"storeCheckOptions":        {fmt.Sprintf(inApp, "check GET /check?key={store} {\n%s\n}"), app("check"), []string{"to localhost:9000"}, ""},
 	"incidentOptions":          {fmt.Sprintf(inApp, "incidents {\n%s\n}"), app("incidents"), nil, ""},
 	"httpDirectoryOptions":     {fmt.Sprintf(inApp, "directory http http://lookup/{key} {\n%s\n}"), app("directory"), nil, ""},
@@ -79,6 +80,8 @@ var noDefault = regexp.MustCompile(`^(none|off|must be set|nothing|built in|the 
 // usageOfBlocks are examples of options that read themselves.
 var usageOfBlocks = map[string]string{
 	"appOptions directory":           "directory hash z1 z2",
+	"appOptions repair":              "repair POST /repairs?store={store} {\nto localhost:9100\n}",
+	"repairOptions to":               "to localhost:9101",
 	"appOptions check":               "check GET /check?key={store} {\nto localhost:9000\n}",
 	"appOptions incidents":           "incidents {\nkeep 500\n}",
 	"zoneOptions store_check":        "store_check GET /check?key={store} {\nto localhost:9000\n}",

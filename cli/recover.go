@@ -42,7 +42,7 @@ With --watch the exit code is 4 if stores fail, or if it pauses or is cancelled.
 		f.Duration("batch-watch", 0, "How long a batch is watched before the next (default: as configured)")
 	},
 	run: runRecover,
-	sub: []*command{recoverListCommand, recoverShowCommand, steerCommand("pause"), steerCommand("resume"), steerCommand("cancel")},
+	sub: []*command{recoverListCommand, recoverShowCommand, steerCommand("pause"), steerCommand("resume"), steerCommand("cancel"), recoverWorkCommand},
 }
 
 // recoverRequest is the body of a call that begins a recovery.
@@ -248,6 +248,12 @@ func (s *session) showRecovery(v *recovery.View) {
 		}
 	}
 	s.printf("  %-15s %s\n", "stores", recoverySums(v))
+	if v.Repairing+v.Repaired+v.Manual+v.Work > 0 {
+		s.printf("  %-15s %d being repaired, %d released after a repair, %d after work by hand\n", "repairs", v.Repairing, v.Repaired, v.Manual)
+	}
+	if v.Work > 0 {
+		s.printf("  %-15s %s: %s recover work\n", "work list", plural(v.Work, "store"), programName())
+	}
 	if v.State == recovery.Running {
 		s.printf("  %-15s %s\n", "pace", recoveryPace(v))
 	}

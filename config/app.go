@@ -62,6 +62,9 @@ type App struct {
 
 	// Asks the API server whether a store is well; verified recoveries need it.
 	Check *StoreCheck `json:"check,omitempty"`
+
+	// Repairs stores that fail their check in a recovery.
+	Repair *Repair `json:"repair,omitempty"`
 }
 
 // Server is the settings of one API server.

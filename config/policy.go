@@ -18,6 +18,7 @@ type Policy struct {
 	MaxServersOut float64 // share of the servers that may be taken out of service by verdict, 0 to 1
 	MaxOpenZones  float64 // share of the zones that may be open, 0 to 1
 	Store         StorePolicy
+	Repair        *RepairPolicy         // nil: stores are not repaired
 	Default       ZonePolicy            // of zones that have none of their own
 	Zones         map[string]ZonePolicy // by name
 }
@@ -82,6 +83,9 @@ func (a *App) PolicyFor(parts Parts) (*Policy, error) {
 	var err error
 	if p.Store, err = a.Store.policy(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
+	}
+	if p.Repair, err = a.Repair.policy(); err != nil {
+		return nil, fmt.Errorf("repair: %w", err)
 	}
 	base := Zone{Name: AllZones, StoreCheck: a.Check}
 	seen := make(map[string]bool)

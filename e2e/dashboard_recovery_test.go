@@ -42,3 +42,33 @@ func TestDashboardRecovery(t *testing.T) {
 		t.Errorf("a request got %d %s", got.status, got.refusal)
 	}
 }
+
+// TestDashboardWork: the stores that a recovery gave up are listed, and can be
+// claimed and marked as done.
+func TestDashboardWork(t *testing.T) {
+	t.Parallel()
+	pool := gunicorn(t)
+	s := gunicornSite(pool, "")
+	s.browsers = true
+	s.app = fmt.Sprintf("check GET /internal/check?key={store} {\n\t\t\tto %s\n\t\t\ttimes 1\n\t\t\tevery 100ms\n\t\t\tretries 0\n\t\t\tbody_contains \"no such text\"\n\t\t}", pool.addr)
+	p := startProxy(t, s)
+	store := storeName(6, 50)
+	p.mustChange(t, http.MethodPut, "maintenance/stores/"+store, `{"reason": "damaged data"}`)
+	p.mustChange(t, http.MethodPost, "recoveries", fmt.Sprintf(`{"stores": [%q]}`, store))
+	b := openDashboard(t, p)
+	b.visit(t, "#/recoveries", "Recoveries")
+	b.wait(t, "the work list", fmt.Sprintf("document.querySelector('main section')?.textContent.includes(%q)", store))
+	b.accessible(t, "work list")
+	b.shoot(t, "work-light")
+	for _, step := range []struct{ button, then string }{
+		{"Claim…", "Claimed by ann"},
+		{"Mark as done…", "checked again and still failing"},
+	} {
+		press := fmt.Sprintf("[...document.querySelectorAll('main section button')].find((x) => x.textContent === %q)", step.button)
+		b.run(t, press+".click()")
+		b.wait(t, "the dialog", "document.activeElement.id === 'field-reason'")
+		b.run(t, "document.querySelector('#field-by').value = 'ann'")
+		b.do(t, chromedp.SendKeys("#field-reason", "row 12"), chromedp.Click("#dialog button[type=submit]"))
+		b.wait(t, step.then, fmt.Sprintf("document.querySelector('main section').textContent.includes(%q)", step.then))
+	}
+}

@@ -17,20 +17,20 @@ func (i *Incident) WriteCSV(to io.Writer) error {
 	w := csv.NewWriter(to)
 	_ = w.Write([]string{"store", "minutes_dark", "zone", "incident"})
 	row := func(store string, m float64) {
-		_ = w.Write([]string{store, inMinutes(m), cell(i.Zone), i.ID})
+		_ = w.Write([]string{store, inMinutes(m), Cell(i.Zone), i.ID})
 	}
 	if i.Server == "" {
 		row(everyOther, i.DarkMinutes)
 	}
 	for _, s := range i.Stores {
-		row(cell(s.Store), s.Minutes)
+		row(Cell(s.Store), s.Minutes)
 	}
 	w.Flush()
 	return w.Error()
 }
 
-// cell keeps a spreadsheet from taking a name for a formula.
-func cell(text string) string {
+// Cell keeps a spreadsheet from taking a name for a formula.
+func Cell(text string) string {
 	first, _ := utf8.DecodeRuneInString(strings.TrimLeft(text, " \u00a0\t\r\n"))
 	if strings.ContainsRune("=+-@*|%'＝＋－＠", first) || strings.TrimLeft(text, "\t\r\n") != text {
 		return "'" + text

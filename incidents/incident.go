@@ -67,6 +67,9 @@ type Incident struct {
 	StoresDark  int     `json:"stores_dark"`
 	DarkMinutes float64 `json:"dark_minutes"`
 
+	// How the stores were brought back, by recovery.
+	Recoveries []Recovery `json:"recoveries,omitempty"`
+
 	Timeline        []Entry `json:"timeline,omitempty"`
 	TimelineLeftOut int     `json:"timeline_left_out,omitempty"`
 
@@ -77,6 +80,21 @@ type Incident struct {
 
 	// What is needed to go on: not shown.
 	Books *books `json:"books,omitempty"`
+}
+
+// Recovery is how a recovery brought the zone's stores back.
+type Recovery struct {
+	ID        string `json:"id"`
+	Total     int    `json:"total"`     // stores
+	Automatic int    `json:"automatic"` // released without a person's work on them
+	Repaired  int    `json:"repaired"`  // of these, after the configured repair
+	Manual    int    `json:"manual"`    // released after a person marked them as done
+	Remaining int    `json:"remaining"` // not released
+
+	Began       time.Time `json:"began"`
+	FirstAt     time.Time `json:"first_at,omitzero"`     // the first release
+	AutomaticAt time.Time `json:"automatic_at,omitzero"` // the last automatic one
+	ManualAt    time.Time `json:"manual_at,omitzero"`    // the last manual one
 }
 
 // Entry is a line of the timeline. What repeats itself is told in one.
@@ -240,6 +258,7 @@ func (i *Incident) minor() bool { return i.Openings == 0 && i.DarkMinutes == 0 &
 func (i *Incident) summary() Incident {
 	short := *i
 	short.Timeline, short.Stores, short.Books = nil, nil, nil
+	short.Recoveries = slices.Clone(i.Recoveries)
 	short.Culprits, short.Refused = slices.Clone(i.Culprits), maps.Clone(i.Refused)
 	return short
 }

@@ -337,6 +337,32 @@ func (l *Log) Note(zone string, at time.Time, what, store, text string) {
 	}
 }
 
+// NoteRecovery keeps how far a recovery came in the zone's ongoing incident.
+func (l *Log) NoteRecovery(zone string, r Recovery) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := l.ongoing[zone]
+	if i == nil {
+		return
+	}
+	at := slices.IndexFunc(i.Recoveries, func(known Recovery) bool { return known.ID == r.ID })
+	switch {
+	case at >= 0:
+		i.Recoveries[at] = r
+	case len(i.Recoveries) < maxRecoveries:
+		i.Recoveries = append(i.Recoveries, r)
+	default:
+		i.Recoveries = append(i.Recoveries[1:], r)
+	}
+	l.touch(i)
+}
+
+// maxRecoveries bounds the recoveries of an incident; the latest stay.
+const maxRecoveries = 20
+
 // Adopt begins incidents for the zones that are in trouble already and have
 // none, as when incidents are turned on in the middle of one.
 func (l *Log) Adopt(zones []breaker.ZoneStatus) {

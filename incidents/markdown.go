@@ -128,7 +128,29 @@ func (i *Incident) writeImpact(p *page) {
 	p.line("| openings of the zone | %d |", i.Openings)
 	p.line("| minutes in the dark, for every store of the zone | %s |", inMinutes(i.DarkMinutes))
 	p.line("| stores that were in the dark for longer | %d |", i.StoresDark)
+	for _, r := range i.Recoveries {
+		i.writeRecovery(p, &r)
+	}
 	p.line("")
+}
+
+// writeRecovery writes how many stores a recovery brought back, and until when.
+func (i *Incident) writeRecovery(p *page, r *Recovery) {
+	until := func(n int, at time.Time) string {
+		if n == 0 || at.IsZero() {
+			return ""
+		}
+		return ", until " + i.clock(at)
+	}
+	share := 0.0
+	if r.Total > 0 {
+		share = 100 * float64(r.Automatic) / float64(r.Total)
+	}
+	name := inert(r.ID)
+	p.line("| recovery %s: stores brought back automatically | %d of %d (%.1f %%)%s |", name, r.Automatic, r.Total, share, until(r.Automatic, r.AutomaticAt))
+	p.line("| recovery %s: of these, repaired first | %d |", name, r.Repaired)
+	p.line("| recovery %s: stores brought back by hand | %d%s |", name, r.Manual, until(r.Manual, r.ManualAt))
+	p.line("| recovery %s: stores that remain | %d |", name, r.Remaining)
 }
 
 func refusalWords(reason string) string {

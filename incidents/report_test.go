@@ -57,6 +57,13 @@ func outage(t *testing.T, zone, store, words string) incidents.Incident {
 	tell(breaker.Event{Kind: breaker.EventStoreQuarantined, Store: store, From: breaker.Calm, At: at(50.9), Evidence: "2 requests one after the other have no answer for 1.2s, while other stores of the zone are answered: " + words})
 	tell(breaker.Event{Kind: breaker.EventZoneClosed, At: at(51.2), Evidence: "a request was answered"})
 	l.Note(zone, at(600), "recovery_started", "", "recovery of "+store+": "+words)
+	for _, done := range []incidents.Recovery{
+		{ID: "20260702-125803-ab2c", Total: 1000, Automatic: 900, Repaired: 30, Remaining: 100, Began: at(600)},
+		{ID: "20260702-125803-ab2c", Total: 1000, Automatic: 998, Repaired: 38, Manual: 1, Remaining: 1, Began: at(600), FirstAt: at(605), AutomaticAt: at(641), ManualAt: at(840)},
+	} {
+		l.NoteRecovery(zone, done)
+		l.NoteRecovery("another", done)
+	}
 	tell(breaker.Event{Kind: breaker.EventStoreReleased, Store: store, At: at(900.5), Evidence: "a request was answered after 12ms"})
 	status.State = breaker.Calm
 	tell(breaker.Event{Kind: breaker.EventZoneCalm, At: at(912), Tally: end, Evidence: "nothing bad for 10s; the episode lasted 15m11s"})

@@ -90,34 +90,47 @@ func (c *Client) Check(slot *breaker.Slot, p *config.StoreCheckPolicy, zone, sto
 // idle one may hold a worker.
 func (c *Client) request(t *trip, zone, store string) (*http.Request, *http.Transport, error) {
 	p := t.policy
-	scheme, address, err := config.SplitTarget(p.To[(c.turn.Add(1)-1)%uint64(len(p.To))])
+	origin, transport, err := c.transport(p.To, p.Timeout)
 	if err != nil {
 		return nil, nil, err
-	}
-	dialer := &net.Dialer{Timeout: p.Timeout}
-	transport := &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: p.Timeout, DialContext: dialer.DialContext}
-	origin := scheme + "://" + address
-	if scheme == "unix" {
-		origin = "http://localhost"
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", address)
-		}
 	}
 	ctx := httptrace.WithClientTrace(t.ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { t.connected.Store(true) }})
 	r, err := http.NewRequestWithContext(ctx, p.Method, origin+config.FillStore(p.URI, zone, store), nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	fill := strings.NewReplacer("{store}", store, "{zone}", zone)
 	r.Header.Set("User-Agent", "firebreak-check")
-	for name, value := range p.Headers {
+	setHeaders(r, p.Headers, strings.NewReplacer("{store}", store, "{zone}", zone))
+	return r, transport, nil
+}
+
+// transport is a transport, with a connection of its own, to the address whose
+// turn it is.
+func (c *Client) transport(to []string, timeout time.Duration) (origin string, transport *http.Transport, err error) {
+	scheme, address, err := config.SplitTarget(to[(c.turn.Add(1)-1)%uint64(len(to))])
+	if err != nil {
+		return "", nil, err
+	}
+	dialer := &net.Dialer{Timeout: timeout}
+	transport = &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: timeout, DialContext: dialer.DialContext}
+	if scheme != "unix" {
+		return scheme + "://" + address, transport, nil
+	}
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "unix", address)
+	}
+	return "http://localhost", transport, nil
+}
+
+// setHeaders sets the configured headers of a request.
+func setHeaders(r *http.Request, headers map[string]string, fill *strings.Replacer) {
+	for name, value := range headers {
 		if value = fill.Replace(value); strings.EqualFold(name, "Host") {
 			r.Host = value
 		} else {
 			r.Header.Set(name, value)
 		}
 	}
-	return r, transport, nil
 }
 
 var errGivenUp = errors.New("the worker was given up")

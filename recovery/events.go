@@ -11,6 +11,8 @@ const (
 	EventDone       = "recovery_done"
 	EventBatch      = "recovery_batch"      // Count stores were released
 	EventUnreadable = "recovery_unreadable" // the file of a job cannot be read
+	EventRepaired   = "recovery_repaired"   // Count stores were repaired, and are checked again
+	EventWork       = "recovery_work"       // a person has done something about a store on the work list
 	EventAnew       = "recovery_anew"       // after a restart; Count stores that had passed begin anew, Detail says why
 )
 
@@ -25,6 +27,7 @@ type Event struct {
 	By       string
 	Reason   string
 	Detail   string
+	Figures  *Figures // of the job; nil: not known
 }
 
 // Events returns the channel of events. Events that are not taken are dropped
@@ -43,10 +46,36 @@ func (a *Jobs) emit(e Event) {
 	}
 }
 
-// tell emits an event of the job.
+// tell emits an event of the job. Call it with mu held.
 func (j *job) tell(kind, store, detail string, count int) {
 	j.all.emit(Event{
 		Kind: kind, Recovery: j.spec.ID, Zone: j.spec.Zone, Store: store, Count: count,
-		By: j.spec.By, Reason: j.spec.Reason, Detail: detail,
+		By: j.spec.By, Reason: j.spec.Reason, Detail: detail, Figures: j.figures(),
 	})
+}
+
+// Figures are how a recovery brought its stores back.
+type Figures struct {
+	Total     int `json:"total"`
+	Automatic int `json:"automatic"` // released, and no person worked on them
+	Repaired  int `json:"repaired"`  // of these, after the configured repair
+	Manual    int `json:"manual"`    // released after a person marked them as done
+	Remaining int `json:"remaining"` // not released
+
+	Began         time.Time `json:"began"`
+	FirstAt       time.Time `json:"first_at,omitzero"`     // the first release
+	LastAutomatic time.Time `json:"automatic_at,omitzero"` // the last one of an automatic store
+	LastManual    time.Time `json:"manual_at,omitzero"`    // and of a manual one
+}
+
+// figures are nil for a job that only reports. Call it with mu held.
+func (j *job) figures() *Figures {
+	if j.spec.DryRun {
+		return nil
+	}
+	c := j.count()
+	return &Figures{
+		Total: c.Total, Automatic: c.Released - c.Manual, Repaired: c.Repaired, Manual: c.Manual, Remaining: c.Total - c.Released,
+		Began: j.spec.Began, FirstAt: c.First, LastAutomatic: c.Automatic, LastManual: c.ByHand,
+	}
 }

@@ -28,7 +28,8 @@ const (
 	checking              // a check is on its way
 	passed                // all checks; it will be released, unless the job only reports
 	released
-	givenUp // it failed too often
+	givenUp   // it failed too often
+	repairing // its repair is under way, or about to begin
 )
 
 // storeState is a store in a job.
@@ -44,6 +45,12 @@ type storeState struct {
 	at       time.Time // when it was released, or passed last
 	order    int       // place in the directory
 	active   bool      // counts for the batch
+
+	repair    repairState
+	repairWhy string    // why its repair failed
+	resumed   time.Time // when the process began that found its repair under way; zero: this one began it
+	work      *work     // what people do about it; nil: it was never on the work list
+	revision  uint64    // of the switches when it was marked done by hand
 
 	// What the switches were before they were to release it, see
 	// [maintenance.Head]; empty: they never were.
@@ -69,6 +76,7 @@ type job struct {
 
 	mu         sync.Mutex // guards below
 	state      State
+	going      bool // its goroutine runs
 	pausedWhy  string
 	ended      time.Time
 	stores     []*storeState
@@ -76,6 +84,9 @@ type job struct {
 	queue      queue
 	inFlight   int           // checks on their way
 	underWay   int           // stores that are being checked or passed before
+	toRepair   []*storeState // whose repair begins, or is asked after, next
+	inRepair   int           // repairs under way
+	repaired   int           // stores whose repair was done, that no event told of yet
 	pending    []*storeState // passed, to be released
 	flushAt    time.Time     // when pending is released
 	releasing  bool
@@ -92,6 +103,7 @@ type job struct {
 	watchUntil time.Time // the batch is watched until then
 	told       int       // released stores that no event told of yet
 	toldAt     time.Time // when an event told last
+	repairTold time.Time // likewise of repairs
 	finishing  bool      // the last step is under way
 	recent     pace
 	converted  bool                       // the zone's switch was turned into those of its stores
@@ -102,6 +114,7 @@ type job struct {
 	named      int     // the journal that the job's file names, and the last one
 	last       int     // that was made
 	summary    *counts // of a job that is over
+	forgotten  counts  // of the stores that were dropped from it
 }
 
 // counts is how far a job came.
@@ -113,6 +126,15 @@ type counts struct {
 	Failing  int `json:"failing"`
 	GivenUp  int `json:"given_up"`
 	Once     int `json:"once"`
+
+	Repairing int `json:"repairing,omitempty"`
+	Repaired  int `json:"repaired,omitempty"` // released after a repair
+	Manual    int `json:"manual,omitempty"`   // released after they were marked done by hand
+	Work      int `json:"work,omitempty"`     // on the work list
+
+	First     time.Time `json:"first,omitzero"`      // when the first store was released
+	Automatic time.Time `json:"auto_at,omitzero"`    // when the last was that nobody had to work on
+	ByHand    time.Time `json:"by_hand_at,omitzero"` // when the last was that somebody had worked on
 }
 
 // count counts the stores. Call it with mu held.
@@ -120,11 +142,17 @@ func (j *job) count() counts {
 	if j.summary != nil {
 		return *j.summary
 	}
-	c := counts{Total: len(j.stores)}
+	c := j.forgotten
+	c.Total += len(j.stores)
 	for _, s := range j.stores {
+		if s.onWorkList() {
+			c.Work++
+		}
 		switch s.phase {
 		case released:
-			c.Released++
+			c.addReleased(s)
+		case repairing:
+			c.Repairing++
 		case passed:
 			c.Passed++
 		case givenUp:
@@ -299,6 +327,7 @@ func (j *job) end(state State) {
 	j.state, j.ended, j.dirty = state, time.Now().UTC().Truncate(time.Millisecond), true
 	j.pausedWhy, j.note = "", ""
 	j.unpass()
+	j.unrepair()
 	sum := j.count()
 	j.queue, j.summary = queue{}, &sum
 	if len(j.stores) > keptStores {
@@ -310,11 +339,15 @@ func (j *job) end(state State) {
 func (j *job) forgetWell() {
 	kept := j.stores[:0:0]
 	for _, s := range j.stores {
-		if s.phase != released && s.phase != passed && len(kept) < keptStores {
+		if s.phase == repairing || s.phase != released && s.phase != passed && len(kept) < keptStores {
 			kept = append(kept, s)
 		}
 	}
 	j.stores = kept
+	all := *j.summary
+	j.summary, j.forgotten = nil, counts{}
+	left := j.count()
+	j.summary, j.forgotten = &all, all.without(&left)
 	j.byName = make(map[string]*storeState, len(kept))
 	for _, s := range kept {
 		j.byName[s.store] = s
@@ -338,5 +371,15 @@ func (j *job) sumWords() string {
 	if j.spec.DryRun {
 		well = fmt.Sprintf("%s passed", plural(c.Passed, "store"))
 	}
-	return fmt.Sprintf("%s, %d failing, of %d", well, c.Failing, c.Total)
+	text := fmt.Sprintf("%s, %d failing, of %d", well, c.Failing, c.Total)
+	if c.Repaired > 0 {
+		text += fmt.Sprintf("; %d of the released were repaired", c.Repaired)
+	}
+	if c.Manual > 0 {
+		text += fmt.Sprintf("; %d of the released were worked on by hand", c.Manual)
+	}
+	if c.Work > 0 {
+		text += fmt.Sprintf("; %d on the work list", c.Work)
+	}
+	return text
 }

@@ -40,9 +40,15 @@ type Checker interface {
 	Check(slot *breaker.Slot, p *config.StoreCheckPolicy, zone, store string) error
 }
 
+// Repairer has a store repaired, see [Client.Repair].
+type Repairer interface {
+	Repair(p *config.RepairPolicy, r Repair) error
+}
+
 // Options are the settings of Jobs.
 type Options struct {
-	Checker Checker
+	Checker  Checker
+	Repairer Repairer // nil: no store is repaired
 
 	// The folder in which jobs are kept. Empty: they end with the process.
 	Dir string
@@ -61,8 +67,10 @@ type Jobs struct {
 	work    sync.WaitGroup
 	started sync.Once
 
-	mu     sync.Mutex // guards below
-	deps   *Deps      // nil: no configuration was loaded
+	deps    atomic.Pointer[Deps] // nil: no configuration was loaded
+	repairs repairCounts
+
+	mu     sync.Mutex // guards below; taken before that of a job
 	ready  bool       // the jobs of earlier processes are loaded
 	why    string     // why not
 	jobs   map[string]*job
@@ -80,9 +88,7 @@ func New(opts Options) *Jobs {
 // it, nil if there was none. The first one also brings back the jobs of an
 // earlier process.
 func (a *Jobs) Use(w *Deps) (previous *Deps) {
-	a.mu.Lock()
-	previous, a.deps = a.deps, w
-	a.mu.Unlock()
+	previous = a.deps.Swap(w)
 	a.started.Do(func() {
 		if !a.load() {
 			a.work.Go(a.keepLoading)
@@ -96,21 +102,11 @@ func (a *Jobs) Use(w *Deps) (previous *Deps) {
 // Replace puts other dependencies in force if the one in force is still old. It
 // reports whether it did.
 func (a *Jobs) Replace(old, next *Deps) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if old == nil || a.deps != old {
-		return false
-	}
-	a.deps = next
-	return true
+	return old != nil && a.deps.CompareAndSwap(old, next)
 }
 
 // Deps are the dependencies in force, nil if there are none.
-func (a *Jobs) Deps() *Deps {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.deps
-}
+func (a *Jobs) Deps() *Deps { return a.deps.Load() }
 
 // Close ends the process' part in all jobs; the next process goes on with them.
 func (a *Jobs) Close() {
@@ -174,7 +170,7 @@ func (a *Jobs) Begin(q *Request) (View, error) {
 		return View{}, refuse(ErrUnavailable, "nothing was begun: the job cannot be kept: %v", err)
 	}
 	j.tell(EventStarted, "", j.beganWords(), len(all))
-	a.work.Go(func() { j.run(a.ctx) })
+	j.start()
 	return j.view(), nil
 }
 
@@ -213,6 +209,9 @@ func (a *Jobs) add(j *job) error {
 	}
 	unfinished := 0
 	for _, other := range a.jobs {
+		if store := other.repairs(j); store != "" && !j.spec.DryRun {
+			return refuse(ErrConflict, "store %s is being repaired by recovery %s; wait until that is done", store, other.spec.ID)
+		}
 		if other.finished() {
 			continue
 		}

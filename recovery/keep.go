@@ -43,6 +43,7 @@ type keptHeader struct {
 	Ended     time.Time `json:"ended,omitzero"`
 	Summary   *counts   `json:"summary,omitempty"`
 	Converted bool      `json:"converted,omitempty"`
+	Forgotten counts    `json:"forgotten,omitzero"`
 	Journal   int       `json:"journal,omitempty"` // the first that goes on from here; 0: there is none
 }
 
@@ -60,12 +61,17 @@ type keptStore struct {
 	Passes    int       `json:"k,omitempty"`  // in a row; worth something only with a journal
 	At        time.Time `json:"l,omitzero"`   // when it passed last
 	Releasing string    `json:"to,omitempty"` // see storeState
+
+	Repair    repairState `json:"fix,omitempty"`
+	RepairWhy string      `json:"fix_why,omitempty"`
+	Work      *work       `json:"work,omitempty"`
+	Revision  uint64      `json:"rev,omitempty"`
 }
 
 func (j *job) encode(journal int) ([]byte, error) {
 	var data bytes.Buffer
 	enc := json.NewEncoder(&data)
-	err := enc.Encode(keptHeader{keptFormat, j.spec, j.state, j.pausedWhy, j.ended, j.summary, j.converted, journal})
+	err := enc.Encode(keptHeader{keptFormat, j.spec, j.state, j.pausedWhy, j.ended, j.summary, j.converted, j.forgotten, journal})
 	for _, s := range j.stores {
 		err = errors.Join(err, enc.Encode(j.kept(s)))
 	}
@@ -74,7 +80,10 @@ func (j *job) encode(journal int) ([]byte, error) {
 
 // kept is what is kept of a store.
 func (j *job) kept(s *storeState) *keptStore {
-	k := &keptStore{Store: s.store, Zone: s.zone, Attempts: s.attempts, Failures: s.failures, Reason: s.reason, GivenUp: s.phase == givenUp}
+	k := &keptStore{
+		Store: s.store, Zone: s.zone, Attempts: s.attempts, Failures: s.failures, Reason: s.reason, GivenUp: s.phase == givenUp,
+		Repair: s.repair, RepairWhy: s.repairWhy, Work: s.work.clone(), Revision: s.revision,
+	}
 	switch {
 	case s.phase == released:
 		k.Released = s.at.UTC()
@@ -131,6 +140,7 @@ func restoreJob(a *Jobs, k *keptJob) *job {
 	now := time.Now()
 	j := newJob(a, k.spec, nil)
 	j.state, j.pausedWhy, j.ended, j.summary, j.converted = k.State, k.PausedWhy, k.Ended, k.Summary, k.Converted
+	j.forgotten = k.Forgotten
 	if j.state == Running {
 		j.resumedAt = now
 	}
@@ -147,8 +157,14 @@ func restoreJob(a *Jobs, k *keptJob) *job {
 // restore brings a store back as it was. How long ago its last check was nobody
 // knows, since clocks jump: it waits as if that had been now.
 func (j *job) restore(k *keptStore, zone string, now time.Time) {
-	s := &storeState{placed: placed{k.Store, zone}, attempts: k.Attempts, failures: k.Failures, reason: k.Reason, checked: k.Attempts+k.Passes > 0}
+	s := &storeState{
+		placed: placed{k.Store, zone}, attempts: k.Attempts, failures: k.Failures, reason: k.Reason, checked: k.Attempts+k.Passes > 0,
+		repair: k.Repair, repairWhy: k.RepairWhy, work: k.Work, revision: k.Revision,
+	}
 	switch {
+	case k.Repair == repairBegun && k.Released.IsZero():
+		s.phase, s.resumed = repairing, now
+		j.toRepair = append(j.toRepair, s)
 	case !k.Released.IsZero():
 		s.phase, s.at, s.checked = released, k.Released, true
 		j.releasedAt = maxTime(j.releasedAt, s.at)
@@ -233,7 +249,8 @@ func (a *Jobs) load() bool {
 	a.unlock, a.ready, a.why = unlock, true, ""
 	for _, j := range a.readAll() {
 		a.jobs[j.spec.ID] = j
-		if !j.over() {
+		if !j.over() || len(j.toRepair) > 0 {
+			j.going = true
 			a.work.Go(func() {
 				_ = j.save() // with a journal of this process, before there is anything for it
 				j.run(a.ctx)

@@ -144,7 +144,7 @@ func (j *job) unlessKept(state *maintenance.State, batch []*storeState) error {
 	kept := make(map[*storeState]string)
 	for _, s := range batch {
 		sw, ok := state.Switches[maintenance.Target{Scope: maintenance.Store, Name: s.store}]
-		if why := j.keptBack(&sw); ok && why != "" {
+		if why := j.keptBack(s, &sw); ok && why != "" {
 			kept[s] = why
 		}
 	}

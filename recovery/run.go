@@ -32,20 +32,43 @@ const (
 	staleWords = "the state backend cannot be read, so it is not known which stores are in maintenance"
 )
 
+// start lets the job's goroutine run.
+func (j *job) start() {
+	j.mu.Lock()
+	j.going = true
+	j.mu.Unlock()
+	j.all.work.Go(func() { j.run(j.all.ctx) })
+}
+
 // run moves the job until it is over or ctx ends.
 func (j *job) run(ctx context.Context) {
+	for j.runToEnd(ctx) {
+		_ = j.save() // keepSaved tries again
+		j.mu.Lock()
+		over := j.over() // or a store was marked done meanwhile
+		j.going = !over
+		j.mu.Unlock()
+		if over {
+			j.all.tidy()
+			return
+		}
+	}
+}
+
+// runToEnd moves the job until it is over, or reports false when ctx ends.
+func (j *job) runToEnd(ctx context.Context) bool {
 	j.all.work.Go(func() { j.keepSaved(ctx) })
 	defer j.closeJournal()
 	for {
 		wait, over := j.step(ctx, time.Now())
 		if over {
-			break
+			return true
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return
+			return false
 		case f := <-j.took:
 			f()
 		case <-j.wake:
@@ -53,8 +76,6 @@ func (j *job) run(ctx context.Context) {
 		}
 		timer.Stop()
 	}
-	_ = j.save() // keepSaved tries again
-	j.all.tidy()
 }
 
 // report hands the job's goroutine what a check or a release has found out.
@@ -73,12 +94,13 @@ func (j *job) step(ctx context.Context, now time.Time) (wait time.Duration, over
 	j.sort(w, now)
 	j.watch(w, now)
 	j.release(ctx, w, now)
+	j.beginRepairs(ctx, w, now)
 	for w != nil && j.beginCheck(ctx, w, now) {
 	}
 	j.finish(ctx, w, now)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.over() && j.inFlight == 0 && !j.releasing && !j.finishing {
+	if j.over() && j.inFlight == 0 && !j.releasing && !j.finishing && j.inRepair+len(j.toRepair) == 0 {
 		return 0, true
 	}
 	if w == nil {
@@ -182,7 +204,7 @@ func (j *job) beginCheck(ctx context.Context, w *Deps, now time.Time) bool {
 		}
 		return true
 	}
-	if why := j.keptBack(sw); why != "" {
+	if why := j.keptBack(s, sw); why != "" {
 		pop()
 		j.leaveOut(s, why)
 		return true
@@ -290,15 +312,27 @@ func (j *job) away(s *storeState, now time.Time, err error) {
 
 // failed takes in that a store did not pass.
 func (j *job) failed(s *storeState, now time.Time, reason string) {
-	s.passes, s.reason = 0, reason
+	s.passes, s.reason = 0, reason+s.repairWords()
 	s.failures++
 	s.attempts++
 	j.deactivate(s)
-	if s.failures > j.spec.Retries {
-		s.phase = givenUp
+	if j.mayRepair(s) {
+		s.phase = repairing
+		j.toRepair = append(j.toRepair, s)
 		return
 	}
-	s.nextAt = now.Add(j.failPause(s.failures))
+	j.retryLater(s, now)
+}
+
+// retryLater lets a store that failed wait for its next check, or gives it up.
+// Call it with mu held.
+func (j *job) retryLater(s *storeState, now time.Time) {
+	if s.failures > j.spec.Retries {
+		s.phase = givenUp
+		j.putOnWorkList(s, now)
+		return
+	}
+	s.phase, s.nextAt = waiting, now.Add(j.failPause(s.failures))
 	j.queue.retry(s)
 }
 
@@ -354,7 +388,7 @@ func (j *job) tellReleased(now time.Time) {
 func (j *job) finish(ctx context.Context, w *Deps, now time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	idle := j.queue.empty() && j.inFlight == 0 && len(j.pending) == 0 && !j.releasing
+	idle := j.queue.empty() && j.inFlight == 0 && len(j.pending) == 0 && !j.releasing && j.inRepair+len(j.toRepair) == 0
 	if w == nil || j.state != Running || !idle || j.finishing || now.Before(j.holdUntil) {
 		return
 	}
@@ -371,6 +405,7 @@ func (j *job) finish(ctx context.Context, w *Deps, now time.Time) {
 		j.done(now)
 		return
 	}
+	j.tellBatch(now) // before the incident of its zone is over
 	j.finishing = true
 	j.all.work.Go(func() {
 		more, err := j.finishZone(ctx, w)

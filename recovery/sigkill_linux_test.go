@@ -35,7 +35,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if dir, api, ok := strings.Cut(os.Getenv(killedEnv), " "); ok {
-		if err := liveToBeKilled(dir, api); err != nil {
+		if err := liveToBeKilled(dir, api, os.Getenv(repairEnv) != ""); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -45,33 +45,13 @@ func TestMain(m *testing.M) {
 }
 
 // liveToBeKilled is a process that recovers a zone, or goes on with it.
-func liveToBeKilled(dir, api string) error {
-	check := config.StoreCheck{
-		URI: "/check?key={store}", To: []string{api}, Times: killedTimes, Every: every(100 * time.Millisecond),
-		Parallel: killedParallel, Retries: ptr(killedRetries),
-	}
-	app := config.App{Workers: 32, Check: &check, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}
-	policy, err := app.Policy()
+func liveToBeKilled(dir, api string, repair bool) error {
+	jobs, board, err := killedJobs(dir, api, repair)
 	if err != nil {
 		return err
 	}
-	var names []string
-	for i := range killedStores {
-		names = append(names, store(i))
-	}
-	table, err := routing.NewInline([]routing.InlineZone{{Name: "z1", Stores: names}})
-	if err != nil {
-		return err
-	}
-	ctx := context.Background()
-	board := killedBoard(dir)
-	if err := board.Load(ctx); err != nil {
-		return err
-	}
-	jobs := recovery.New(recovery.Options{Checker: new(recovery.Client), Dir: filepath.Join(dir, "jobs")})
-	jobs.Use(&recovery.Deps{Guard: breaker.New(policy, breaker.Options{}), Policy: policy, Directory: table, Board: board})
 	if len(jobs.List()) == 0 {
-		if _, _, err := board.Change(ctx, maintenance.Author{}, &maintenance.Edit{Set: []maintenance.Switch{{Target: zoneZ1}}}); err != nil {
+		if _, _, err := board.Change(context.Background(), maintenance.Author{}, &maintenance.Edit{Set: []maintenance.Switch{{Target: zoneZ1}}}); err != nil {
 			return err
 		}
 		if _, err := jobs.Begin(&recovery.Request{Zone: "z1"}); err != nil {
@@ -88,6 +68,40 @@ func liveToBeKilled(dir, api string) error {
 			return fmt.Errorf("it is %+v", v)
 		}
 	}
+}
+
+// killedJobs are the recoveries of such a process.
+func killedJobs(dir, api string, repair bool) (*recovery.Jobs, *maintenance.Board, error) {
+	check := config.StoreCheck{
+		URI: "/check?key={store}", To: []string{api}, Times: killedTimes, Every: every(100 * time.Millisecond),
+		Parallel: killedParallel, Retries: ptr(killedRetries),
+	}
+	app := config.App{Workers: 32, Check: &check, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second)}}}
+	stores := killedStores
+	if repair {
+		stores, check.Retries = repairStores, ptr(0)
+		app.Repair = &config.Repair{URI: "/repairs?store={store}", Poll: "/repairs/{key}", To: []string{api}, Every: config.Duration(10 * time.Millisecond)}
+	}
+	policy, err := app.Policy()
+	if err != nil {
+		return nil, nil, err
+	}
+	var names []string
+	for i := range stores {
+		names = append(names, store(i))
+	}
+	table, err := routing.NewInline([]routing.InlineZone{{Name: "z1", Stores: names}})
+	if err != nil {
+		return nil, nil, err
+	}
+	board := killedBoard(dir)
+	if err := board.Load(context.Background()); err != nil {
+		return nil, nil, err
+	}
+	client := new(recovery.Client)
+	jobs := recovery.New(recovery.Options{Checker: client, Repairer: client, Dir: filepath.Join(dir, "jobs")})
+	jobs.Use(&recovery.Deps{Guard: breaker.New(policy, breaker.Options{}), Policy: policy, Directory: table, Board: board})
+	return jobs, board, nil
 }
 
 func killedBoard(dir string) *maintenance.Board {
@@ -165,11 +179,11 @@ func TestSIGKILL(t *testing.T) {
 // runAndKill runs the process for a while, a longer one after many kills, so
 // that a slow machine comes to an end, too. It reports whether the process ended
 // before it was killed.
-func runAndKill(t *testing.T, dir, api string, kills int) bool {
+func runAndKill(t *testing.T, dir, api string, kills int, env ...string) bool {
 	t.Helper()
 	var stderr strings.Builder
 	cmd := exec.Command(os.Args[0])
-	cmd.Env, cmd.Stderr = append(os.Environ(), killedEnv+"="+dir+" "+api), &stderr
+	cmd.Env, cmd.Stderr = append(os.Environ(), append(env, killedEnv+"="+dir+" "+api)...), &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

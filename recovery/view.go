@@ -29,6 +29,10 @@ type View struct {
 	Failing    int `json:"failing"`     // their latest check failed
 	GivenUp    int `json:"given_up"`    // of these, not tried again
 	Remaining  int `json:"remaining"`   // neither released nor passed nor given up
+	Repairing  int `json:"repairing"`   // their repair is under way, or about to begin
+	Repaired   int `json:"repaired"`    // of those released, after the configured repair
+	Manual     int `json:"manual"`      // of those released, after a person marked them as done
+	Work       int `json:"work"`        // on the work list
 
 	RatePerSecond float64 `json:"rate_per_second"` // stores that came through lately
 	ETASeconds    float64 `json:"eta_seconds"`     // 0: not known, or nothing remains
@@ -65,6 +69,7 @@ func (j *job) view() View {
 		ID: s.ID, Zone: s.Zone, State: j.state, PausedWhy: j.pausedWhy, By: s.By, Reason: s.Reason, DryRun: s.DryRun,
 		Began: s.Began, Ended: j.ended, Total: c.Total, Checked: c.Checked, Released: c.Released, Passed: c.Passed,
 		PassedOnce: c.Once, Failing: c.Failing, GivenUp: c.GivenUp, Remaining: c.Total - c.Released - c.Passed - c.GivenUp,
+		Repairing: c.Repairing, Repaired: c.Repaired, Manual: c.Manual, Work: c.Work,
 		Times: s.Times, Every: s.Every.String(), Parallel: s.Parallel, Retries: s.Retries, Batch: s.Batch, Watch: s.Watch.String(),
 		Failures: []Failing{},
 	}
@@ -97,13 +102,13 @@ func (s *storeState) failure() Failing {
 // StoreView is one store of a job.
 type StoreView struct {
 	Failing
-	State      string    `json:"state"`       // waiting, checking, passed_once, passed, released, failing or given_up
+	State      string    `json:"state"`       // one of StoreStates
 	Passes     int       `json:"passes"`      // checks in a row, so far
 	ReleasedAt time.Time `json:"at,omitzero"` // when it was released, or passed
 }
 
 // StoreStates are the states of a store in a job.
-var StoreStates = []string{"checking", "failing", "given_up", "passed", "passed_once", "released", "waiting"}
+var StoreStates = []string{"checking", "failing", "given_up", "passed", "passed_once", "released", "repairing", "waiting"}
 
 func (s *storeState) view() StoreView {
 	v := StoreView{Failing: s.failure(), Passes: s.passes}
@@ -115,6 +120,8 @@ func (s *storeState) view() StoreView {
 		v.State = "given_up"
 	case checking:
 		v.State = "checking"
+	case repairing:
+		v.State = "repairing"
 	case waiting:
 		switch {
 		case s.passes > 0:
@@ -161,18 +168,20 @@ func (a *Jobs) Stores(id, state, after string, limit int) (page []StoreView, nex
 type Summary struct {
 	Running, Paused int
 	Released        uint64 // stores, since this process began
+	Repaired        uint64 // likewise
+	RepairsFailed   uint64 // likewise
 	Zones           []ZoneSummary
 }
 
 // ZoneSummary is the unfinished jobs of a zone; Zone is empty for lists.
 type ZoneSummary struct {
-	Zone                         string
-	Released, Failing, Remaining int
+	Zone                                    string
+	Released, Failing, Remaining, Repairing int
 }
 
 // Summary counts the unfinished jobs.
 func (a *Jobs) Summary() Summary {
-	sum := Summary{Released: a.total.Load()}
+	sum := Summary{Released: a.total.Load(), Repaired: a.repairs.done.Load(), RepairsFailed: a.repairs.failed.Load()}
 	byZone := make(map[string]ZoneSummary)
 	for _, j := range a.all() {
 		if j.finished() {
@@ -185,7 +194,7 @@ func (a *Jobs) Summary() Summary {
 			sum.Running++
 		}
 		z := byZone[v.Zone]
-		byZone[v.Zone] = ZoneSummary{v.Zone, z.Released + v.Released, z.Failing + v.Failing, z.Remaining + v.Remaining}
+		byZone[v.Zone] = ZoneSummary{v.Zone, z.Released + v.Released, z.Failing + v.Failing, z.Remaining + v.Remaining, z.Repairing + v.Repairing}
 	}
 	for _, z := range byZone {
 		sum.Zones = append(sum.Zones, z)

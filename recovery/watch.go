@@ -33,6 +33,7 @@ func (j *job) watch(w *Deps, now time.Time) {
 	if j.told > 0 && j.spec.Batch == 0 && now.Sub(j.toldAt) >= tellEvery {
 		j.tellBatch(now)
 	}
+	j.tellRepaired(now, tellEvery)
 	if w == nil || j.state != Running {
 		return
 	}
@@ -152,8 +153,8 @@ func (j *job) takeBack(w *Deps) {
 
 // keptBack reports whether a store is in maintenance by a switch of its own that a
 // person set after the job began: it is not the job's to release it.
-func (j *job) keptBack(sw *maintenance.Switch) string {
-	if sw == nil || sw.Scope != maintenance.Store || sw.Revision <= j.spec.Revision || j.converted || j.spec.DryRun {
+func (j *job) keptBack(s *storeState, sw *maintenance.Switch) string {
+	if sw == nil || sw.Scope != maintenance.Store || sw.Revision <= max(j.spec.Revision, s.revision) || j.converted || j.spec.DryRun {
 		return ""
 	}
 	return "put into maintenance since the recovery began: " + inWords("set", sw.By, sw.Reason)

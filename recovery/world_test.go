@@ -87,6 +87,11 @@ type world struct {
 	earned   map[string]int       // checks passed in a row and far enough apart
 	failed   map[string]int       // checks failed in a row
 	before   map[string][2]int    // earned and failed before the latest check
+	repairs  map[string]int       // repairs begun
+	asked    map[string]int       // of these, those that an earlier process has begun
+	mending  map[string]bool      // whose repair is under way
+	mend     time.Duration        // a repair takes
+	hopeless map[string]bool      // cannot be repaired
 	last     map[string]time.Time // when the latest check ended
 	kills    bool                 // nothing but kills happens, so no check is to be repeated
 
@@ -111,6 +116,7 @@ func newWorld(t *testing.T, n int, check config.StoreCheck) *world {
 		t: t, n: n, dir: t.TempDir(), backend: &memory{state: &maintenance.State{}}, takes: 10 * time.Millisecond,
 		sick: map[string]string{}, hang: map[string]bool{}, checks: map[string]int{}, released: map[string]time.Time{},
 		earned: map[string]int{}, failed: map[string]int{}, before: map[string][2]int{}, last: map[string]time.Time{},
+		repairs: map[string]int{}, asked: map[string]int{}, mending: map[string]bool{}, mend: time.Second, hopeless: map[string]bool{},
 	}
 	check.URI, check.To = "/check?key={store}", []string{"localhost:1"}
 	w.app = config.App{Workers: 32, Check: &check, Zones: []config.Zone{{Name: "*", Timeout: config.Duration(2 * time.Second), OpenTime: config.Duration(10 * time.Second)}}}
@@ -143,7 +149,7 @@ func (w *world) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop = cancel
 	go l.board.Run(ctx)
-	l.jobs = recovery.New(recovery.Options{Checker: l, Dir: w.dir})
+	l.jobs = recovery.New(recovery.Options{Checker: l, Repairer: l, Dir: w.dir})
 	w.mu.Lock()
 	w.life, w.times, w.retries = l, policy.Zone("z1").StoreCheck.Times, policy.Zone("z1").StoreCheck.Retries
 	w.mu.Unlock()
@@ -273,6 +279,42 @@ func (l *life) Check(slot *breaker.Slot, p *config.StoreCheckPolicy, _, store st
 	}
 	slot.End(breaker.OK)
 	return nil
+}
+
+// Repair answers for the repair service, which goes on with a repair when the
+// process that asked for it is killed.
+func (l *life) Repair(_ *config.RepairPolicy, r recovery.Repair) error {
+	w := l.w
+	w.mu.Lock()
+	if r.Begun {
+		w.asked[r.Store]++
+	} else {
+		if w.repairs[r.Store]++; w.mending[r.Store] {
+			w.fault("store %s is repaired twice at the same time", r.Store)
+		}
+		w.mending[r.Store] = true
+		time.AfterFunc(w.mend, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.mending[r.Store] = false; !w.hopeless[r.Store] {
+				delete(w.sick, r.Store)
+			}
+		})
+	}
+	w.mu.Unlock()
+	for {
+		time.Sleep(10 * time.Millisecond)
+		w.mu.Lock()
+		mending, hopeless := w.mending[r.Store], w.hopeless[r.Store]
+		w.mu.Unlock()
+		switch {
+		case mending:
+		case hopeless:
+			return errors.New("status 422: no backup")
+		default:
+			return nil
+		}
+	}
 }
 
 // Change is the board's, watched by the oracle.

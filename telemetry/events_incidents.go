@@ -4,6 +4,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 )
@@ -28,6 +29,12 @@ func (w *Reporter) keepRecovery(e *recovery.Event, message string) {
 		text += ": " + e.Detail
 	}
 	w.incidents.Note(e.Zone, e.At, e.Kind, e.Store, text)
+	if f := e.Figures; f != nil {
+		w.incidents.NoteRecovery(e.Zone, incidents.Recovery{
+			ID: e.Recovery, Total: f.Total, Automatic: f.Automatic, Repaired: f.Repaired, Manual: f.Manual, Remaining: f.Remaining,
+			Began: f.Began, FirstAt: f.FirstAt, AutomaticAt: f.LastAutomatic, ManualAt: f.LastManual,
+		})
+	}
 }
 
 // survive logs a panic.

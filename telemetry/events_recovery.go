@@ -16,6 +16,8 @@ const (
 	LogRecoveryDone       = "recovery is done"
 	LogRecoveryBatch      = "stores are released from maintenance"
 	LogRecoveryUnreadable = "a recovery cannot be read from its file and is left out"
+	LogRecoveryRepaired   = "stores were repaired and are checked again"
+	LogRecoveryWork       = "a person has done something about a store on the work list"
 	LogRecoveryAnew       = "what stores passed before the restart does not count; their checks begin anew"
 
 	FieldRecovery = "recovery"
@@ -31,9 +33,11 @@ var recoveryStories = map[string]struct {
 	recovery.EventPaused:     {zapcore.WarnLevel, LogRecoveryPaused, "look at the stores it names, put them back into maintenance if they are ill, then: firebreak recover resume ID"},
 	recovery.EventResumed:    {zapcore.InfoLevel, LogRecoveryResumed, ""},
 	recovery.EventCancelled:  {zapcore.WarnLevel, LogRecoveryCancelled, ""},
-	recovery.EventDone:       {zapcore.InfoLevel, LogRecoveryDone, "stores that fail stay in maintenance; repair them and recover again"},
+	recovery.EventDone:       {zapcore.InfoLevel, LogRecoveryDone, "stores that fail stay in maintenance; the work list says which: firebreak recover work"},
 	recovery.EventBatch:      {zapcore.InfoLevel, LogRecoveryBatch, ""},
 	recovery.EventUnreadable: {zapcore.ErrorLevel, LogRecoveryUnreadable, "begin the recovery anew; stores that were released stay released"},
+	recovery.EventRepaired:   {zapcore.InfoLevel, LogRecoveryRepaired, ""},
+	recovery.EventWork:       {zapcore.InfoLevel, LogRecoveryWork, ""},
 	recovery.EventAnew:       {zapcore.WarnLevel, LogRecoveryAnew, ""},
 }
 

@@ -111,6 +111,8 @@ var (
 var (
 	recoveryJobs    = newGauge("recoveries", "Recoveries that are not finished.", "state")
 	recoveryStores  = newGauge("recovery_stores", "Stores of unfinished recoveries, at most five zones; zone is empty for lists of stores.", "state", "zone")
+	recoveryRepairs = newCounter("recovery_repairs_total", "Repairs of stores that have ended.", "result")
+	recoveryWork    = newGauge("recovery_work", "Stores on the work list.", "state")
 	recoveredStores = newCounter("recovered_stores_total", "Stores that recoveries have released.")
 )
 

@@ -132,7 +132,7 @@ func TestScrapeIsBounded(t *testing.T) {
 			calm := series(s.scrape(t, acceptText))
 			s.fault(t, zones)
 			text := s.scrape(t, acceptText)
-			got := series(text) + detailedZones + mostCulprits + 3*meteredRecoveries + 3 // those that a fault may bring
+			got := series(text) + detailedZones + mostCulprits + 4*meteredRecoveries + 3 // those that a fault may bring
 			t.Logf("%d zones: %d series calm, %d after a fault of every zone; %d KB", n, calm, got, len(text)>>10)
 			if limit := mostSeries + mostSeriesPerZone*min(n, meteredZones); got > limit || calm > limit {
 				t.Errorf("%d series, want at most %d", got, limit)

@@ -194,6 +194,24 @@ export function steer(action, recovery) {
 	});
 }
 
+const works = {
+	claim: ['Claim', 'It is shown as yours. It stays in maintenance.'],
+	handover: ['Hand over', 'It is no longer claimed by the person who has it now.'],
+	done: ['Mark as done', 'It is checked again as in its recovery. If it passes it is released; if it fails it is back on the list, with the reason.'],
+	note: ['Add a note to', 'The reason is kept with the store as a note.'],
+};
+
+/** workOn does something about a store on the work list. */
+export function workOn(action, store) {
+	const [word, will] = works[action];
+	confirm({
+		title: `${word} store`, subject: store, will: [will], ask: { to: action === 'handover' },
+		button: word.replace(/ to$/, ''),
+		run: ({ reason, by, to }) => send('POST', path('work', store, action), { note: reason, by, to }, { once: true }),
+		done: () => announce(`${word} ${store}: done.`),
+	});
+}
+
 /** maintenanceOfStores puts several stores of a zone into maintenance. */
 export function maintenanceOfStores(zone, stores) {
 	const some = stores.length > 5 ? `${stores.slice(0, 5).join(', ')} and ${stores.length - 5} more` : stores.join(', ');

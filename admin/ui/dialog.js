@@ -37,6 +37,7 @@ function fields(ask) {
 		rows.push(field(label, input, hint));
 	};
 	add('reason', 'Reason', el('input', { name: 'reason', required: true, maxlength: '500', autocomplete: 'off' }), 'It is shown to your colleagues and kept in the history.');
+	if (ask.to) add('to', 'To', el('input', { name: 'to', maxlength: '100', autocomplete: 'off' }), 'Who takes it over. Left out, it goes back to the list.');
 	if (ask.length) add('for', 'For how long', choice('for', lengths));
 	if (ask.mode) add('mode', 'What is refused', choice('mode', [['full', 'every request'], ['read_only', 'changes only; GET, HEAD and OPTIONS pass']]));
 	if (ask.mode) add('stale', 'Answers from memory', choice('stale', [['', 'none'], ['true', 'where there is one, instead of a refusal']]));
