@@ -149,6 +149,9 @@ func (j *job) repairedStore(s *storeState, err error, now time.Time) {
 	}
 	switch s.phase = waiting; {
 	case j.over():
+		if j.summary != nil {
+			j.summary.Repairing--
+		}
 	case err != nil:
 		j.retryLater(s, now)
 	default:

@@ -69,9 +69,8 @@ func (w *world) workByHand(id string) {
 	if v := w.until(id, recovery.Done, time.Minute); v.Work != 1 || v.Manual != 0 {
 		t.Errorf("a store that is still damaged: %+v", v)
 	}
-	delete(w.sick, name)
 	w.mu.Lock()
-	w.earned[name] = 0
+	delete(w.sick, name)
 	w.mu.Unlock()
 	do(recovery.WorkDone, "bob", "", "", nil)
 	do(recovery.WorkClaim, "bob", "", "", recovery.ErrConflict)

@@ -259,6 +259,9 @@ func (j *job) beginCheck(ctx context.Context, w *Deps, now time.Time) bool {
 func (j *job) leaveOut(s *storeState, why string) {
 	j.deactivate(s)
 	s.phase, s.reason, s.passes, s.failures, s.releasing = givenUp, why, 0, max(s.failures, 1), ""
+	if s.work != nil {
+		s.work.Done = false
+	}
 	j.dirty = true
 	j.keep(s)
 }

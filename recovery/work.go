@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -176,6 +177,9 @@ func (j *job) takes(store string) bool {
 func (a *Jobs) WorkOn(store, action, by, to, text string) (WorkItem, error) {
 	if len(by) > maxText || len(to) > maxText || len(text) > maxText {
 		return WorkItem{}, refuse(ErrInvalid, "by, to and note must not be longer than %d bytes", maxText)
+	}
+	if _, err := a.find(""); errors.Is(err, ErrUnavailable) {
+		return WorkItem{}, err
 	}
 	all := a.allWork()
 	at := slices.IndexFunc(all, func(f foundWork) bool { return f.item.Store == store })
