@@ -238,7 +238,7 @@ func TestRecoveryTold(t *testing.T) {
 	if data := recordedEvents("firebreak.recovery_batch")[0].Data; data["count"] != 3 {
 		t.Errorf("the event of the batch: %v", data)
 	}
-	if text := logLines(t, log, "recovery is done")[0]["detail"]; text != "3 stores released, 1 failing, of 4; the first that fails: b (status 500: row damaged)" {
+	if text := logLines(t, log, "recovery is done")[0]["detail"]; text != "3 stores released, 1 failing, of 4; 1 on the work list; the first that fails: b (status 500: row damaged)" {
 		t.Errorf("the end is told as %q", text)
 	}
 }
