@@ -165,6 +165,9 @@ func (j *job) restore(k *keptStore, zone string, now time.Time) {
 	case k.Repair == repairBegun && k.Released.IsZero():
 		s.phase, s.resumed = repairing, now
 		j.toRepair = append(j.toRepair, s)
+	case k.Repair == repairWanted && k.Released.IsZero():
+		s.phase = repairing
+		j.toRepair = append(j.toRepair, s)
 	case !k.Released.IsZero():
 		s.phase, s.at, s.checked = released, k.Released, true
 		j.releasedAt = maxTime(j.releasedAt, s.at)

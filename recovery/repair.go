@@ -14,6 +14,7 @@ type repairState string
 
 const (
 	repairNone   repairState = ""
+	repairWanted repairState = "wanted" // it is to begin
 	repairBegun  repairState = "begun"  // its request is about to be sent, or was
 	repairDone   repairState = "done"   // the service says so
 	repairFailed repairState = "failed" // it says so, or did not answer in time
@@ -56,7 +57,7 @@ func (j *job) beginRepairs(ctx context.Context, w *Deps, now time.Time) {
 		if !j.written() {
 			j.mu.Lock()
 			if !r.Begun {
-				s.repair = repairNone
+				s.repair = repairWanted
 			}
 			j.inRepair--
 			j.toRepair = append(j.toRepair, s)
@@ -167,7 +168,7 @@ func (s *storeState) repairWords() string {
 		return "; its repair failed: " + s.repairWhy
 	case repairDone:
 		return "; it was repaired before"
-	case repairNone, repairBegun:
+	case repairNone, repairWanted, repairBegun:
 	}
 	return ""
 }
@@ -179,7 +180,7 @@ func (j *job) unrepair() {
 		if s.repair == repairBegun {
 			begun = append(begun, s)
 		} else {
-			s.phase = waiting
+			s.phase, s.repair = waiting, repairNone
 		}
 	}
 	j.toRepair = begun

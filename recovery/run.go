@@ -320,7 +320,7 @@ func (j *job) failed(s *storeState, now time.Time, reason string) {
 	s.attempts++
 	j.deactivate(s)
 	if j.mayRepair(s) {
-		s.phase = repairing
+		s.phase, s.repair = repairing, repairWanted
 		j.toRepair = append(j.toRepair, s)
 		return
 	}
