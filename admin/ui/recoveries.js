@@ -101,8 +101,8 @@ export class Recoveries extends Asking {
 		this.workTitle = el('h2', { text: 'Work list' });
 		this.workLead = el('p', { class: 'muted' });
 		this.work = el('ul', { class: 'failures' });
-		this.workPart = el('section', { class: 'card', hidden: true },
-			this.workTitle, this.workLead, el('p', {}, el('a', { href: `${path('work')}?format=csv`, download: '', text: 'Download as CSV' })), this.work);
+		this.workPart = el('section', { hidden: true },
+			this.workTitle, this.workLead, el('p', {}, el('a', { href: `${path('work')}?format=csv`, download: 'firebreak-work.csv', text: 'Download as CSV' })), this.work);
 		this.body.append(this.workPart, this.jobs);
 	}
 
