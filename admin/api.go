@@ -24,6 +24,7 @@ type Parts struct {
 	Recent    *recent.Activity
 	Incidents func() *incidents.Log // nil: none are kept
 	Handlers  func() []Handler      // in the order of the configuration
+	Warnings  func() []string       // what is wrong beside what the others tell
 	Instance  string                // the name of this sidecar, "" if it has none
 	Answers   Answers               // the memory of answers
 

@@ -47,6 +47,7 @@ type poolView struct {
 	SwitchesTo   int               `json:"switches_ahead"`
 	StateProblem string            `json:"state_problem,omitempty"`
 	Everything   *tileSwitch       `json:"everything,omitempty"` // the switch of all
+	Warnings     []string          `json:"warnings,omitempty"`   // what is set wrong, or cannot be checked
 	latency
 }
 
@@ -120,7 +121,7 @@ func (a *API) newPicture() *picture {
 	p := &picture{at: time.Now(), tiles: make([]tile, 0, len(status.Zones))}
 	p.pool = poolView{
 		Instance: a.Instance, Workers: status.Workers, Live: status.Live, Hung: status.Hung, Waiting: status.Waiting,
-		Suspect: status.PoolSuspectText, Bugs: status.InternalErrors,
+		Suspect: status.PoolSuspectText, Warnings: a.warnings(), Bugs: status.InternalErrors,
 		Zones: len(status.Zones), States: make(map[string]int, 4), Conditions: make(map[condition]int, 4),
 	}
 	for i := range status.Zones {

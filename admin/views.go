@@ -30,6 +30,7 @@ type statusAnswer struct {
 	Handlers    int                `json:"handlers"`         // firebreak directives in the configuration
 	Maintenance maintenanceSummary `json:"maintenance"`
 	Fleet       *fleetAnswer       `json:"fleet,omitempty"`
+	Warnings    []string           `json:"warnings,omitempty"` // what is set wrong, or cannot be checked
 }
 
 // maintenanceSummary is what operators have switched, in numbers.
@@ -91,7 +92,7 @@ func (a *API) fleet(ctx context.Context) *fleetAnswer {
 }
 
 func adminStatus(a *API, r *http.Request) (any, error) {
-	answer := statusAnswer{Status: a.Guard.Status(), Version: version.Firebreak(), Handlers: len(a.Handlers()), Maintenance: a.maintenanceSummary()}
+	answer := statusAnswer{Status: a.Guard.Status(), Version: version.Firebreak(), Handlers: len(a.Handlers()), Maintenance: a.maintenanceSummary(), Warnings: a.warnings()}
 	if wanted := r.URL.Query().Get("fleet"); wanted != "" && wanted != "0" {
 		answer.Fleet = a.fleet(r.Context())
 	}

@@ -241,6 +241,9 @@ func (z *zone) remove(s *Slot) {
 	}
 	if s.remembered != 0 {
 		z.remembered--
+		if s.server != nil {
+			s.server.remembered.Add(-1)
+		}
 	}
 	if s.retry {
 		z.retries--

@@ -163,3 +163,6 @@ func (g *Guard) Swept() (n int) {
 	}
 	return n
 }
+
+// Capacity is how many slots the pool has room for.
+func Capacity(g *Guard) int { return g.capacity() }

@@ -53,7 +53,10 @@ type server struct {
 
 	occupied   atomic.Int64 // slots booked on it
 	hung       atomic.Int64 // copy for readers, as of the last sweep
-	capacity   atomic.Int64 // its workers; 0: not known
+	capacity   atomic.Int64 // how many requests it may get at once; 0: not known
+	workers    atomic.Int64 // its workers; 0: not known
+	remembered atomic.Int64 // slots of an earlier process
+	readAt     atomic.Int64 // when readings last told which workers are busy; 0: never
 	answeredAt atomic.Int64 // when it last answered a request
 	askedAt    atomic.Int64 // when the first request was sent that it has not answered any other since; 0: none
 	state      atomic.Uint32
@@ -64,6 +67,7 @@ type server struct {
 	backAt     atomic.Int64 // when it last answered a request that was sent since
 	asking     atomic.Bool  // it is dialled or checked now
 	lost       atomic.Uint64
+	fillTo     atomic.Int64 // so many requests are sent to it rather than to others, to find out how many workers it has
 
 	good, errors atomic.Int64 // answers since the last count, with and without an error
 	errorsInRow  atomic.Int64
@@ -85,6 +89,12 @@ type server struct {
 	distrust  int                 // how often it then went out of service again
 	owners    map[string]struct{} // the handlers that have it among their upstreams
 	picture   serverPicture       // the sweeper's
+
+	measured   Measured
+	found      int   // workers, if they are found out; 0: not yet
+	foundExact bool  // false: there are at least so many
+	leftBehind []int // of the latest readings
+	filledAt   int64 // when it was last filled; 0: never
 }
 
 func (s *server) is(state ServerState) bool { return ServerState(s.state.Load()) == state }
@@ -150,6 +160,8 @@ type servers struct {
 	serving atomic.Int64 // how many serve
 	number  atomic.Int64 // how many there are
 	room    atomic.Int64 // see Guard.capacity
+
+	filled *server // which of them is filled; the sweeper's
 }
 
 func (s *servers) inService() int64 { return s.serving.Load() }
@@ -231,12 +243,13 @@ func (g *Guard) countServers() {
 	p, all := g.policy.Load(), *g.servers.all.Load()
 	total, serving, extra := 0, 0, int64(0)
 	for _, s := range all {
-		workers := p.ServerWorkers(s.address, len(all))
-		s.capacity.Store(int64(workers))
+		room, workers := g.room(s, p.ServerWorkers(s.address, len(all)))
+		s.capacity.Store(int64(room))
+		s.workers.Store(int64(workers))
 		if s.serves() {
 			total += workers
 			serving++
-			extra += max(0, s.occupied.Load()-int64(workers))
+			extra += int64(room-workers) + max(0, s.occupied.Load()-int64(room))
 		} else {
 			extra += s.occupied.Load()
 		}
@@ -416,6 +429,8 @@ func (s *server) rank(now, usual int64) rank {
 		}
 	case r.free <= 0:
 		r.class = full
+	case s.occupied.Load() < s.fillTo.Load():
+		r.free = math.MaxInt64
 	}
 	return r
 }
@@ -551,8 +566,9 @@ type ServerStatus struct {
 	Occupied int         `json:"occupied"`
 	Live     int         `json:"live"`
 	Hung     int         `json:"hung"`
-	Lost     uint64      `json:"lost"`            // requests that were sent there and got no answer, since start
-	Check    string      `json:"check,omitempty"` // why its server_check fails, while it is out of service
+	Lost     uint64      `json:"lost"`               // requests that were sent there and got no answer, since start
+	Check    string      `json:"check,omitempty"`    // why its server_check fails, while it is out of service
+	Measured *Measured   `json:"measured,omitempty"` // what is known beside the settings; nil: it is not asked
 }
 
 // Servers is the picture of all servers, by address.
@@ -565,7 +581,7 @@ func (g *Guard) Servers() []ServerStatus {
 		v := all[address]
 		s := ServerStatus{
 			Address: address, State: ServerState(v.state.Load()), Draining: v.draining.Load(), Since: g.wall(v.since), Evidence: v.evidence,
-			Workers: int(v.capacity.Load()), Occupied: int(v.occupied.Load()), Hung: int(v.hung.Load()), Lost: v.lost.Load(),
+			Workers: int(v.workers.Load()), Occupied: int(v.occupied.Load()), Hung: int(v.hung.Load()), Lost: v.lost.Load(),
 		}
 		if s.State == InDoubt {
 			s.Evidence = g.avoided(v)
@@ -575,6 +591,10 @@ func (g *Guard) Servers() []ServerStatus {
 		}
 		s.Hung = min(s.Hung, s.Occupied)
 		s.Live = s.Occupied - s.Hung
+		if v.measured.Source != "" {
+			m := v.measured
+			s.Measured = &m
+		}
 		list = append(list, s)
 	}
 	return list

@@ -48,7 +48,7 @@ func (z *zone) look(now int64) {
 		if s.phase == hung {
 			v.picture.hung++
 		}
-		if !s.late {
+		if !s.late || s.remembered != 0 {
 			continue
 		}
 		if rec := z.books.get(s.store); rec != nil {
@@ -109,6 +109,7 @@ func (g *Guard) judgeServers(now int64) {
 			v.window.Store(0)
 		}
 	}
+	g.fillServers(now)
 }
 
 // lostKeep is how long before a server goes out of service the requests that it has

@@ -13,7 +13,15 @@ import (
 // cost (successes, windows of outcomes) is left out. It is made for JSON, and two
 // snapshots of the same state are equal.
 type Snapshot struct {
-	Zones []ZoneSnapshot `json:"zones,omitempty"` // by name
+	Zones   []ZoneSnapshot   `json:"zones,omitempty"`   // by name
+	Servers []ServerSnapshot `json:"servers,omitempty"` // by address; those whose workers are found out
+}
+
+// ServerSnapshot is how many workers a server was found to have.
+type ServerSnapshot struct {
+	Server  string `json:"server"`
+	Workers int    `json:"workers"`
+	Exact   bool   `json:"exact,omitempty"` // false: at least so many
 }
 
 // ZoneSnapshot is a zone of a Snapshot.
@@ -48,6 +56,7 @@ type StoreSnapshot struct {
 // StuckSnapshot is a request that hangs, or is about to.
 type StuckSnapshot struct {
 	Store     string    `json:"store"`
+	Server    string    `json:"server,omitempty"`    // where it was sent; "": not known
 	Since     time.Time `json:"since"`               // its admission
 	HungSince time.Time `json:"hung_since,omitzero"` // zero: its deadline was not over yet
 	Check     bool      `json:"check,omitempty"`     // of a recovery
@@ -56,7 +65,7 @@ type StuckSnapshot struct {
 // Snapshot is what must not be forgotten now. It takes the zones' locks one after
 // the other, each for a moment.
 func (g *Guard) Snapshot() Snapshot {
-	var m Snapshot
+	m := Snapshot{Servers: g.serverSnapshots()}
 	for _, z := range g.allZones() {
 		if !z.eventful.Load() {
 			continue
@@ -96,7 +105,7 @@ func (z *zone) snapshot(now int64) *ZoneSnapshot {
 	for s := z.slots.head; s != nil; s = s.next {
 		if s.phase == hung || s.aging(now) || down && s.unanswered() {
 			m.Stuck = append(m.Stuck, StuckSnapshot{
-				Store: s.store, Since: z.g.wall(s.start), HungSince: z.g.wall(s.hungAt), Check: s.check,
+				Store: s.store, Server: s.serverAddress(), Since: z.g.wall(s.start), HungSince: z.g.wall(s.hungAt), Check: s.check,
 			})
 		}
 	}
@@ -122,12 +131,14 @@ const fromBefore = "from before firebreak was restarted: "
 
 // Restore goes on where the guard of an earlier process ended. Zones that are
 // open stay open for what is left of their open time, and so do quarantines. A
-// worker that hung is taken to hang on: for hung_hold from now, since the end of its request is not observed
-// it come back, but not beyond abandon_after in all, not after its store was
-// answered, or its zone if that is closed and the store not in quarantine, and not
-// when the API server was found to be down. It is no evidence against anybody. Call
-// Restore once, soon after New.
+// worker that hung is taken to hang on: for hung_hold from now, since the end of its
+// request is not observed, but not beyond abandon_after in all, not after its store
+// was answered, or its zone if that is closed and the store not in quarantine, and
+// not when the API server was found to be down. Where readings of its server tell
+// which workers are busy (see Measure), it hangs for as long as they say so. It is no
+// evidence against anybody. Call Restore once, soon after New and SetServers.
 func (g *Guard) Restore(m Snapshot) {
+	g.restoreServers(m.Servers)
 	for i := range m.Zones {
 		if m.Zones[i].Zone == "" {
 			continue
@@ -186,6 +197,7 @@ func (z *zone) restoreStuck(m *StuckSnapshot, now int64) {
 	s := z.newSlot()
 	s.store, s.hash, s.check, s.start = m.Store, z.g.hashOf(m.Store), m.Check, z.g.before(m.Since, now)
 	s.settled, s.counted, s.remembered = true, true, now
+	s.server = z.g.servers.get(m.Server)
 	if s.hungAt = z.g.before(m.HungSince, now); s.hungAt == 0 {
 		s.hungAt = min(s.start+s.timeout, now)
 	}
@@ -196,6 +208,10 @@ func (z *zone) restoreStuck(m *StuckSnapshot, now int64) {
 	z.live++
 	z.publish()
 	z.remembered++
+	if s.server != nil {
+		s.server.occupied.Add(1)
+		s.server.remembered.Add(1)
+	}
 	if z.inFlight != nil && !s.check {
 		z.inFlight[s.hash]++
 	}
@@ -251,14 +267,26 @@ func (z *zone) restoreHold(h *Hold, now int64) *Hold {
 	return h
 }
 
+// isRead reports whether readings tell if the slot's worker is busy, so that nothing
+// needs to be guessed.
+func (s *Slot) isRead(now int64) bool { return s.server != nil && s.server.isRead(now) }
+
+func (s *Slot) serverAddress() string {
+	if s.server == nil {
+		return ""
+	}
+	return s.server.address
+}
+
 // dropRestored takes in that a request was answered: the workers that an earlier
 // process saw hang with its store have come back in all likelihood, and if the
-// zone is closed, those with stores that are not in quarantine.
+// zone is closed, those with stores that are not in quarantine. Where readings tell
+// which workers are busy, nothing is guessed.
 func (z *zone) dropRestored(answered *Slot, now int64) {
 	if z.remembered == 0 {
 		return
 	}
-	z.endRestored(now, func(s *Slot) bool { return s.store == answered.store })
+	z.endRestored(now, func(s *Slot) bool { return s.store == answered.store && !s.isRead(now) })
 	if z.state == Calm || z.state == Troubled {
 		z.dropRestoredOfCalm(now)
 	}
@@ -268,7 +296,7 @@ func (z *zone) dropRestored(answered *Slot, now int64) {
 func (z *zone) dropRestoredOfCalm(now int64) {
 	z.endRestored(now, func(s *Slot) bool {
 		rec := z.books.get(s.store)
-		return rec == nil || rec.state == Calm
+		return !s.isRead(now) && (rec == nil || rec.state == Calm)
 	})
 }
 

@@ -136,6 +136,8 @@ const (
 	EventStoreAuto        = "store_auto"
 	EventServerOut        = "server_out"
 	EventServerBack       = "server_back"
+	EventWorkersWrong     = "server_workers_wrong"
+	EventWorkersRight     = "server_workers_right"
 	EventPoolSuspect      = "pool_suspect"
 	EventPoolTrusted      = "pool_trusted"
 	EventInternalError    = "internal_error" // a bug of firebreak was survived; Evidence has the stack
@@ -153,6 +155,7 @@ type Event struct {
 	For      time.Duration `json:"for,omitempty"` // open time, for openings and quarantines
 	Turn     int           `json:"turn,omitempty"`
 	Evidence string        `json:"evidence"`
+	Write    string        `json:"write,omitempty"` // the setting that is right, for EventWorkersWrong
 	Live     int           `json:"live"`
 	Hung     int           `json:"hung"`
 	Observe  bool          `json:"observe,omitempty"` // would have: nothing is refused

@@ -160,7 +160,7 @@ func (s *Slot) restarted(t int64) bool {
 // whose client left early is held only if no request was answered since.
 func (z *zone) holdOver(s *Slot, now int64) bool {
 	if s.remembered != 0 {
-		return now-s.remembered >= int64(s.policy.HungHold) || z.g.awaySince(s.remembered)
+		return s.restarted(s.remembered) || !s.isRead(now) && now-s.remembered >= int64(s.policy.HungHold)
 	}
 	if s.left && now-s.start >= s.slowAfter {
 		return true

@@ -111,14 +111,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.log = ctx.Logger()
 	a.live = new(live)
-	if a.Workers == 0 && a.WorkersPerServer == 0 {
-		return errors.New("the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests that all API servers together serve at once (JSON: apps.firebreak.workers), or workers N per_server")
+	if a.Workers == 0 && a.WorkersPerServer == 0 && !a.WorkersAuto {
+		return errors.New("the size of the pool is not known: add the global option firebreak { workers N }, with N the number of requests that all API servers together serve at once (JSON: apps.firebreak.workers), workers N per_server, or workers auto")
 	}
 	var err error
 	if a.policy, err = a.policyFor(config.Parts{}); err != nil {
 		return err
 	}
 	if err = knownChecks(a.policy); err != nil {
+		return err
+	}
+	if err = checkStatuses(a.policy); err != nil {
 		return err
 	}
 	if err = a.Incidents.check(); err != nil {
@@ -178,14 +181,16 @@ func (a *App) Start() error {
 	a.live.mu.Lock()
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)
 	a.live.mu.Unlock()
+	a.followServers()
 	a.shared.memory.follow(a)
+	a.shared.measures.follow(a)
+	a.shared.others.follow(a)
 	a.followMeters()
 	a.logStart(mine.zones)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop, a.live.ended = cancel, ctx.Done()
 	a.admin = a.newAdminAPI()
 	boards.Store(a.stateID, a.board)
-	a.followServers()
 	a.holdIncidents()
 	a.keepAnswers()
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
@@ -224,6 +229,7 @@ func (a *App) Stop() error {
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
+	a.shared.measures.reconcile()
 	a.live.mine, a.live.previous = nil, nil
 	a.unfollowMeters()
 	a.recoveries.Replace(a.live.deps, a.live.depsBefore)

@@ -24,9 +24,11 @@ const guardKey = "guard"
 // sharedGuard is the guard and the settings in force on it.
 type sharedGuard struct {
 	*breaker.Guard
-	recent *recent.Activity
-	memory *memoryFile
-	turn   *telemetry.Turn
+	recent   *recent.Activity
+	memory   *memoryFile
+	measures *measures
+	others   *otherGuards
+	turn     *telemetry.Turn
 
 	sharing sharing
 
@@ -45,7 +47,10 @@ type settings struct {
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
 		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Dial: dialServer, CheckServer: checkServer})
-		return &sharedGuard{Guard: guard, recent: recent.Watch(guard), memory: &memoryFile{guard: guard}, turn: telemetry.NewTurn()}, nil
+		return &sharedGuard{
+			Guard: guard, recent: recent.Watch(guard), turn: telemetry.NewTurn(),
+			memory: &memoryFile{guard: guard}, measures: &measures{guard: guard}, others: &otherGuards{guard: guard},
+		}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -78,6 +83,8 @@ func releaseGuard() error {
 
 // Destruct ends the guard when no app refers to it any more.
 func (s *sharedGuard) Destruct() error {
+	s.others.close()
+	s.measures.close()
 	s.memory.close()
 	s.recent.Close()
 	s.Close()

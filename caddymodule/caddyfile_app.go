@@ -29,8 +29,14 @@ func init() {
 //	firebreak {
 //	    workers         <number>
 //	    workers         <number> per_server
+//	    workers         auto
+//	    server_status   auto|off
+//	    server_status   fpm <url>
+//	    server_status   puma <address> [<token>]
+//	    server_status   uwsgi <address>
 //	    server          <address> {
 //	        workers <number>
+//	        status  <as server_status>
 //	    }
 //	    server_check    <path or url> { ... }
 //	    share           <part>|auto
@@ -96,6 +102,7 @@ type appBlock struct {
 
 var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[string]directive.Option[appBlock]{
 	"workers":         {Usage: "workers 32", Min: 1, Max: 2, Set: setWorkers},
+	"server_status":   serverStatus("server_status", func(b *appBlock) **config.ServerStatus { return &b.app.ServerStatus }),
 	"server":          {Block: parseServer, Repeats: true},
 	"server_check":    {Block: parseServerCheck},
 	"share":           {Usage: "share 1/3", Min: 1, Max: 1, Set: setShare},
@@ -111,57 +118,11 @@ var appOptions = directive.Options[appBlock]{Block: "firebreak", Known: map[stri
 	"store":           {Block: parseStore},
 }}
 
-func setWorkers(b *appBlock, args []string) (err error) {
-	workers := &b.app.Workers
-	if len(args) == 2 {
-		if args[1] != "per_server" {
-			return fmt.Errorf("unknown word '%s' behind the number; write for example: workers 32, for all API servers together, or workers 8 per_server", args[1])
-		}
-		workers = &b.app.WorkersPerServer
-	}
-	if *workers, err = directive.ParseCount(args[0], "workers 32", 1); err != nil {
-		return fmt.Errorf("%w (the number of requests that all API servers together serve at once)", err)
-	}
-	return nil
-}
-
 func setShare(b *appBlock, args []string) error {
 	if _, err := config.ParseShare(args[0]); err != nil || args[0] == "" {
 		return cmp.Or(err, errors.New("it is empty; write for example: share 1/3"))
 	}
 	b.app.Share = args[0]
-	return nil
-}
-
-// serverOptions are the options of "server ADDRESS { ... }".
-var serverOptions = directive.Options[config.Server]{Block: "firebreak server", Known: map[string]directive.Option[config.Server]{
-	"workers": directive.Count("workers 16", 1, func(s *config.Server) *int { return &s.Workers }),
-}}
-
-// parseServer reads
-//
-//	server <address> {
-//	    workers <number>
-//	}
-func parseServer(d *caddyfile.Dispenser, b *appBlock) error {
-	at := directive.NewBlock(d)
-	args := d.RemainingArgs()
-	if len(args) != 1 {
-		return at.Errf("firebreak option 'server' needs the address of an upstream, but has %d values; write for example: server 10.0.0.5:9000 { ... }", len(args))
-	}
-	server := config.Server{Address: args[0]}
-	for _, other := range b.app.Servers {
-		if other.Address == server.Address {
-			return at.Errf("firebreak server '%s' specified twice", server.Address)
-		}
-	}
-	if err := serverOptions.ParseBlock(d, at, &server); err != nil {
-		return err
-	}
-	if server.Workers == 0 {
-		return at.Errf("firebreak server '%s' needs its number of workers; write for example: workers 16", server.Address)
-	}
-	b.app.Servers = append(b.app.Servers, server)
 	return nil
 }
 

@@ -90,6 +90,8 @@ var usageOfBlocks = map[string]string{
 	"appOptions state":               "state storage",
 	"appOptions server":              "server 10.0.0.1:9000 {\nworkers 4\n}",
 	"appOptions server_check":        "server_check /healthz",
+	"appOptions server_status":       "server_status auto",
+	"serverOptions status":           "status auto",
 	"appOptions zone":                "zone z7 {\ntimeout 1s\n}",
 	"appOptions store":               "store {\nrecords 5\n}",
 	"postgresDirectoryOptions table": "table shops",

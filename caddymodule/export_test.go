@@ -36,3 +36,11 @@ type Sharing struct{ sharing }
 func (s *Sharing) Look(self string, fleet []maintenance.Instance, mine map[string]string, now time.Time) (config.Parts, bool) {
 	return s.look(self, fleet, mine, now)
 }
+
+// HurryMeasures makes failing status pages told sooner, until the test ends.
+func HurryMeasures(tb testing.TB) {
+	tb.Helper()
+	before := measurePatience
+	measurePatience = 100 * time.Millisecond
+	tb.Cleanup(func() { measurePatience = before })
+}

@@ -212,8 +212,14 @@ func (s *sidecar) wantSlots(t *testing.T, zone string, live, hung int) {
 
 func eventuallyOr(t *testing.T, wrong func() string) {
 	t.Helper()
+	eventuallyFor(t, 5*time.Second, wrong)
+}
+
+// eventuallyFor is eventuallyOr with a time limit of its own.
+func eventuallyFor(t *testing.T, limit time.Duration, wrong func() string) {
+	t.Helper()
 	var last string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if last = wrong(); last == "" {
 			return
 		}

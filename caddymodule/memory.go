@@ -118,7 +118,7 @@ func (m *memoryFile) take() error {
 // recall reads what was kept.
 func (m *memoryFile) recall() error {
 	kept, err := readMemory(m.path)
-	if err != nil || len(kept.Zones) == 0 {
+	if err != nil || len(kept.Zones)+len(kept.Servers) == 0 {
 		return err
 	}
 	log := m.app.Load().log
@@ -127,6 +127,9 @@ func (m *memoryFile) recall() error {
 		return nil
 	}
 	m.guard.Restore(kept.Snapshot)
+	if len(kept.Zones) == 0 {
+		return nil
+	}
 	status := m.guard.Status()
 	open, quarantined := 0, 0
 	for i := range status.Zones {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/internal/upstream"
@@ -79,6 +80,32 @@ func (p *proxied) unfollow() {
 // neverChanges reports whether the handler has the same upstreams for ever.
 func (p *proxied) neverChanges() bool { return p != nil && p.handler.DynamicUpstreams == nil }
 
+// speaksFastCGI reports whether the handler speaks FastCGI to its upstreams.
+func (p *proxied) speaksFastCGI() bool {
+	transport := p.handler.Transport
+	if ours, ok := transport.(*Transport); ok {
+		transport = ours.via
+	}
+	_, ok := transport.(*fastcgi.Transport)
+	return ok
+}
+
+// fastCGIServers are the servers that are spoken to in FastCGI.
+func (a *App) fastCGIServers() map[string]bool {
+	servers := make(map[string]bool)
+	for _, p := range a.allProxied() {
+		if !p.speaksFastCGI() {
+			continue
+		}
+		p.mu.Lock()
+		for _, address := range p.addresses {
+			servers[address] = true
+		}
+		p.mu.Unlock()
+	}
+	return servers
+}
+
 // see takes in the addresses of all servers that a dynamic source has given.
 func (p *proxied) see(addresses []string) {
 	if p == nil || p.neverChanges() {
@@ -112,9 +139,15 @@ func addressOf(d reverseproxy.DialInfo) string {
 // followServers makes the app's servers the guard's.
 func (a *App) followServers() {
 	for _, p := range a.allProxied() {
-		p.follow(a.Guard(), a.applyDrains)
+		p.follow(a.Guard(), a.serversChanged)
 	}
 	a.applyDrains()
+}
+
+// serversChanged is called when there are other servers than before.
+func (a *App) serversChanged() {
+	a.applyDrains()
+	a.shared.measures.follow(a)
 }
 
 // unfollowServers takes back what followServers has done.

@@ -33,6 +33,7 @@ type statusView struct {
 	Zones       []zoneView `json:"zones"`
 	ZoneCount   int        `json:"zone_count"`
 	Stores      int        `json:"stores"`
+	Warnings    []string   `json:"warnings"`
 	Maintenance struct {
 		Revision uint64    `json:"revision"`
 		Stale    bool      `json:"stale"`

@@ -45,6 +45,21 @@ func (s *session) showServers(views []serverView) {
 		rows = append(rows, s.serverRow(&views[i]))
 	}
 	s.table(rows)
+	for i := range views {
+		views[i].showMeasured(s)
+	}
+}
+
+// showMeasured tells how many workers the server was found to have, if that is not
+// what is set.
+func (v *serverView) showMeasured(s *session) {
+	switch m := v.Measured; {
+	case m == nil:
+	case m.Wrong != "":
+		s.printf("%s server %s: %s; write into the firebreak settings: %s\n", s.paint(yellow, "warning:"), v.Address, clean(m.Wrong), clean(m.Write))
+	case m.Problem != "":
+		s.printf("%s server %s: how busy it is cannot be read: %s\n", s.paint(yellow, "warning:"), v.Address, clean(m.Problem))
+	}
 }
 
 func (s *session) serverRow(v *serverView) []string {

@@ -162,6 +162,9 @@ func (s *session) showWarnings(v *statusView) {
 		s.printf("%s since %s: %s; the last known switches (revision %d) are in force\n",
 			s.paint(red, "the state backend cannot be read"), s.clock(m.Synced), clean(m.Problem), m.Revision)
 	}
+	for _, text := range v.Warnings {
+		s.printf("%s %s\n", s.paint(yellow, "warning:"), clean(text))
+	}
 	if n := v.Maintenance.Corrupt; n > 0 {
 		s.printf("%s: %s maintenance list names them\n", s.paint(red, plural(n, "record")+" of the state backend cannot be read"), programName())
 	}

@@ -26,12 +26,22 @@ type App struct {
 	// The number of workers of all API servers behind this sidecar: requests
 	// they serve at the same time. Firebreak never admits more. With several
 	// servers it is divided evenly among the upstreams there are. Required
-	// unless workers_per_server is given.
+	// unless workers_per_server or workers_auto is given.
 	Workers int `json:"workers,omitempty"`
 
 	// The number of workers of each API server. The pool is the sum over the
 	// servers in service, and changes as they come and go.
 	WorkersPerServer int `json:"workers_per_server,omitempty"`
+
+	// Instead of the two: the number of workers of each API server is found out
+	// as server_status says (default then: auto), and never more requests are
+	// sent to it than it was seen to serve at once, plus one to find out more
+	// while all requests are answered as usual. Until something is known: 8.
+	WorkersAuto bool `json:"workers_auto,omitempty"`
+
+	// Where it is found out how many workers each API server has, and how many
+	// are busy. A wrong number of workers is announced. Default: off.
+	ServerStatus *ServerStatus `json:"server_status,omitempty"`
 
 	// API servers that differ from the others.
 	Servers []Server `json:"servers,omitempty"`
@@ -72,8 +82,11 @@ type Server struct {
 	// The upstream's address as reverse_proxy has it, for example "10.0.0.5:9000".
 	Address string `json:"address"`
 
-	// Its number of workers.
-	Workers int `json:"workers"`
+	// Its number of workers. Default: as for the others.
+	Workers int `json:"workers,omitempty"`
+
+	// Where it is found out how many workers it has. Default: as for the others.
+	Status *ServerStatus `json:"status,omitempty"`
 }
 
 // Zone is the settings of one zone, or of all zones ("*"). A field that is

@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,10 +9,13 @@ import (
 
 // Policy is settings with every default filled in and every number absolute.
 type Policy struct {
-	Workers       int            // size of the pool; 0: unknown, not limited, or PerServer says
-	PerServer     int            // workers of each server; 0: Workers is divided among them
-	Servers       map[string]int // workers of single servers, by address
-	Parts         Parts          // which part of the workers is this sidecar's
+	Workers       int                     // size of the pool; 0: unknown, not limited, or PerServer says
+	PerServer     int                     // workers of each server; 0: Workers is divided among them
+	WorkersAuto   bool                    // PerServer is where finding out begins
+	Servers       map[string]int          // workers of single servers, by address
+	Status        *ServerStatus           // of servers that have none of their own; nil: they are not asked
+	Statuses      map[string]ServerStatus // of single servers, by address
+	Parts         Parts                   // which part of the workers is this sidecar's
 	ServerCheck   *ServerCheckPolicy
 	MaxServersOut float64 // share of the servers that may be taken out of service by verdict, 0 to 1
 	MaxOpenZones  float64 // share of the zones that may be open, 0 to 1
@@ -61,11 +63,8 @@ func (a *App) Policy() (*Policy, error) { return a.PolicyFor(Parts{}) }
 
 // PolicyFor is Policy with the parts that share auto has found.
 func (a *App) PolicyFor(parts Parts) (*Policy, error) {
-	if a.Workers < 0 {
-		return nil, fmt.Errorf("workers is %d: it must be the number of requests the API server serves at once, at least 1", a.Workers)
-	}
-	if a.Workers == 0 && a.WorkersPerServer == 0 {
-		return nil, errors.New("the size of the pool is not known: set workers to the number of requests that all API servers together serve at once, or workers per_server to that of each")
+	if err := a.checkWorkers(); err != nil {
+		return nil, err
 	}
 	if err := checkShare("max_open_zones", a.MaxOpenZones); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,12 +28,14 @@ type proxy struct {
 	home    string
 	env     []string
 	cmd     *exec.Cmd
+	log     string // its file
 }
 
 // site is what a test's Caddyfile holds beside addresses.
 type site struct {
 	pool     int    // workers; 0: the firebreak app is left out
 	each     bool   // whether pool is the workers of each server
+	workers  string // instead of pool, if it is not a number
 	app      string // more options of the firebreak app
 	zone     string // more options of "zone *"
 	handlers string // directives of the site
@@ -78,7 +81,7 @@ func (s site) caddyfile(addr, admin string) string {
 			per = " per_server"
 		}
 		fmt.Fprintf(&b, `	firebreak {
-		workers %d%s
+		workers %s%s
 		directory %s
 		%s
 		zone * {
@@ -86,7 +89,7 @@ func (s site) caddyfile(addr, admin string) string {
 			%s
 		}
 	}
-`, s.pool, per, cmp.Or(s.source, "file "+cmp.Or(s.stores, world.storesCSV)), s.app, s.zone)
+`, cmp.Or(s.workers, strconv.Itoa(s.pool)), per, cmp.Or(s.source, "file "+cmp.Or(s.stores, world.storesCSV)), s.app, s.zone)
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	fmt.Fprintf(&b, "}\n\nhttp://:%s {\n\tbind 127.0.0.1%s\n}\n", port, s.handlers)
@@ -133,7 +136,7 @@ func (p *proxy) start(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(world.firebreak, "run", "--config", p.config(), "--adapter", "caddyfile")
 	cmd.Env = p.env
-	logTo(t, cmd, "firebreak.log")
+	p.log = logTo(t, cmd, "firebreak.log")
 	if err := as(cmd, "root"); err != nil {
 		t.Fatal(err)
 	}

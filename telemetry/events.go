@@ -219,6 +219,9 @@ func logFields(e *breaker.Event, s story) []zap.Field {
 	if !e.Since.IsZero() {
 		fields = append(fields, zap.Duration(FieldEpisode, e.At.Sub(e.Since)))
 	}
+	if e.Write != "" {
+		fields = append(fields, zap.String(FieldWrite, e.Write))
+	}
 	if e.Observe {
 		fields = append(fields, zap.Bool(FieldObserve, true))
 	}
@@ -233,7 +236,7 @@ func eventData(e *breaker.Event, s story) map[string]any {
 	return map[string]any{
 		FieldZone: e.Zone, FieldStore: e.Store, FieldServer: e.Server, FieldFrom: e.From.String(), FieldTo: e.To.String(),
 		FieldEvidence: e.Evidence, FieldTurn: e.Turn, FieldFor: e.For.String(),
-		FieldLive: e.Live, FieldHung: e.Hung, FieldObserve: e.Observe,
+		FieldLive: e.Live, FieldHung: e.Hung, FieldObserve: e.Observe, FieldWrite: e.Write,
 		FieldNext: s.next, "message": s.message, "at": e.At.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 	}
 }
@@ -261,6 +264,8 @@ var stories = map[string]struct {
 	breaker.EventStoreAuto:        {zapcore.InfoLevel, LogStoreAuto, nil},
 	breaker.EventServerOut:        {zapcore.WarnLevel, LogServerOut, nextServerOut},
 	breaker.EventServerBack:       {zapcore.InfoLevel, LogServerBack, nil},
+	breaker.EventWorkersWrong:     {zapcore.WarnLevel, LogWorkersWrong, nextWorkersWrong},
+	breaker.EventWorkersRight:     {zapcore.InfoLevel, LogWorkersRight, nil},
 	breaker.EventPoolSuspect:      {zapcore.WarnLevel, LogPoolSuspect, nextPoolSuspect},
 	breaker.EventPoolTrusted:      {zapcore.InfoLevel, LogPoolTrusted, nil},
 	breaker.EventInternalError:    {zapcore.ErrorLevel, LogInternalError, nil},
@@ -290,6 +295,10 @@ func nextHeld(e *breaker.Event) string {
 
 func nextServerOut(e *breaker.Event) string {
 	return fmt.Sprintf("look at the API server %s; its workers are left out of the size of the pool, and it is tried again automatically: firebreak servers", e.Server)
+}
+
+func nextWorkersWrong(e *breaker.Event) string {
+	return fmt.Sprintf("write into the firebreak settings: %s; then reload", e.Write)
 }
 
 func nextPoolSuspect(*breaker.Event) string {

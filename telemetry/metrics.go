@@ -44,6 +44,8 @@ type Metrics struct {
 
 	delivered, undelivered, dropped tally // events for webhooks
 
+	OtherGuards atomic.Int64 // processes that guard the same API servers
+
 	Exemplars exemplars
 }
 
@@ -181,6 +183,7 @@ func (m *Metrics) collectSelf(out collection) {
 	out.send(selfWebhooks, m.delivered.value(), "delivered")
 	out.send(selfWebhooks, m.undelivered.value(), "failed")
 	out.send(selfWebhooks, m.dropped.value(), "dropped")
+	out.send(selfOthers, float64(m.OtherGuards.Load()))
 	out.send(selfBuild, 1, version.Caddy(), runtime.Version(), version.Firebreak())
 }
 

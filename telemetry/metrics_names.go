@@ -95,6 +95,9 @@ var (
 	serversBy     = newGauge("servers", "API servers by state: in_service, in_doubt, out_of_service and away. Those that are drained are draining instead.", "state")
 	serverState   = newGauge("server_state", "Always 1; the label says how the server is: in_service, in_doubt, out_of_service, away, or draining.", "server", "state")
 	serverSlots   = newGauge("server_slots", "Slots booked on the server by kind: live and hung.", "kind", "server")
+	serversWrong  = newGauge("wrong_workers_servers", "API servers whose number of workers is set wrong, as far as server_status tells.")
+	serversUnread = newGauge("unread_status_servers", "API servers whose status cannot be read; see server_status.")
+	serverFound   = newGauge("server_found_workers", "Workers that the server was found to have; 0 if nothing is known yet. Only with server_status.", "server")
 	serverWorkers = newGauge("server_workers", "Workers of the server; 0 if not known.", "server")
 )
 
@@ -132,5 +135,6 @@ var (
 	selfDropped   = newCounter("events_dropped_total", "Transitions and changes of switches that were not read in time.")
 	selfWebhooks  = newCounter("webhook_events_total", "Events for webhooks by what became of them: delivered, failed or dropped.", "result")
 	selfIncidents = newCounter("incident_write_failures_total", "Attempts to keep incidents on disk that failed.")
+	selfOthers    = newGauge("other_guards", "Other firebreak processes on this machine that guard the same API servers, or listen at the same addresses.")
 	selfBuild     = newGauge("build_info", "Always 1; the labels say what was built.", "caddy_version", "go_version", "version")
 )

@@ -13,8 +13,8 @@ const detailedServers = 16
 // stateDraining is the state of a server that is drained, whatever else it is.
 const stateDraining = "draining"
 
-// collectServers sends how many servers there are in each state, and four series
-// for each of those that are most in trouble.
+// collectServers sends how many servers there are in each state, and up to
+// five series for each of those that are most in trouble.
 func collectServers(out collection, servers []breaker.ServerStatus) {
 	if len(servers) == 0 {
 		return
@@ -26,6 +26,7 @@ func collectServers(out collection, servers []breaker.ServerStatus) {
 	for i := range servers {
 		count[stateOfServer(&servers[i])]++
 	}
+	collectMeasured(out, servers)
 	for state, n := range count {
 		out.send(serversBy, float64(n), state)
 	}
@@ -38,7 +39,28 @@ func collectServers(out collection, servers []breaker.ServerStatus) {
 		out.send(serverSlots, float64(s.Live), "live", s.Address)
 		out.send(serverSlots, float64(s.Hung), "hung", s.Address)
 		out.send(serverWorkers, float64(s.Workers), s.Address)
+		if s.Measured != nil {
+			out.send(serverFound, float64(s.Measured.Workers), s.Address)
+		}
 	}
+}
+
+// collectMeasured sends how many servers are set wrong, and of how many that is not
+// known.
+func collectMeasured(out collection, servers []breaker.ServerStatus) {
+	wrong, unread := 0, 0
+	for i := range servers {
+		if m := servers[i].Measured; m != nil {
+			if m.Wrong != "" {
+				wrong++
+			}
+			if m.Problem != "" {
+				unread++
+			}
+		}
+	}
+	out.send(serversWrong, float64(wrong))
+	out.send(serversUnread, float64(unread))
 }
 
 func stateOfServer(s *breaker.ServerStatus) string {

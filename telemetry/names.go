@@ -53,6 +53,10 @@ const (
 	LogStoreAuto        = "store is handed back to its breaker"
 	LogServerOut        = "server is out of service: no further request is sent to it"
 	LogServerBack       = "server is in service again"
+	LogWorkersWrong     = "the number of workers of a server is set wrong"
+	LogWorkersRight     = "the number of workers of a server is set right"
+	LogStatusUnread     = "how busy a server is cannot be read: how many workers it has is not checked"
+	LogStatusRead       = "how busy a server is can be read again"
 	LogPoolSuspect      = "the pool itself is suspect: verdicts on zones are held back"
 	LogPoolTrusted      = "the pool is trusted again"
 	LogInternalError    = "firebreak has a bug and goes on; please report this line"
@@ -73,6 +77,9 @@ const (
 	LogServerUndrained = "server is no longer drained"
 	LogStaleOff        = "no answers are given from memory"
 	LogStaleOn         = "answers are given from memory again"
+
+	LogOtherGuard     = "another firebreak guards the same API servers, or listens at the same addresses"
+	LogOtherGuardGone = "the other firebreak is gone"
 
 	LogRemembered   = "firebreak was restarted and goes on where it ended"
 	LogMemoryOld    = "what was found out before this machine was restarted is forgotten"
@@ -96,6 +103,7 @@ const (
 	FieldObserve  = "observe"
 	FieldEpisode  = "episode"
 	FieldNext     = "next"
+	FieldWrite    = "write"
 	FieldScope    = "scope"
 	FieldMode     = "mode"
 	FieldBy       = "by"

@@ -66,10 +66,11 @@ type point struct {
 // negative: it is not known. Readings are given in the order of time.
 func (e *Estimator) Add(at time.Time, inFlight int, r Reading) {
 	p := point{at: at, busy: r.Busy, fixed: r.Workers}
-	if inFlight >= 0 && inFlight < r.Busy {
-		p.busy = 0 // connections that are idle, or somebody else's
+	others := inFlight >= 0 && inFlight < r.Busy // connections that are idle, or of other clients
+	if others {
+		p.busy = 0
 	}
-	if r.Queued > 0 && r.Unclear == 0 {
+	if r.Queued > 0 && r.Unclear == 0 && !others {
 		p.full = r.Busy
 		if inFlight >= 0 {
 			p.full = max(0, inFlight-r.Queued)

@@ -62,6 +62,21 @@ func NewKernel(ctx context.Context, address string, fastCGI bool) (*Kernel, erro
 	return k, nil
 }
 
+// Local reports whether the address is one of this machine, as far as its addresses
+// tell: Read would otherwise take a listener at the same port for the server's.
+func (k *Kernel) Local() bool {
+	if len(k.hosts) == 0 {
+		return true
+	}
+	addresses, err := net.InterfaceAddrs()
+	return slices.ContainsFunc(k.hosts, func(host netip.Addr) bool {
+		return host.IsLoopback() || host.IsUnspecified() || err == nil && slices.ContainsFunc(addresses, func(a net.Addr) bool {
+			prefix, err := netip.ParsePrefix(a.String())
+			return err == nil && prefix.Addr().Unmap() == host
+		})
+	})
+}
+
 // has reports whether a listener at an address is the server's.
 func (k *Kernel) has(addr netip.Addr) bool {
 	if len(k.hosts) == 0 || addr.IsUnspecified() || k.network == "unix" {

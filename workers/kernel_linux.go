@@ -88,6 +88,9 @@ func (k *Kernel) count(r *Reading, own map[netip.Addr]bool, lists [2][]socket) {
 		if mine, ok := own[s.local]; ok && !mine || s.inode == 0 { // without an inode it waits in the listener's queue
 			continue
 		}
+		if k.network == "tcp" && s.state == closeWait && before[s.inode] {
+			r.Left++
+		}
 		unread := s.unread
 		if s.state == closeWait && unread > 0 && k.network == "tcp" {
 			unread-- // the end of the connection counts as a byte

@@ -19,6 +19,10 @@ type Reading struct {
 	// Requests that wait for a worker.
 	Queued int
 
+	// Workers that serve a request whose client has closed its connection: they are
+	// part of Busy. Only the kernel tells, about servers that it reaches by TCP.
+	Left int
+
 	// Requests that either wait or are being served. As long as there are any,
 	// nothing can be said about how many workers there are at most.
 	Unclear int
@@ -29,6 +33,16 @@ type Reading struct {
 type Source interface {
 	// Read asks. It returns when ctx ends at the latest.
 	Read(ctx context.Context) (Reading, error)
+}
+
+// LeftBehind is how many workers are busy with requests that the caller does not
+// know of, as those of an earlier process are, by a reading of s. own is how many the
+// caller has sent that occupy a worker.
+func LeftBehind(s Source, r Reading, own int) int {
+	if k, ok := s.(*Kernel); ok && k.network == "tcp" {
+		return r.Left // idle connections are not taken for busy workers
+	}
+	return max(0, r.Busy-own)
 }
 
 // ErrNotHere means that no process on this machine, or in this network

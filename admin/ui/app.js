@@ -107,6 +107,7 @@ function sayAlarms(data) {
 	const lines = [
 		data.suspect && ['open', `The pool itself is suspect: ${data.suspect}. Look at the API server, its network and this host before any database.`],
 		data.state_problem && ['troubled', `Switches cannot be changed: ${data.state_problem}. The last known ones stay in force.`],
+		...(data.warnings ?? []).map((text) => ['troubled', `${text[0].toUpperCase()}${text.slice(1)}.`]),
 		data.bugs && ['troubled', `Firebreak has met ${data.bugs} bugs of its own and goes on; please report what its log says.`],
 	].filter(Boolean);
 	const key = JSON.stringify(lines);

@@ -4,12 +4,26 @@ package disk
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 )
 
 // CanLock reports whether Lock does lock.
 const CanLock = true
+
+// ID tells files apart, whatever their names; false: there is none of this name.
+func ID(name string) (id string, ok bool) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", false
+	}
+	file, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "", false
+	}
+	return fmt.Sprintf("%d:%d", file.Dev, file.Ino), true
+}
 
 // Lock locks a file, which is made if there is none, until unlock is called or
 // the process ends. If somebody else has it, it says ErrLocked at once; where
