@@ -201,14 +201,11 @@ func playZoneAndServer(t *testing.T, s scene, ill *pool) {
 func playZoneAndRestart(t *testing.T, s scene, ill *pool) {
 	sick := world.databases[sickZone]
 	var z zoneStatus
-	away := false
 	f := s.play(t, func() {
 		sick.freeze()
 		time.Sleep(2 * time.Second)
 		ill.kill()
-		time.Sleep(time.Second)
-		away = s.proxy.servers(t)[ill.addr].State == breaker.Away
-		time.Sleep(4 * time.Second)
+		time.Sleep(5 * time.Second)
 		// A worker that starts now would wait for the frozen zone to connect.
 		ill.restart(t, "CONNECT_EARLY=")
 		eventually(t, 10*time.Second, "the server is back in service", func() bool {
@@ -218,6 +215,7 @@ func playZoneAndRestart(t *testing.T, s scene, ill *pool) {
 		z = s.proxy.zone(t, sick.zone)
 		sick.heal()
 	})
+	away := f.blamed.out[ill.addr]
 	figure(t, "one zone frozen for %s, meanwhile one of four servers killed for 5 s: other zones %.3f %% ok of %d, %d lost, %s; the zone is %s, the server was away: %t",
 		(f.endedAt - f.beganAt).Round(time.Second), load.OKPercent(f.during), len(f.during), lost(f.during), f.p99s(), z.State, away)
 	promise(t, lost(f.during) <= serversOf, lost(f.during) <= 2*serversOf, "%d requests of other zones are lost, want at most those under way on the server: %s", lost(f.during), bad(f.during))
