@@ -69,6 +69,7 @@ func TestDashboardWork(t *testing.T) {
 		b.wait(t, "the dialog", "document.activeElement.id === 'field-reason'")
 		b.run(t, "document.querySelector('#field-by').value = 'ann'")
 		b.do(t, chromedp.SendKeys("#field-reason", "row 12"), chromedp.Click("#dialog button[type=submit]"))
+		b.wait(t, "the dialog is closed", "!document.getElementById('dialog').open")
 		b.wait(t, step.then, fmt.Sprintf("document.querySelector('main section').textContent.includes(%q)", step.then))
 	}
 }

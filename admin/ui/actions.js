@@ -197,7 +197,7 @@ export function steer(action, recovery) {
 const works = {
 	claim: ['Claim', 'It is shown as yours. It stays in maintenance.'],
 	handover: ['Hand over', 'It is no longer claimed by the person who has it now.'],
-	done: ['Mark as done', 'It is checked again as in its recovery. If it passes it is released; if it fails it is back on the list, with the reason.'],
+	done: ['Mark as done:', 'It is checked again as in its recovery. If it passes it is released; if it fails it is back on the list, with the reason.'],
 	note: ['Add a note to', 'The reason is kept with the store as a note.'],
 };
 
@@ -206,7 +206,7 @@ export function workOn(action, store) {
 	const [word, will] = works[action];
 	confirm({
 		title: `${word} store`, subject: store, will: [will], ask: { to: action === 'handover' },
-		button: word.replace(/ to$/, ''),
+		button: word.replace(/ to$|:$/, ''),
 		run: ({ reason, by, to }) => send('POST', path('work', store, action), { note: reason, by, to }, { once: true }),
 		done: () => announce(`${word} ${store}: done.`),
 	});
