@@ -51,11 +51,12 @@ func (z *zone) judge(now int64) {
 		return
 	}
 	if why := z.caseForOpening(now); why != "" {
-		z.toOpen(now, why)
+		z.toOpen(now, why+z.blocked(now))
 		return
 	}
 	if !z.shared() {
 		z.judgeStores(now)
+		z.judgeWitnessed(now)
 	}
 }
 

@@ -42,6 +42,7 @@ type record struct {
 	secondLook bool  // it is tried soon, though its requests hang
 	since      int64 // when state began
 	evidence   string
+	byProbe    bool // its probe in the database failed
 	culprit    bool // was in quarantine in this episode
 }
 

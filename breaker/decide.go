@@ -28,6 +28,7 @@ type picture struct {
 	seconds  int  // second requests of stores in doubt that are unanswered, in the zone
 	lost     bool // its latest request hung, and has ended without an answer
 	struck   bool // each question of it is a strike: unanswered for slow_after while others were answered
+	tried    bool // the database is asked whether the store is well
 	proven   bool // answered since the oldest late request of the zone began
 	strikes  int  // strikes that put a store into quarantine
 	shared   bool // the bucket of unknown keys
@@ -149,12 +150,12 @@ func decide(p *picture) ruling {
 		// is a strike, and two stores are asked again at a time: once two stores
 		// are in quarantine, one strike is enough for the others.
 		several := p.open >= p.hear
-		if p.mine > p.mineOpen || p.mineOpen >= p.strikes || several && (!p.struck || p.strikes == 2 && p.seconds >= 2) {
+		if p.tried || p.mine > p.mineOpen || p.mineOpen >= p.strikes || several && (!p.struck || p.strikes == 2 && p.seconds >= 2) {
 			why = storeInDoubt
 		}
 	case p.lost || (p.open > 0 || p.mixed) && !p.proven:
 		c, witness = unproven, false
-		if p.mine > 0 {
+		if p.mine > 0 || p.tried {
 			why = storeUnproven
 		}
 	}

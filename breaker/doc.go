@@ -58,6 +58,13 @@
 // or firebreak itself was not run, no verdict is passed. Errors that come quickly
 // keep no worker: they are named, and nothing is refused for them (failing.go).
 //
+// # Witness
+//
+// A zone's database may be asked which stores' queries hang, and how stores are
+// (witness.go). It confirms the quarantine of a store that has a request without an
+// answer, or that fails where others pass, and lets in stores that pass. No zone is
+// opened for it, and what it says counts for seconds.
+//
 // # States
 //
 //	calm ──► troubled ──► open ──► half_open ──► troubled ──► calm

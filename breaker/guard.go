@@ -35,6 +35,10 @@ type Options struct {
 	// its context.
 	Check func(ctx context.Context, zone string, c *config.Check) error
 
+	// Ask asks a zone's database about its stores, if its check says how; nil: no
+	// database is asked. It is called like Check.
+	Ask AskFunc
+
 	// Dial tries to connect to a server that could not be dialled; nil: requests
 	// find out. It is called off the request path, one call at a time per server,
 	// and must heed its context.

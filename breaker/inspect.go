@@ -94,6 +94,10 @@ func (z *zone) status() ZoneStatus {
 		Outcomes: make(map[string]uint64, outcomes), Refusals: named(z.refusals), WouldRefuse: named(z.wouldRefuse),
 		Abandoned: z.totals.abandoned,
 	}
+	s.DatabaseTrouble = z.said.trouble
+	if z.said.listedAt != 0 && now-z.said.listedAt < int64(findingsHold) {
+		s.Blockers = slices.Clone(z.said.blockers)
+	}
 	if z.state == Open {
 		s.OpenUntil = z.g.wall(z.machine.until)
 		s.RetryAfterMS = max(0, time.Duration(z.machine.until-now).Milliseconds())

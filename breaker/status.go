@@ -69,9 +69,11 @@ type ZoneStatus struct {
 	HeldStores       int               `json:"held_stores,omitempty"`    // stores held by hand
 	Live             int               `json:"live"`
 	Hung             int               `json:"hung"`
-	Doubt            bool              `json:"doubt,omitempty"`      // no answer for longer than patience_ms: the zone gets no more workers than it takes to judge it
-	PatienceMS       int64             `json:"patience_ms"`          // a few times the usual time to first byte
-	Remembered       int               `json:"remembered,omitempty"` // hung slots that a process before this one saw
+	Blockers         []Blocker         `json:"blockers,omitempty"`         // sessions of the zone's database that queries wait for
+	DatabaseTrouble  string            `json:"database_trouble,omitempty"` // why the database cannot be asked about its stores
+	Doubt            bool              `json:"doubt,omitempty"`            // no answer for longer than patience_ms: the zone gets no more workers than it takes to judge it
+	PatienceMS       int64             `json:"patience_ms"`                // a few times the usual time to first byte
+	Remembered       int               `json:"remembered,omitempty"`       // hung slots that a process before this one saw
 	Waiting          int               `json:"waiting"`
 	Streams          int               `json:"streams"`
 	MaxInflight      int               `json:"max_inflight"`   // workers it may occupy now

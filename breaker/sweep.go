@@ -54,11 +54,16 @@ func (g *Guard) sweep(ctx context.Context) {
 // the others from being swept.
 func (g *Guard) sweepZone(ctx context.Context, z *zone) {
 	defer g.survive()
-	var check *config.Check
+	var check, ask *config.Check
+	var q *Inquiry
 	z.do(func(z *zone, now int64) {
 		z.sweep(now)
 		check = z.wantsCheck(now)
+		q, ask = z.wantsInquiry(now)
 	})
+	if q != nil {
+		g.done.Go(func() { z.inquire(ctx, q, ask) })
+	}
 	if check != nil {
 		g.done.Go(func() { z.runCheck(ctx, check) })
 	}
@@ -100,7 +105,7 @@ func (z *zone) sweepCalm(now int64) {
 			z.window = 0
 		}
 	}
-	if z.slots.len == 0 && len(z.failing) == 0 && !z.isHeld() && z.pace.usage < 0.001 && z.pace.rate < 0.001 && now-z.answered.last > int64(z.policy.Window) {
+	if !z.curious && z.slots.len == 0 && len(z.failing) == 0 && !z.isHeld() && z.pace.usage < 0.001 && z.pace.rate < 0.001 && now-z.answered.last > int64(z.policy.Window) {
 		addFloat(&z.g.usage, -z.pace.usage)
 		addFloat(&z.g.rate, -z.pace.rate)
 		z.pace.usage, z.pace.rate, z.pace.averaged = 0, 0, 0
@@ -173,7 +178,7 @@ func (z *zone) sweepStores(now int64) {
 	var due, idle []*record
 	for _, rec := range z.books.pins {
 		switch {
-		case rec.state == Open && !rec.machine.isOpen(now):
+		case rec.state == Open && !rec.machine.isOpen(now) && !z.probeFails(rec.store, now):
 			due = append(due, rec)
 		case rec.state == HalfOpen && rec.hung == 0 && !rec.machine.pending() && now-max(rec.since, rec.askedAt) > int64(z.store.OpenTimeMax):
 			idle = append(idle, rec)

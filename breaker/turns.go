@@ -190,7 +190,7 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 		z.totals.quarantines++
 	}
 	d := z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
-	rec.secondLook = rec.turn == 1 && z.sick < fewSick
+	rec.secondLook = rec.turn == 1 && z.sick < fewSick && !z.confirmed
 	if rec.secondLook {
 		d = min(d, secondLook)
 	}
@@ -227,7 +227,7 @@ func (z *zone) storeHalfOpen(rec *record, now int64, why string) {
 // release closes the store's breaker.
 func (z *zone) release(rec *record, now int64, why string) {
 	rec.machine.close()
-	rec.strikes, rec.turn = 0, 0
+	rec.strikes, rec.turn, rec.byProbe = 0, 0, false
 	z.setStore(rec, now, EventStoreReleased, Calm, why, 0)
 }
 

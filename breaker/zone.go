@@ -105,6 +105,12 @@ type zone struct {
 	checkOK  bool  // latest result of the zone's check
 	checkAt  int64 // when the latest check began
 
+	curious    bool // its database is asked about its stores
+	inquiring  atomic.Bool
+	inquiredAt int64     // when its database was last asked about its stores
+	said       testimony // what it said
+	confirmed  bool      // the quarantine that begins is confirmed by the database
+
 	passedAt int64               // when a store last passed a check of a recovery
 	passed   map[string]struct{} // stores that passed one since the zone opened
 
@@ -127,6 +133,9 @@ func (z *zone) apply(p *config.Policy) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.policy, z.store = &policy, &store
+	if z.curious = z.asks(); z.curious {
+		z.stir() // its database is asked on calm days too
+	}
 	z.books.limit = store.Records
 	if z.books.rest != nil {
 		z.books.rest.Resize(max(1, store.Records))
@@ -409,7 +418,9 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 	p.strikes, p.seconds = z.strikesNeeded(), z.seconds
 	p.asking = z.asking
 	p.proven = z.proven(store, hash)
-	if rec := z.books.get(store); rec != nil {
+	rec := z.books.get(store)
+	p.tried = !p.proven && z.asksDatabase(store, rec, now)
+	if rec != nil {
 		p.mineOpen, p.mineLate, p.struck = rec.questions, rec.late, rec.questions > 0 && rec.strikes >= rec.questions
 		p.lost = rec.strikes > 0 && rec.questions == 0
 	}
@@ -433,9 +444,9 @@ func (z *zone) answeredSince(store string, hash uint64, t int64) bool {
 func (z *zone) proven(store string, hash uint64) bool {
 	switch {
 	case z.lates.head != nil:
-		return z.answeredSince(store, hash, z.lates.head.start)
+		return z.answeredSince(store, hash, z.lates.head.start) || z.vouched(store, z.lates.head.start)
 	case z.sick > 0:
-		return z.answeredSince(store, hash, z.episodeSince)
+		return z.answeredSince(store, hash, z.episodeSince) || z.vouched(store, z.episodeSince)
 	}
 	return true
 }

@@ -46,7 +46,7 @@ type settings struct {
 // no guard yet.
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
-		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Dial: dialServer, CheckServer: checkServer})
+		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Ask: askDatabase(), Dial: dialServer, CheckServer: checkServer})
 		return &sharedGuard{
 			Guard: guard, recent: recent.Watch(guard), turn: telemetry.NewTurn(),
 			memory: &memoryFile{guard: guard}, measures: &measures{guard: guard}, others: &otherGuards{guard: guard},

@@ -63,7 +63,33 @@ func setFailStatus(z *config.Zone, args []string) error {
 var checkOptions = directive.Options[config.Check]{Block: "firebreak check", Known: map[string]directive.Option[config.Check]{
 	"every":   directive.Duration("every 1s", func(c *config.Check) *config.Duration { return &c.Every }),
 	"timeout": directive.Duration("timeout 1s", func(c *config.Check) *config.Duration { return &c.Timeout }),
+
+	"store_in":    {Usage: "store_in comment", Min: 1, Max: 1, Repeats: true, Set: setStoreIn},
+	"store_probe": {Usage: `store_probe "SELECT 1 FROM products WHERE store = $1 LIMIT 1"`, Min: 1, Max: 1, Set: setStoreProbe},
 }}
+
+func setStoreIn(c *config.Check, args []string) error {
+	if err := needsPostgres("store_in", c); err != nil {
+		return err
+	}
+	c.StoreIn = append(c.StoreIn, args[0])
+	return config.CheckStoreIn(args[0])
+}
+
+func setStoreProbe(c *config.Check, args []string) error {
+	if err := needsPostgres("store_probe", c); err != nil {
+		return err
+	}
+	c.StoreProbe = args[0]
+	return config.CheckStoreProbe(args[0])
+}
+
+func needsPostgres(option string, c *config.Check) error {
+	if c.Protocol != "postgres" {
+		return fmt.Errorf("%s needs a check of the protocol postgres, not %s", option, c.Protocol)
+	}
+	return nil
+}
 
 const checkUsage = "check tcp db7:6379 send PING\\r\\n expect PONG, check http http://db7:8008/health, or check postgres postgres://firebreak@db7/shop"
 
@@ -71,7 +97,12 @@ const checkUsage = "check tcp db7:6379 send PING\\r\\n expect PONG, check http h
 //
 //	check tcp      <address> [send <text>] [expect <text>] { ... }
 //	check http     <url> [expect <text>] { ... }
-//	check postgres <dsn> { ... }
+//	check postgres <dsn> {
+//	    every       <duration>
+//	    timeout     <duration>
+//	    store_in    comment|application_name|<regexp>
+//	    store_probe <statement>
+//	}
 func parseCheck(d *caddyfile.Dispenser, z *config.Zone) error {
 	at := directive.Here(d)
 	args := d.RemainingArgs()

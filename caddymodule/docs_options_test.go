@@ -34,7 +34,7 @@ var optionsAround = map[string]around{
 	"appOptions":               {"{\n firebreak {\n%s\n }\n}", app(), []string{"workers 64"}, "config.App"},
 	"zoneOptions":              {fmt.Sprintf(inApp, "zone * {\n%s\n}"), app("zones", "0"), []string{"window 30s", "timeout 3s"}, ""},
 	"storeOptions":             {fmt.Sprintf(inApp, "store {\n%s\n}"), app("store"), nil, ""},
-	"checkOptions":             {fmt.Sprintf(inApp, "zone * {\ncheck http http://db {\n%s\n}\n}"), app("zones", "0", "check"), nil, ""},
+	"checkOptions":             {fmt.Sprintf(inApp, "zone * {\ncheck postgres postgres://firebreak@db/shop {\n%s\n}\n}"), app("zones", "0", "check"), nil, ""},
 	"inlineOptions":            {fmt.Sprintf(inApp, "directory inline {\nzone z1 {\nstores a\n}\n%s\n}"), app("directory"), nil, ""},
 	"inlineZoneOptions":        {fmt.Sprintf(inApp, "directory inline {\nzone z1 {\nstores a\n%s\n}\n}"), app("directory", "zones", "0"), nil, ""},
 	"serverOptions":            {fmt.Sprintf(inApp, "server 10.0.0.1:9000 {\n%s\n}"), app("servers", "0"), []string{"workers 4"}, ""},

@@ -194,6 +194,20 @@ type Check struct {
 
 	// How long an answer may take. Default: 1s.
 	Timeout Duration `json:"timeout,omitempty"`
+
+	// How a query in the database names its store (postgres): "comment" for a tag
+	// as sqlcommenter writes it (store='s0001'), "application_name", or a regular
+	// expression over the query's text with a group named store. The first that
+	// finds one counts. With it the database is asked which queries hang, and
+	// what they wait for, over a connection that is held from calm days on.
+	StoreIn []string `json:"store_in,omitempty"`
+
+	// A statement that tries one store, whose name is $1 (postgres). While
+	// something is wrong with the zone it is run for stores that have requests, over
+	// connections of its own: a store that passes is let in, and one whose
+	// statement does not end in time goes into quarantine without having cost a
+	// worker. It must ask for what the requests ask for, locks included.
+	StoreProbe string `json:"store_probe,omitempty"`
 }
 
 // Store is the settings of stores.

@@ -111,6 +111,9 @@ func (c *Check) check() error {
 	if c.Every < 0 || c.Timeout < 0 {
 		return errors.New("check: every and timeout must not be negative")
 	}
+	if err := c.checkAsks(); err != nil {
+		return err
+	}
 	switch c.Protocol {
 	case "tcp":
 		if _, _, err := net.SplitHostPort(c.Address); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 )
 
@@ -25,6 +26,24 @@ var protocols = map[string]Func{"tcp": checkTCP, "http": checkHTTP}
 
 // Register adds a way to ask. Call it from init.
 func Register(name string, ask Func) { protocols[name] = ask }
+
+// askers are the ways to ask a database about its stores, by protocol.
+var askers = map[string]breaker.AskFunc{}
+
+// RegisterAsker adds a way to ask a database about its stores. Call it from init.
+func RegisterAsker(name string, ask breaker.AskFunc) { askers[name] = ask }
+
+// Ask asks a zone's database which queries hang, and tries its stores.
+func Ask(ctx context.Context, zone string, c *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
+	ask := askers[c.Protocol]
+	if ask == nil {
+		return fmt.Errorf("check %s of zone %s: databases of this protocol cannot be asked about stores", c.Protocol, zone)
+	}
+	if err := ask(ctx, zone, c, q, report); err != nil {
+		return fmt.Errorf("asking the database of zone %s about its stores: %w", zone, AnswerError(ctx, err))
+	}
+	return nil
+}
 
 // Knows reports whether a way to ask is part of this build.
 func Knows(name string) bool { return protocols[name] != nil }

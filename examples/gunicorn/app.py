@@ -15,12 +15,14 @@ Environment:
 import csv
 import json
 import os
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import psycopg2
 
 # FOR KEY SHARE waits for a row that somebody else holds FOR UPDATE: a locked
 # row hangs the requests of its store and of no other.
+# The tag tells the database, and firebreak with it, which store a query is for.
+TAG = "/*store='%s'*/ "
 QUERY = "SELECT v, pg_sleep(cost) FROM stores WHERE id = %s FOR KEY SHARE"
 RECORD = 64
 
@@ -77,7 +79,8 @@ def read(zone, store):
         try:
             conn = connections.get(zone) or connect(zone)
             with conn.cursor() as cursor:
-                cursor.execute(QUERY, (store,))
+                tag = TAG % quote(store, safe="").replace("%", "%%")
+                cursor.execute(tag + QUERY, (store,))
                 return cursor.fetchone()
         except psycopg2.Error:
             broken = connections.pop(zone, None)

@@ -1,0 +1,144 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/examples/outage/load"
+)
+
+// asks is the check of the zones' databases that asks about stores.
+func asks(options string) string {
+	return fmt.Sprintf("check postgres \"%s\" {\n%s\n}", world.databases[sickZone].dsn(), options)
+}
+
+const lockProbe = `store_probe "SELECT 1 FROM stores WHERE id = $1 FOR KEY SHARE"`
+
+// TestDatabaseNamesCulprits: 30 of 100 stores are locked by one session. The database
+// names those that were asked for, and the session.
+func TestDatabaseNamesCulprits(t *testing.T) {
+	for _, test := range []struct {
+		name, options string
+		most          int // workers lost
+		ok            float64
+	}{
+		{"tags and probes", "store_in comment\n" + lockProbe, 8, 99},
+		{"probes", lockProbe, 8, 99},
+		{"tags", "store_in comment", workers / 2, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) { playNamed(t, test.options, test.most, test.ok) })
+	}
+}
+
+func playNamed(t *testing.T, options string, most int, ok float64) {
+	var ranks []int
+	for i := range 30 {
+		ranks = append(ranks, (i*storesPerZone+storesPerZone/2)/30)
+	}
+	pool := gunicorn(t, "WORKER_TIMEOUT=30", "CONNECT_EARLY=")
+	p := startProxy(t, gunicornSite(pool, "}\nzone "+zoneName(sickZone)+" {\n"+asks(options)))
+	warm(t, p, "/search")
+	m := breakStores(t, pool, p, ranks, rate/2, 40*time.Second)
+	m.tr.sleepUntil(m.brokeAt + 3*time.Second)
+	var status struct {
+		Blockers []struct {
+			PID   int
+			State string
+			Query string
+		} `json:"blockers"`
+	}
+	p.get(t, "/firebreak/zones/"+zoneName(sickZone), &status)
+	if strings.Contains(options, "store_in") {
+		if len(status.Blockers) == 0 || status.Blockers[0].State != "idle in transaction" || strings.Contains(status.Blockers[0].Query, storeName(sickZone, ranks[0])) {
+			t.Errorf("the blockers are %+v", status.Blockers)
+		} else {
+			figure(t, "blocker: %+v", status.Blockers[0])
+		}
+	}
+	m.tr.sleepUntil(m.brokeAt + 5*time.Second)
+	after5 := len(m.quarantined())
+	m.tr.sleepUntil(m.brokeAt + 25*time.Second)
+	until := m.tr.now()
+	stuck := worstOf(m.pool.busy.between(m.broke, time.Now()), m.names)
+	m.tr.stop()
+	m.release()
+	rs := due(m.tr.wait(t), m.brokeAt, until-timeout)
+	asked := map[string]bool{}
+	for _, r := range due(rs, m.brokeAt, m.brokeAt+4*time.Second) {
+		if m.culprits[r.Store] {
+			asked[r.Store] = true
+		}
+	}
+	innocents := ofStores(inZone(rs, zoneName(sickZone)), m.culprits, false)
+	figure(t, "%d of 30 in quarantine after 5 s (%d were asked for by 4 s), %d after 25 s; %d workers stuck; innocents %.2f %% ok of %d; other zones %.3f %%",
+		after5, len(asked), len(m.quarantined()), stuck, load.OKPercent(innocents), len(innocents), load.OKPercent(notInZones(rs, zoneName(sickZone))))
+	for store := range m.w.quarantines(zoneName(sickZone), m.broke) {
+		if !m.culprits[store] {
+			t.Errorf("innocent store %s was in quarantine", store)
+		}
+	}
+	if stuck > most {
+		t.Errorf("%d workers stuck, want at most %d", stuck, most)
+	}
+	if got := load.OKPercent(innocents); got < ok {
+		t.Errorf("innocents %.2f %% ok, want %.1f", got, ok)
+	}
+	if ok > 0 && after5 < len(asked)*8/10 {
+		t.Errorf("%d culprits in quarantine after 5 s, of %d that were asked for", after5, len(asked))
+	}
+}
+
+// TestDatabaseCannotBeAsked: refused, full, frozen, or with an answer that is too
+// large: a warning, and the zone is guarded as without it.
+func TestDatabaseCannotBeAsked(t *testing.T) {
+	db := world.databases[sickZone]
+	run := func(statement string) {
+		if out, err := db.psql("-c", statement).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", statement, err, out)
+		}
+	}
+	run("CREATE ROLE small LOGIN CONNECTION LIMIT 0; CREATE ROLE blind LOGIN")
+	t.Cleanup(func() { _ = db.psql("-c", "DROP ROLE small; DROP ROLE blind").Run() })
+	for _, test := range []struct{ name, dsn, options, want string }{
+		{"no role", "user=nobody_there", "store_in comment", "nobody_there"},
+		{"no connection", "user=small", "store_in comment", "too many connections"},
+		{"blind", "user=blind", "store_in comment", "pg_read_all_stats"},
+		{"no privilege", "user=blind", lockProbe, "permission denied"},
+		{"many rows", "", `store_probe "SELECT $1, repeat('x', 1000), generate_series(1, 100000000)"`, "too large"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pool := gunicorn(t)
+			dsn := db.dsn() + " " + test.dsn
+			check := fmt.Sprintf("check postgres \"%s\" {\n%s\n}", dsn, test.options)
+			p := startProxy(t, gunicornSite(pool, "}\nzone "+zoneName(sickZone)+" {\n"+check))
+			warm(t, p, "/search")
+			m := breakStores(t, pool, p, []int{1, 20}, rate/2, 20*time.Second)
+			var said string
+			for m.tr.now() < m.brokeAt+10*time.Second && !strings.Contains(said, test.want) {
+				var status struct {
+					Trouble string `json:"database_trouble"`
+				}
+				p.get(t, "/firebreak/zones/"+zoneName(sickZone), &status)
+				said = status.Trouble
+				time.Sleep(20 * time.Millisecond)
+			}
+			if !strings.Contains(said, test.want) {
+				t.Errorf("the trouble is %q, want %q", said, test.want)
+			}
+			m.tr.sleepUntil(m.brokeAt + 10*time.Second)
+			memory := memoryLine(t, p, "VmRSS")
+			m.tr.stop()
+			m.release()
+			rs := due(m.tr.wait(t), m.brokeAt, m.brokeAt+8*time.Second)
+			innocents := ofStores(inZone(rs, zoneName(sickZone)), m.culprits, false)
+			figure(t, "%d of 2 in quarantine, innocents %.2f %% ok, %d MB: %s", len(m.quarantined()), load.OKPercent(innocents), memory, said)
+			if len(m.quarantined()) != 2 || load.OKPercent(innocents) < 98 || memory > 300 {
+				t.Error("the zone is not guarded as without the question")
+			}
+		})
+	}
+}

@@ -1,0 +1,215 @@
+package zonecheck
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/firebreak-proxy/firebreak/config"
+)
+
+// Finder finds the store that a query names.
+type Finder struct {
+	ways []string
+	res  map[string]*regexp.Regexp
+}
+
+// NewFinder is a finder that looks at these places, see [config.Check].
+func NewFinder(storeIn []string) (*Finder, error) {
+	f := &Finder{ways: storeIn, res: make(map[string]*regexp.Regexp)}
+	for _, way := range storeIn {
+		if way == config.StoreInComment || way == config.StoreInAppName {
+			continue
+		}
+		if err := config.CheckStoreIn(way); err != nil {
+			return nil, err
+		}
+		f.res[way] = regexp.MustCompile(way)
+	}
+	return f, nil
+}
+
+// Store is the store that a query names; empty if it names none, or several.
+func (f *Finder) Store(query, appName string) string {
+	for _, way := range f.ways {
+		found := ""
+		switch re := f.res[way]; {
+		case way == config.StoreInComment:
+			found = taggedStore(query)
+		case way == config.StoreInAppName:
+			found = appName
+		case re != nil:
+			found = onlyOne(re, query)
+		}
+		if found != "" {
+			return found
+		}
+	}
+	return ""
+}
+
+// onlyOne is what the group named store matches, if it is the same everywhere.
+func onlyOne(re *regexp.Regexp, query string) (store string) {
+	at := re.SubexpIndex("store")
+	for _, m := range re.FindAllStringSubmatch(query, 16) {
+		if store != "" && m[at] != store {
+			return ""
+		}
+		store = m[at]
+	}
+	return store
+}
+
+// storeTag is the pair store='...' of a comment as sqlcommenter writes it: URL
+// encoded, with quotes escaped by a backslash.
+var storeTag = regexp.MustCompile(`(?:^|,)\s*store='((?:[^'\\]|\\.)*)'\s*(?:,|$)`)
+
+// taggedStore is the store that comments of the query name. Text in literals and
+// identifiers is no comment.
+func taggedStore(query string) (store string) {
+	for _, part := range split(query) {
+		if part.kind != comment || !strings.HasPrefix(part.text, "/*") || !strings.HasSuffix(part.text, "*/") || len(part.text) < 4 {
+			continue
+		}
+		for _, m := range storeTag.FindAllStringSubmatch(strings.TrimSpace(part.text[2:len(part.text)-2]), 16) {
+			value, err := url.PathUnescape(strings.ReplaceAll(m[1], `\'`, `'`))
+			if err != nil || store != "" && value != store {
+				return ""
+			}
+			store = value
+		}
+	}
+	return store
+}
+
+// maxShownQuery bounds the text of a query that is shown.
+const maxShownQuery = 300
+
+// WithoutLiterals is the query with ? in place of literals, without comments, in
+// one line: what may be shown to people who must not see the data.
+func WithoutLiterals(query string) string {
+	var b strings.Builder
+	for _, part := range split(query) {
+		switch part.kind {
+		case literal:
+			b.WriteString("?")
+		case comment:
+			b.WriteString(" ")
+		case code:
+			b.WriteString(number.ReplaceAllString(part.text, "${1}?"))
+		}
+	}
+	text := strings.Join(strings.Fields(b.String()), " ")
+	if runes := []rune(text); len(runes) > maxShownQuery {
+		text = string(runes[:maxShownQuery]) + "..."
+	}
+	return text
+}
+
+var number = regexp.MustCompile(`(^|[^\w$.])(?:0[xX][0-9A-Fa-f]+|\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+)\b`)
+
+type partKind uint8
+
+const (
+	code    partKind = iota // identifiers in quotes included
+	literal                 // a string
+	comment
+)
+
+type part struct {
+	kind partKind
+	text string
+}
+
+var dollarTag = regexp.MustCompile(`^\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$`)
+
+// split takes a query apart. What is cut off in the middle ends where the text
+// does.
+func split(query string) (parts []part) {
+	from := 0
+	add := func(kind partKind, start, end int) {
+		if start > from {
+			parts = append(parts, part{code, query[from:start]})
+		}
+		parts = append(parts, part{kind, query[start:end]})
+		from = end
+	}
+	for i := 0; i < len(query); {
+		rest := query[i:]
+		switch {
+		case rest[0] == '\'':
+			escapes := i > 0 && (query[i-1] == 'E' || query[i-1] == 'e') && (i < 2 || !isWord(query[i-2]))
+			end := quoted(rest, '\'', escapes)
+			add(literal, i, i+end)
+			i += end
+		case rest[0] == '"':
+			i += quoted(rest, '"', false)
+		case strings.HasPrefix(rest, "--"):
+			end := len(rest)
+			if n := strings.IndexByte(rest, '\n'); n >= 0 {
+				end = n
+			}
+			add(comment, i, i+end)
+			i += end
+		case strings.HasPrefix(rest, "/*"):
+			end := commentEnd(rest)
+			add(comment, i, i+end)
+			i += end
+		case rest[0] == '$' && (i == 0 || !isWord(query[i-1])) && dollarTag.MatchString(rest):
+			tag := dollarTag.FindString(rest)
+			end := len(rest)
+			if n := strings.Index(rest[len(tag):], tag); n >= 0 {
+				end = n + 2*len(tag)
+			}
+			add(literal, i, i+end)
+			i += end
+		default:
+			i++
+		}
+	}
+	if from < len(query) {
+		parts = append(parts, part{code, query[from:]})
+	}
+	return parts
+}
+
+func isWord(c byte) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80
+}
+
+// quoted is how long what is in quotes at the start of s is, quotes included.
+func quoted(s string, quote byte, escapes bool) int {
+	for i := 1; i < len(s); i++ {
+		switch {
+		case escapes && s[i] == '\\':
+			i++
+		case s[i] != quote:
+		case i+1 < len(s) && s[i+1] == quote:
+			i++
+		default:
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
+// commentEnd is how long the comment at the start of s is; comments nest.
+func commentEnd(s string) int {
+	depth := 0
+	for i := 0; i+1 < len(s); {
+		switch s[i : i+2] {
+		case "/*":
+			depth++
+			i += 2
+		case "*/":
+			depth--
+			i += 2
+			if depth == 0 {
+				return i
+			}
+		default:
+			i++
+		}
+	}
+	return len(s)
+}
