@@ -288,6 +288,9 @@ func (z *zone) noteTrial(store string, v Verdict, now int64) {
 		z.said.tried[store] = t
 	}
 	z.said.passedAt = max(z.said.passedAt, t.at)
+	if l := z.waiters.lines[store]; l != nil {
+		z.waiters.order.MoveToFront(l.place) // what it waits for is there
+	}
 	switch {
 	case rec == nil || !rec.byProbe || rec.state == Calm:
 	case rec.late == 0 && rec.hung == 0:

@@ -52,6 +52,13 @@ func (s *session) showZone(z *zoneView) {
 	if z.Doubt {
 		s.printf("in doubt:     no answer for longer than %s, which is unusual; it gets no more workers than it takes to judge it\n", brief(time.Duration(z.PatienceMS)*time.Millisecond))
 	}
+	for i := range z.Blockers[:min(len(z.Blockers), 3)] {
+		b := &z.Blockers[i]
+		s.printf("held up by:   process %d of its database (%s, for %s), waiting queries: %d: %s\n", b.PID, clean(b.State), brief(time.Duration(b.Age*float64(time.Second))), b.Blocks, clean(b.Query))
+	}
+	if z.DatabaseTrouble != "" {
+		s.printf("its database: cannot be asked about stores: %s\n", clean(z.DatabaseTrouble))
+	}
 	s.showHold(z.Hold, "zone "+z.Zone)
 	s.showMaintenance(z.Maintenance)
 	s.showWorkers(z)

@@ -45,7 +45,7 @@ export class Zone {
 		this.since = el('time');
 		this.probe = el('time');
 		this.facts = new Facts({
-			latest: 'Latest', probe: 'Tried again', turn: 'Times it was cut off in this episode', window: 'Slow start', doubt: 'In doubt', latency: 'Time to the first byte', stores: 'Stores that are bad', quarantined: 'In quarantine',
+			latest: 'Latest', probe: 'Tried again', turn: 'Times it was cut off in this episode', window: 'Slow start', doubt: 'In doubt', blockers: 'Held up in its database by', asked: 'Its database', latency: 'Time to the first byte', stores: 'Stores that are bad', quarantined: 'In quarantine',
 			remembered: 'Hung since before a restart', waiting: 'Waiting for a worker', worst: 'Workers at worst', abandoned: 'Connections closed', streams: 'Open streams', maintenance: 'Maintenance', hold: 'By hand',
 			mode: 'Mode', memory: 'Answered from memory',
 		});
@@ -125,6 +125,8 @@ export class Zone {
 		f.show('probe', z.state === 'open' && Boolean(z.open_until));
 		f.set('turn', z.turn);
 		f.set('doubt', z.doubt ? `no request is answered for longer than ${z.patience_ms} ms` : '');
+		f.set('blockers', (z.blockers ?? []).slice(0, 3).map(b => `process ${b.pid} (${b.state}, ${Math.round(b.age_s)} s: ${b.query}), which ${plural(b.blocks, 'query', 'queries')} wait for`).join('; '));
+		f.set('asked', z.database_trouble ? `cannot be asked: ${z.database_trouble}` : '');
 		f.set('window', z.window ? `${plural(z.window, 'request')} at once` : '');
 		f.set('latency', latency(z));
 		f.set('stores', z.state !== 'calm' && z.stores_seen && z.stores_bad ? `${z.stores_bad} of ${z.stores_seen} seen` : '');
