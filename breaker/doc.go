@@ -61,7 +61,7 @@
 // # Witness
 //
 // A zone's database may be asked which stores' queries hang, and how stores are
-// (witness.go). It confirms the quarantine of a store that has a request without an
+// (inquiry.go, witness.go). It confirms the quarantine of a store that has a request without an
 // answer, or that fails where others pass, and lets in stores that pass. No zone is
 // opened for it, and what it says counts for seconds.
 //
