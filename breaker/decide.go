@@ -29,6 +29,7 @@ type picture struct {
 	lost     bool // its latest request hung, and has ended without an answer
 	struck   bool // each question of it is a strike: unanswered for slow_after while others were answered
 	tried    bool // the database is asked whether the store is well
+	vouched  bool // its probe in the database passed since then
 	proven   bool // answered since the oldest late request of the zone began
 	strikes  int  // strikes that put a store into quarantine
 	shared   bool // the bucket of unknown keys
@@ -139,7 +140,7 @@ func decide(p *picture) ruling {
 		c = unproven
 		fresh := p.mine == 0 && p.silent < p.hear
 		again := p.asked < p.hear && (p.shared || p.mine == p.mineLate && p.mine < 2)
-		if !fresh && !again {
+		if !fresh && !again && (!p.vouched || p.mine > 0) {
 			why = zoneInDoubt
 		}
 	case p.shared:

@@ -419,6 +419,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 	p.asking = z.asking
 	p.proven = z.proven(store, hash)
 	rec := z.books.get(store)
+	p.vouched = z.lates.head != nil && z.vouched(store, z.lates.head.start)
 	p.tried = !p.proven && z.asksDatabase(store, rec, now)
 	if rec != nil {
 		p.mineOpen, p.mineLate, p.struck = rec.questions, rec.late, rec.questions > 0 && rec.strikes >= rec.questions
