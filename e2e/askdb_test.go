@@ -30,6 +30,9 @@ func TestDatabaseNamesCulprits(t *testing.T) {
 		{"probes", lockProbe, 8, 99},
 		{"tags", "store_in comment", workers / 2, 0},
 	} {
+		if test.name == "probes" && !strict {
+			continue // "tags and probes" has both; each takes half a minute
+		}
 		t.Run(test.name, func(t *testing.T) { playNamed(t, test.options, test.most, test.ok) })
 	}
 }
@@ -103,13 +106,19 @@ func TestDatabaseCannotBeAsked(t *testing.T) {
 	}
 	run("CREATE ROLE small LOGIN CONNECTION LIMIT 0; CREATE ROLE blind LOGIN")
 	t.Cleanup(func() { _ = db.psql("-c", "DROP ROLE small; DROP ROLE blind").Run() })
-	for _, test := range []struct{ name, dsn, options, want string }{
-		{"no role", "user=nobody_there", "store_in comment", "nobody_there"},
-		{"no connection", "user=small", "store_in comment", "too many connections"},
-		{"blind", "user=blind", "store_in comment", "pg_read_all_stats"},
-		{"no privilege", "user=blind", lockProbe, "permission denied"},
-		{"many rows", "", `store_probe "SELECT $1, repeat('x', 1000), generate_series(1, 100000000)"`, "too large"},
+	for _, test := range []struct {
+		name, dsn, options, want string
+		always                   bool
+	}{
+		{"no role", "user=nobody_there", "store_in comment", "nobody_there", true},
+		{"no connection", "user=small", "store_in comment", "too many connections", false},
+		{"blind", "user=blind", "store_in comment", "pg_read_all_stats", false},
+		{"no privilege", "user=blind", lockProbe, "permission denied", false},
+		{"many rows", "", `store_probe "SELECT $1, repeat('x', 1000), generate_series(1, 100000000)"`, "too large", true},
 	} {
+		if !test.always && !strict {
+			continue // 20 s each
+		}
 		t.Run(test.name, func(t *testing.T) {
 			pool := gunicorn(t)
 			dsn := db.dsn() + " " + test.dsn
