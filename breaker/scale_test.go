@@ -150,7 +150,8 @@ func TestThousandWorkers(t *testing.T) {
 			for zone := range zones {
 				for range perSecond * int(tick/time.Millisecond) / 1000 {
 					store++
-					wg.Go(func() { ask(zone, store%100) })
+					of := store % 100
+					wg.Go(func() { ask(zone, of) })
 				}
 			}
 		}

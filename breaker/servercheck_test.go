@@ -161,13 +161,12 @@ func TestLoneRequest(t *testing.T) {
 				defer p.close()
 				p.load(10*time.Second, 300, allZones)
 				time.Sleep(100 * time.Millisecond) // nothing is under way
-				chosen := p.pick
-				p.pick = func(slot *breaker.Slot) string { slot.Sent("api3"); return "api3" }
+				chosen := p.pickBy(func(slot *breaker.Slot) string { slot.Sent("api3"); return "api3" })
 				p.freeze(name)
 				began := time.Now()
 				p.send("z1", "s1")
 				synctest.Wait()
-				p.pick = chosen
+				p.pickBy(chosen)
 				p.load(500*time.Millisecond, 100, otherStores)
 				if s := p.server("api3"); s.State != breaker.InDoubt || s.Occupied != 1 {
 					t.Errorf("half a second later the server is %+v", s)
@@ -201,12 +200,12 @@ func TestAvoidedServer(t *testing.T) {
 		defer p.close()
 		p.load(10*time.Second, 300, allZones)
 		time.Sleep(100 * time.Millisecond) // nothing is under way
-		p.pick = func(slot *breaker.Slot) string { slot.Sent("api3"); return "api3" }
+		p.pickBy(func(slot *breaker.Slot) string { slot.Sent("api3"); return "api3" })
 		p.freeze("api3")
 		sent := time.Now()
 		p.send("z1", "s1")
 		synctest.Wait()
-		p.pick = func(slot *breaker.Slot) string { slot.Sent("api1"); return "api1" }
+		p.pickBy(func(slot *breaker.Slot) string { slot.Sent("api1"); return "api1" })
 		p.load(900*time.Millisecond, 50, allZones)
 		want := "avoided: 1 request unanswered since " + sent.UTC().Format(time.TimeOnly) + " UTC"
 		if s := p.server("api3"); s.State != breaker.InDoubt || s.Evidence != want {

@@ -132,6 +132,14 @@ func (p *pool) close() {
 	p.guard.Close()
 }
 
+// pickBy has API servers chosen in another way. It returns the one before.
+func (p *pool) pickBy(pick func(slot *breaker.Slot) string) (before func(slot *breaker.Slot) string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before, p.pick = p.pick, pick
+	return before
+}
+
 func (p *pool) freeze(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -325,14 +333,14 @@ func (p *pool) request(zone, store string, patience time.Duration) string {
 // choose sends the request to an API server; one that refuses connections costs
 // nothing, the next one is tried.
 func (p *pool) choose(slot *breaker.Slot) string {
-	if p.pick == nil {
+	p.mu.Lock()
+	n, pick := len(p.servers), p.pick
+	p.mu.Unlock()
+	if pick == nil {
 		return ""
 	}
-	p.mu.Lock()
-	n := len(p.servers)
-	p.mu.Unlock()
 	for range n {
-		server := p.pick(slot)
+		server := pick(slot)
 		p.mu.Lock()
 		dead := p.dead[server]
 		p.mu.Unlock()

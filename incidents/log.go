@@ -536,6 +536,7 @@ func (l *Log) end(i *Incident, at time.Time) {
 	i.account(at)
 	if !i.worthKeeping() {
 		delete(l.ongoing, i.key())
+		l.touch(i) // its file goes
 		return
 	}
 	if n := len(i.Timeline); n > 0 && i.Timeline[n-1].What != breaker.EventZoneCalm && i.Server == "" {

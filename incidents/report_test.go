@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,11 +85,17 @@ func serverOutage(t *testing.T, address, words string) incidents.Incident {
 	t.Helper()
 	l := open(t, t.TempDir(), 0)
 	start := time.Date(2026, 7, 2, 12, 52, 0, 0, time.UTC)
-	server := breaker.ServerStatus{Address: address, State: breaker.OutOfService, Hung: 3, Lost: 9}
-	l.Attach(incidents.Source{Servers: func() []breaker.ServerStatus { return []breaker.ServerStatus{server} }})
+	var back atomic.Bool
+	l.Attach(incidents.Source{Servers: func() []breaker.ServerStatus {
+		server := breaker.ServerStatus{Address: address, State: breaker.OutOfService, Hung: 3, Lost: 9}
+		if back.Load() {
+			server.State = breaker.InService
+		}
+		return []breaker.ServerStatus{server}
+	}})
 	l.Tell(&breaker.Event{Kind: breaker.EventServerOut, Server: address, At: start.Add(1100 * time.Millisecond), First: start, Lost: 5, Evidence: words})
 	time.Sleep(1100 * time.Millisecond) // it looks once a second
-	server.State = breaker.InService
+	back.Store(true)
 	l.Tell(&breaker.Event{Kind: breaker.EventServerBack, Server: address, At: start.Add(5*time.Minute + 2*time.Second), Lost: 9, Evidence: "it answers again"})
 	i, err := l.Get(list(t, l)[0].ID)
 	if err != nil {
