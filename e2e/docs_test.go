@@ -25,6 +25,8 @@ var notRun = []struct{ command, why string }{
 	{`^make (test|lint|e2e)\b`, "a step of .ci/run; this test is a part of make e2e"},
 	{`^make fuzz\b`, "takes 6 minutes; make test gives each fuzz target its seeds"},
 	{`^make soak\b`, "takes as long as it is told; make test runs minutes of the same noise"},
+	{`^make oracle\b`, "takes minutes; make test plays a part of it"},
+	{`^make dist\b`, "takes minutes and cross-compiles; build/try-package.sh and try-image.sh try what it makes"},
 	{`^make freeze\b`, "takes 25 minutes; a round of each is a part of make e2e"},
 	{`^make bench\b`, "takes minutes, and prints figures of a machine that has nothing else to do; make lint compiles all of it"},
 	{`^go test \./caddymodule -run Docs$`, "a part of make test, a step of .ci/run"},
