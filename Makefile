@@ -43,7 +43,7 @@ test: ## unit, property and in-process tests, with the race detector
 
 .PHONY: e2e
 e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Debian packages; see CONTRIBUTING.md)
-	$(GO) test -tags e2e -count=1 -p 1 -timeout 40m -v ./redis/ ./workers/ ./e2e/
+	$(GO) test -tags e2e -count=1 -p 1 -timeout 60m -v ./redis/ ./workers/ ./e2e/
 
 .PHONY: freeze
 ROUNDS ?= 5
