@@ -67,6 +67,11 @@ func (c class) reserve(capacity int) int {
 // eighths, and as many as it takes to judge the zone.
 func (p *picture) mostStuck() int { return max(p.hear, p.capacity*3/8) }
 
+// burst is how many requests a zone may have begun since its latest answer and still
+// take any worker: as many as it takes to judge it, and an eighth of the pool, which a
+// zone that is answered has by chance only once in some hundred requests.
+func (p *picture) burst() int { return max(p.hear, p.capacity/8) }
+
 // ruling is what happens to a request that asks for a worker.
 type ruling struct {
 	admit bool
@@ -183,7 +188,7 @@ func (p *picture) room(c class) ruling {
 	if 2*p.stuck >= p.capacity {
 		reserve = max(reserve, p.capacity/4) // what such a zone gets may not come back
 	}
-	if c == known && p.asked >= p.hear {
+	if c == known && p.asked >= p.burst() {
 		// The zone may have stopped a moment ago. It gets what the others do not
 		// need until it is answered, or in doubt.
 		reserve = max(reserve, min(p.needed, p.capacity/2))

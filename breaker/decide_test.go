@@ -13,8 +13,8 @@ func TestDecide(t *testing.T) {
 	}{
 		"calm":                     {func(*picture) {}, admitted, known},
 		"busy but flowing":         {func(p *picture) { p.taken, p.live, p.occupied = 30, 30, 31 }, admitted, known},
-		"burst":                    {func(p *picture) { p.asked, p.occupied = 3, 21 }, admitted, known},
-		"burst, others need it":    {func(p *picture) { p.asked, p.occupied = 3, 22 }, poolReserve, known},
+		"burst":                    {func(p *picture) { p.asked, p.occupied = 4, 21 }, admitted, known},
+		"burst, others need it":    {func(p *picture) { p.asked, p.occupied = 4, 22 }, poolReserve, known},
 		"pool full":                {func(p *picture) { p.occupied = 32 }, poolFull, known},
 		"zone limit":               {func(p *picture) { p.limit, p.taken = 8, 8 }, zoneLimit, known},
 		"first store in doubt":     {func(p *picture) { p.doubt, p.silent, p.asked = true, 1, 1 }, admitted, unproven},

@@ -83,12 +83,13 @@
 // Trunk reservation, at the pool: requests known to come back take any worker;
 // those of a store or zone in doubt, and those that try one that was found ill,
 // leave an eighth of the pool free, and what the other zones usually need. So does a
-// zone with min_bad_stores requests since its latest answer: it may have stopped a
-// moment ago, and several zones that stop at once must not take every worker before
-// they are in doubt. At the zone: late and hung requests hold at most three eighths of the pool before only
-// stores that were answered since are let in; a zone whose requests hold workers
-// four times as long as those of the others leaves them what they usually need; a
-// store that holds most of a zone's workers leaves some to the others.
+// zone with an eighth of the pool in requests since its latest answer: it may have
+// stopped a moment ago, and several zones that stop at once must not take every worker
+// before they are in doubt. At the zone: late and hung requests hold at most three
+// eighths of the pool before only stores that were answered since are let in; a zone
+// whose requests hold workers four times as long as those of the others leaves them
+// what they usually need; a store that holds most of a zone's workers leaves some to
+// the others.
 //
 // # Invariants
 //
