@@ -130,9 +130,6 @@ func findsWrong(t *testing.T, m measuredServers, setting int) {
 // TestWorkersAuto: the number of workers is found out, is never more than there are
 // by more than the one request that finds it out, and is known after a restart.
 func TestWorkersAuto(t *testing.T) {
-	if !strict {
-		t.Skip("takes a minute or two; TestWorkersWrong tries the same estimate")
-	}
 	m := measuredGunicorn(t)
 	busySearches(t)
 	p := startProxy(t, m.site("auto"))
