@@ -34,9 +34,10 @@ var (
 // lasts until the worker is known to be free: the response was read to its end,
 // or the connection is closed.
 type trip struct {
-	f      *flight
-	upload io.ReadCloser // nil: there is no body
-	sent   atomic.Bool   // the upload, to its end
+	f         *flight
+	upload    io.ReadCloser // nil: there is no body
+	uploading readState
+	sent      atomic.Bool // the upload, to its end
 
 	ended   bool        // guarded by f.mu
 	abandon *time.Timer // guarded by f.mu
@@ -220,15 +221,59 @@ type tripUpload trip
 
 // Read reads the request's body.
 func (u *tripUpload) Read(p []byte) (int, error) {
+	if !u.uploading.begin() {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := u.upload.Read(p)
 	if err == io.EOF {
 		u.sent.Store(true)
 	}
+	if u.uploading.end() {
+		_ = u.upload.Close()
+	}
 	return n, err
 }
 
-// Close closes the request's body.
-func (u *tripUpload) Close() error { return u.upload.Close() }
+// Close closes the request's body. net/http's HTTP/2 transport does so while it
+// reads, which the body that reverse_proxy hands over is not made for: the
+// client's body beneath it is closed then, and the rest when the read returns.
+func (u *tripUpload) Close() error {
+	if u.uploading.close() {
+		return u.upload.Close()
+	}
+	return (*flightBody)(u.f).Close()
+}
+
+// readState keeps the reads of a body and its close apart.
+type readState struct {
+	mu              sync.Mutex
+	reading, closed bool // guarded by mu
+}
+
+// begin reports whether the body may be read.
+func (s *readState) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = !s.closed
+	return s.reading
+}
+
+// end ends a read. It reports whether the body was closed meanwhile.
+func (s *readState) end() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = false
+	return s.closed
+}
+
+// close reports whether the body is to be closed by the caller; otherwise the
+// read that goes on does so.
+func (s *readState) close() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return !s.reading
+}
 
 // tripBody is a trip seen as the response body it receives.
 type tripBody trip

@@ -31,9 +31,9 @@ func (f *File) Watch(ctx context.Context) {
 			// Announcements were lost, or may have been.
 			w.settle.Reset(f.opts.Debounce)
 		case <-poll.C:
-			w.rearm()
-			if !w.waiting {
-				f.reloadIfChanged(false)
+			again := w.rearm()
+			if again || !w.waiting {
+				f.reloadIfChanged(again)
 			}
 		case <-w.settle.C:
 			f.reloadIfChanged(w.touched)
@@ -85,12 +85,14 @@ func (w *watch) note(event fsnotify.Event) {
 	}
 }
 
-// rearm watches a directory that was deleted and made anew.
-func (w *watch) rearm() {
-	if w.notify != nil && len(w.notify.WatchList()) == 0 {
-		// Still missing is fine: the poll goes on.
-		_ = w.notify.Add(w.dir())
+// rearm watches a directory that was deleted and made anew. It reports whether
+// it is watched again: what happened in it before was not announced.
+func (w *watch) rearm() bool {
+	if w.notify == nil || len(w.notify.WatchList()) > 0 {
+		return false
 	}
+	// Still missing is fine: the poll goes on.
+	return w.notify.Add(w.dir()) == nil
 }
 
 func (w *watch) close() {
