@@ -22,7 +22,9 @@ func (b *plainBody) Read(p []byte) (int, error) {
 }
 
 func (b *plainBody) Close() error {
-	b.both.Store(b.reading.Load())
+	if b.reading.Load() {
+		b.both.Store(true)
+	}
 	b.closed.Store(true)
 	return b.ReadCloser.Close()
 }
