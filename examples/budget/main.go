@@ -4,7 +4,7 @@
 //
 //	go run ./examples/budget -firebreak bin/firebreak
 //
-// The load stays on loopback and ends by itself after rounds x 6 x each.
+// The load stays on loopback and ends by itself after rounds x 10 x each.
 package main
 
 import (
@@ -66,7 +66,7 @@ func throughput(binary, dir string, rounds, conns int, each time.Duration) error
 		return err
 	}
 	defer api.Close()
-	ports, err := loopback.Ports(5)
+	ports, err := loopback.Ports(6)
 	if err != nil {
 		return err
 	}
@@ -86,6 +86,7 @@ func throughput(binary, dir string, rounds, conns int, each time.Duration) error
 		{name: "searches of a shop's page, against reverse_proxy", plain: addr(1), guards: addr(2), requests: everyStore(fetch, "/search?q=running+shoes&page=1&key="), status: 200, budget: 0.95},
 		{name: "the smallest proxied requests", plain: addr(1), guards: addr(2), requests: everyStore(get, "/?key="), status: 200, budget: 0.95},
 		{name: "orders that it sends by POST", plain: addr(1), guards: addr(2), requests: everyStore(post, "/orders?key="), status: 200, budget: 0.95},
+		{name: "searches, with answers kept in memory (stale)", plain: addr(1), guards: addr(5), requests: everyStore(fetch, "/search?q=running+shoes&page=1&key="), status: 200, budget: 0.95},
 		{name: "refusals, against respond", plain: addr(3), guards: addr(4), requests: [][]byte{get("/?key=b3")}, status: 503, budget: 0.90},
 	}
 	fmt.Printf("%d rounds of %s each, interleaved, %d connections; requests/s with firebreak of those without:\n", rounds, each, conns)
@@ -148,7 +149,8 @@ func inline() string {
 	return all.String() + "zone broken {\nstores b1 b2 b3 b4\n}"
 }
 
-// config has four sites: proxied plainly and guarded, answered and refused.
+// config has five sites: proxied plainly, guarded, answered, refused, and
+// guarded with answers kept in memory.
 func config(ports []int, api string) string {
 	return fmt.Sprintf(`{
 	admin localhost:%d
@@ -182,5 +184,14 @@ http://:%d {
 	}
 	respond 500
 }
-`, ports[0], inline(), ports[1], api, ports[2], api, ports[3], ports[4])
+http://:%d {
+	firebreak {
+		key query key
+		stale 10m
+	}
+	reverse_proxy %s {
+		transport firebreak
+	}
+}
+`, ports[0], inline(), ports[1], api, ports[2], api, ports[3], ports[4], ports[5], api)
 }
