@@ -21,6 +21,11 @@ type Request struct {
 	// Stream reports whether the request asks for a stream.
 	Stream bool
 
+	// Otherwise, if not nil, is asked before the request waits for the outcome of
+	// another one that tries a zone or store which is cut off. If it reports that
+	// another answer is at hand, the request is refused at once, as busy.
+	Otherwise interface{ AtHand() bool }
+
 	check, endsOpen bool // see AdmitCheck
 }
 
@@ -46,6 +51,11 @@ func (g *Guard) Admit(ctx context.Context, r Request) (*Slot, *Refusal) {
 	z, hash := g.zone(r.Zone), g.hashOf(r.Store)
 	s, refusal, w, until := z.tryAdmitLocked(&r, hash, g.now())
 	if w == nil {
+		return s, refusal
+	}
+	if w.trial && r.Otherwise != nil && r.Otherwise.AtHand() {
+		w.hasty = true
+		s, refusal, _ = z.giveUp(w, false)
 		return s, refusal
 	}
 	return w.wait(ctx, g, z, until)
@@ -89,6 +99,7 @@ func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *w
 	}
 	if until := z.mayWait(r, v.why); until > 0 {
 		if w := z.enqueue(r, hash, now); w != nil {
+			w.trial = v.why == beingTried
 			if v.why.ofPool() {
 				z.g.enlist(z)
 			}

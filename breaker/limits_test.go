@@ -207,6 +207,39 @@ func TestOpenTimeGrowsOncePerTurn(t *testing.T) {
 	})
 }
 
+// atHand says whether another answer is at hand.
+type atHand bool
+
+func (a atHand) AtHand() bool { return bool(a) }
+
+// A request with another answer at hand does not wait for the outcome of a trial.
+func TestOtherwiseDoesNotWaitForATrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		openZone(t, g)
+		probe := admit(t, g, "z1", "probe")
+		refusedAfter := func(otherwise atHand) time.Duration {
+			began := time.Now()
+			s, r := g.Admit(t.Context(), breaker.Request{Zone: "z1", Store: "x", Otherwise: otherwise})
+			if s != nil || r.Reason != breaker.ReasonBusy {
+				t.Fatalf("%v, %v; want a refusal as busy", s, r)
+			}
+			return time.Since(began)
+		}
+		if took := refusedAfter(true); took != 0 {
+			t.Errorf("with another answer at hand the request waited %s", took)
+		}
+		if took := refusedAfter(false); took == 0 {
+			t.Error("without another answer the request did not wait")
+		}
+		if z, _ := g.Zone("z1"); z.Refusals["busy"] != 2 || z.Waiting != 0 {
+			t.Errorf("%d requests are counted as refused and %d wait, want 2 and 0", z.Refusals["busy"], z.Waiting)
+		}
+		probe.End(breaker.OK)
+	})
+}
+
 func TestCheckCostsNoWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := twoSeconds()

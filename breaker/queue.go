@@ -15,6 +15,8 @@ type waiter struct {
 	hash    uint64
 	began   int64
 	result  chan admission // capacity 1; written once, by what takes the waiter out of the queue
+	trial   bool           // it was queued to wait for the outcome of a trial
+	hasty   bool           // it waits no longer: another answer is at hand
 
 	line  *line         // guarded by z.mu, as all below; nil: it no longer waits
 	place *list.Element // in line
@@ -170,7 +172,7 @@ func (z *zone) giveUp(w *waiter, left bool) (_ *Slot, _ *Refusal, more time.Dura
 	v := verdict{reason: ReasonGone}
 	if !left {
 		v = z.decide(&w.request, w.hash, now)
-		if more = z.mayWait(&w.request, v.why) - time.Duration(now-w.began); v.wait && more > 0 {
+		if more = z.mayWait(&w.request, v.why) - time.Duration(now-w.began); v.wait && more > 0 && !w.hasty {
 			return nil, nil, more
 		}
 		if v.wait || v.admit {

@@ -86,7 +86,9 @@ type admission struct {
 	body        *upload.Body   // nil: nothing was received ahead
 
 	asked              *stale.Request // what the memory of answers knows it by; nil: nothing
-	staleInMaintenance bool           // the switch that refused it lets it be answered from memory
+	handler            *Handler       // with request, what memory is asked with: see memoryOf
+	request            *http.Request
+	staleInMaintenance bool // the switch that refused it lets it be answered from memory
 }
 
 // MarshalLogObject adds the fields to a line of the access log.
@@ -136,10 +138,15 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 	if !h.receive(w, r, a) {
 		return a, true
 	}
-	slot, refusal := h.guard.Admit(r.Context(), breaker.Request{
+	request := breaker.Request{
 		Zone: a.zone, Store: a.store, Shared: !a.known,
 		Timeout: time.Duration(h.Timeout), Stream: asksForStream(r.Header),
-	})
+	}
+	if h.keeper.Load() != nil && a.known {
+		a.handler, a.request = h, r
+		request.Otherwise = (*memoryOf)(a)
+	}
+	slot, refusal := h.guard.Admit(r.Context(), request)
 	a.slot = slot
 	if slot == nil {
 		a.reason, a.retryAfter = refusal.Reason, refusal.RetryAfter

@@ -44,9 +44,26 @@ var asking = sync.Pool{New: func() any { return new(stale.Request) }}
 // answerFromMemory answers a refused request with the last good answer. It reports
 // false if it did not.
 func (h *Handler) answerFromMemory(w http.ResponseWriter, r *http.Request, a *admission) bool {
-	keeper := h.keeper.Load()
-	if keeper == nil || !a.known || !a.standsIn() || h.board.StaleOff() {
+	if !a.standsIn() {
 		return false
+	}
+	found, answerable := h.lookInMemory(r, a, func(answer *stale.Answer) {
+		a.outcome = outcomeStale
+		h.meters.NoteStale(a.zone, a.reason)
+		answer.WriteTo(w, string(a.reason))
+	})
+	if !found && answerable {
+		h.meters.StaleMisses.Inc()
+	}
+	return found
+}
+
+// lookInMemory looks for the last good answer to a request, and hands it to use. It
+// reports whether there is one, and whether there might have been one.
+func (h *Handler) lookInMemory(r *http.Request, a *admission, use func(*stale.Answer)) (found, answerable bool) {
+	keeper := h.keeper.Load()
+	if keeper == nil || !a.known || h.board.StaleOff() {
+		return false, false
 	}
 	asked := a.asked
 	if asked == nil {
@@ -56,22 +73,24 @@ func (h *Handler) answerFromMemory(w http.ResponseWriter, r *http.Request, a *ad
 			asking.Put(asked)
 		}()
 		if !keeper.Look(asked, r, a.zone, a.store) {
-			return false
+			return false, false
 		}
 	}
 	answer := asked.Find(time.Now())
-	switch {
-	case answer != nil:
-	case asked.Answerable():
-		h.meters.StaleMisses.Inc()
-		return false
-	default:
-		return false
+	if answer == nil {
+		return false, asked.Answerable()
 	}
-	a.outcome = outcomeStale
-	h.meters.NoteStale(a.zone, a.reason)
-	answer.WriteTo(w, string(a.reason))
-	return true
+	use(answer)
+	return true, true
+}
+
+// memoryOf is an admission seen as what may answer it otherwise.
+type memoryOf admission
+
+// AtHand reports whether memory has an answer.
+func (m *memoryOf) AtHand() bool {
+	found, _ := m.handler.lookInMemory(m.request, (*admission)(m), func(*stale.Answer) {})
+	return found
 }
 
 // standsIn reports whether an old answer may stand in for a refusal of this reason.
