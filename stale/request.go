@@ -73,21 +73,21 @@ func (q *Request) take(r *http.Request, zone, store string) {
 		q.peer = r.TLS.PeerCertificates[0]
 	}
 	q.hash = hash
+	fields := q.fields
 	for name, values := range r.Header {
 		for _, value := range values {
-			q.fields = append(q.fields, field{name, value})
+			fields = append(fields, field{name, value})
+			switch name {
+			case "Range", "If-Range", "If-Match", "If-Unmodified-Since", "Upgrade", "Transfer-Encoding", "Expect":
+				q.plain = false
+			case "Cookie", "Authorization":
+				q.mix(value)
+			case "Accept-Encoding", "Accept-Language":
+				q.hash += uint64(len(value)) << 40 // fields come in any order
+			}
 		}
 	}
-	for i := range q.fields {
-		switch f := &q.fields[i]; f.name {
-		case "Range", "If-Range", "If-Match", "If-Unmodified-Since", "Upgrade", "Transfer-Encoding", "Expect":
-			q.plain = false
-		case "Cookie", "Authorization":
-			q.mix(f.value)
-		case "Accept-Encoding", "Accept-Language":
-			q.hash += uint64(len(f.value)) << 40 // fields come in any order
-		}
-	}
+	q.fields = fields
 }
 
 // mix makes the quick hash depend on a text.
