@@ -200,6 +200,9 @@ func playZoneAndServer(t *testing.T, s scene, ill *pool) {
 // playZoneAndRestart: a server is killed and started again while a zone stands still.
 func playZoneAndRestart(t *testing.T, s scene, ill *pool) {
 	sick := world.databases[sickZone]
+	if strict { // 0.1 % of less than 8,000 requests is less than what is under way on a server
+		s.fault = aFreeze
+	}
 	var z zoneStatus
 	f := s.play(t, func() {
 		sick.freeze()
@@ -218,6 +221,9 @@ func playZoneAndRestart(t *testing.T, s scene, ill *pool) {
 	away := f.blamed.out[ill.addr]
 	figure(t, "one zone frozen for %s, meanwhile one of four servers killed for 5 s: other zones %.3f %% ok of %d, %d lost, %s; the zone is %s, the server was away: %t",
 		(f.endedAt - f.beganAt).Round(time.Second), load.OKPercent(f.during), len(f.during), lost(f.during), f.p99s(), z.State, away)
+	if strict {
+		wantOK(t, "other zones", f.during, 99.9)
+	}
 	promise(t, lost(f.during) <= serversOf, lost(f.during) <= 2*serversOf, "%d requests of other zones are lost, want at most those under way on the server: %s", lost(f.during), bad(f.during))
 	promise(t, z.State == "open", z.State == "open" || z.State == "half_open", "the frozen zone is %s", z.State)
 	promise(t, away, away, "the killed server was not away")
