@@ -9,6 +9,7 @@ CADDY       := v2.11.9
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.0
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
+GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 XCADDY      := github.com/caddyserver/xcaddy/cmd/xcaddy@v0.4.5
 
 export GOFLAGS
@@ -35,15 +36,22 @@ TIMES ?= 10
 outages: ## play the five outages of docs/replay.md in virtual time: people's minutes, firebreak's seconds (TIMES=10)
 	$(GO) run ./examples/outages -times $(TIMES) -logs bin/outages
 
+# gotest runs the tests of packages $(1) with flags $(2). With RERUN=1 a few
+# tests that fail are run once more, whole, and listed in bin/flaky-*.txt: some take
+# real time on machines that others use too. A data race is never tried again.
+gotest = $(if $(RERUN),mkdir -p bin && $(GO) run $(GOTESTSUM) --format $(if $(findstring -v,$(2)),standard-verbose,standard-quiet) \
+	--rerun-fails=1 --rerun-fails-max-failures=6 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race \
+	--rerun-fails-report=bin/flaky-$@.txt --packages '$(1)' -- $(2),$(GO) test $(2) $(1))
+
 .PHONY: test
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
 test: ## unit, property and in-process tests, with the race detector
-	$(GO) test $(RACE) -count=1 -timeout 15m ./...
+	$(call gotest,./...,$(RACE) -count=1 -timeout 15m)
 
 .PHONY: e2e
 e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Debian packages; see CONTRIBUTING.md)
-	$(GO) test -tags e2e -count=1 -p 1 -timeout 60m -v ./redis/ ./workers/ ./e2e/
+	$(call gotest,./redis/ ./workers/ ./e2e/,-tags e2e -count=1 -p 1 -timeout 60m -v)
 
 .PHONY: freeze
 ROUNDS ?= 5
