@@ -136,32 +136,40 @@ func (z *zone) judgeHoarders(now int64) {
 	}
 }
 
+// fewLasts is for how many timeouts fewer stores than min_bad_stores must be silent to
+// be enough. It is so long that requests that hang by chance have mostly ended.
+const fewLasts = 4
+
 // caseForOpening says why the zone must be cut off, or nothing: no request was
-// answered since enough stores were asked, for slow_after (in a pool that is too
-// small to ask three: for the timeout). Stores that may hang by themselves count
-// only if they are more, and for longer.
+// answered since min_bad_stores stores were asked, for slow_after. In a small pool
+// without room to ask so many, fewer are enough if they are silent for much longer; in
+// one in which one store is all that can be asked, after its timeout. Stores that may
+// hang by themselves count only if they are more, and for longer.
 func (z *zone) caseForOpening(now int64) string {
 	if z.lates.len == 0 || now-z.heardAt() < int64(z.policy.SlowAfter) || z.held != nil {
 		return ""
 	}
-	hear := z.hear(z.g.capacity())
+	hear, few := z.policy.MinBadStores, z.hear(z.g.capacity())
 	silent, young := make(map[uint64]struct{}), make(map[uint64]struct{})
 	servers, sure := make(map[*server]struct{}), make(map[uint64]struct{})
-	slots, witness, oldest := 0, false, now
+	slots, witness, oldest, latest := 0, false, now, int64(0)
 	for s := z.slots.tail; s != nil && s.start > z.heardAt(); s = s.prev {
 		switch {
 		case s.check || s.void || s.awaitsClient() || s.remembered != 0:
-		case s.aging(now) && (hear >= z.policy.MinBadStores || s.phase == hung):
+		case s.aging(now) && (few > 1 || hear == 1 || s.phase == hung):
 			silent[s.hash], servers[s.server] = struct{}{}, struct{}{}
 			slots++
 			if s.server == nil || s.server.answeredAt.Load() > s.sentAt {
 				sure[s.hash] = struct{}{}
 			}
 			witness = witness || s.witness
-			oldest = s.start
+			oldest, latest = s.start, max(latest, s.start)
 		case !s.silent() || !s.late:
 			young[s.hash] = struct{}{} // answered, or too young to tell
 		}
+	}
+	if few == 1 || now-latest >= fewLasts*int64(z.policy.Timeout) {
+		hear = few
 	}
 	if !witness {
 		if now-oldest < 2*int64(z.policy.Timeout) {
@@ -208,14 +216,14 @@ func (z *zone) unansweredFor(now int64) string {
 	return "for " + brief(now-z.answered.last)
 }
 
-// isSilent reports whether the zone as a whole does not answer, or nearly so,
-// which speaks for a failure of the pool if it is so in many zones: requests that
-// began after its latest answer are unanswered for slow_after.
-func (z *zone) isSilent(now int64) bool {
+// silentFor counts the requests of the zone that have no answer for slow_after, if the
+// zone as a whole does not answer, or nearly so: if they began after its latest answer,
+// and are half of those. If many zones do not, that speaks for a failure of the pool.
+func (z *zone) silentFor(now int64) int {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if z.state == Open || z.state == HalfOpen || z.since == nil {
-		return false
+		return 0
 	}
 	late, all := 0, 0
 	for s := z.since; s != nil; s = s.next {
@@ -230,7 +238,10 @@ func (z *zone) isSilent(now int64) bool {
 			all++
 		}
 	}
-	return late > 0 && 2*late >= all
+	if 2*late < all {
+		return 0
+	}
+	return late
 }
 
 const awayGrace = 2 * time.Second

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/lately"
 )
 
 // ReasonChecking is why a store gets no check: the worker of its last one is
@@ -76,7 +78,7 @@ func (z *zone) decideCheck(c *CheckRequest, now int64) verdict {
 	}
 	busy := verdict{reason: ReasonBusy, detail: fmt.Sprintf("zone %s occupies %d workers, %d of them by requests or checks that hang", z.name, z.live+z.hung, z.hung)}
 	switch {
-	case z.waiters.len() > 0:
+	case z.waiters.count > 0:
 		return busy
 	case unexplained > 0 && unexplained >= limit/2 && !c.Probe:
 		busy.detail = fmt.Sprintf("%d checks of zone %s hang, and no store was found well since", unexplained, z.name)
@@ -148,10 +150,10 @@ func (g *Guard) OpenZones() (open []OpenZone) {
 	if g.openZones.Load() == 0 {
 		return nil
 	}
-	for name, z := range g.allZones() {
+	for _, z := range g.activeZones() {
 		z.mu.Lock()
 		if z.state == Open && z.held == nil && !z.shared() {
-			open = append(open, OpenZone{Zone: name, Since: g.wall(z.openedAt), Checked: z.checkable() && !z.checkOK})
+			open = append(open, OpenZone{Zone: z.name, Since: g.wall(z.openedAt), Checked: z.checkable() && !z.checkOK})
 		}
 		z.mu.Unlock()
 	}
@@ -208,7 +210,7 @@ func (r *record) trouble(now int64) Trouble {
 // moment Served was called.
 type Served struct {
 	g    *Guard
-	seen *seen
+	seen *lately.Seen
 	now  int64
 }
 
@@ -218,7 +220,7 @@ func (g *Guard) Served(zoneName string) Served {
 	if z := g.find(zoneName); z != nil {
 		z.do(func(z *zone, _ int64) {
 			if z.seen != nil {
-				p.seen = z.seen.clone()
+				p.seen = z.seen.Clone()
 			}
 		})
 	}
@@ -230,7 +232,7 @@ func (p Served) Ago(store string) (time.Duration, bool) {
 	if p.seen == nil {
 		return 0, false
 	}
-	at, ok := p.seen.at(p.g.hashOf(store))
+	at, ok := p.seen.At(p.g.hashOf(store))
 	return time.Duration(p.now - at), ok
 }
 

@@ -1,5 +1,23 @@
 package breaker
 
+import (
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/histogram"
+)
+
+// Histogram is how long something took, counted in classic buckets and in the
+// native buckets of Prometheus.
+type Histogram = histogram.Counts
+
+var (
+	firstByteScale = histogram.NewScale(
+		5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond, 250*time.Millisecond,
+		500*time.Millisecond, time.Second, 2500*time.Millisecond, 5*time.Second, 10*time.Second, 30*time.Second)
+	waitScale = histogram.NewScale(
+		time.Millisecond, 5*time.Millisecond, 20*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond, time.Second)
+)
+
 // Counters is what monitoring reads at every scrape: less than Status, and
 // cheap for a thousand zones. Counts are since the process began and include
 // zones that are no longer there.
@@ -58,8 +76,8 @@ type totals struct {
 	admitted, episodes, openings, quarantines uint64
 	returned, abandoned, presumed, stalled    uint64
 	outcomes                                  [outcomes]uint64
-	firstByte                                 *histogram // nil: no answer yet
-	wait                                      *histogram // nil: no request has waited yet
+	firstByte                                 *histogram.Histogram // nil: no answer yet
+	wait                                      *histogram.Histogram // nil: no request has waited yet
 }
 
 func (t *totals) add(other *totals) {
@@ -74,8 +92,8 @@ func (t *totals) add(other *totals) {
 	for o, n := range other.outcomes {
 		t.outcomes[o] += n
 	}
-	t.firstByte = t.firstByte.plus(other.firstByte)
-	t.wait = t.wait.plus(other.wait)
+	t.firstByte = t.firstByte.Plus(other.firstByte)
+	t.wait = t.wait.Plus(other.wait)
 }
 
 // noteFirstByte counts how long the first byte of a response took.
@@ -85,9 +103,9 @@ func (z *zone) noteFirstByte(s *Slot, now int64) {
 	}
 	s.counted = true
 	if z.totals.firstByte == nil {
-		z.totals.firstByte = new(histogram)
+		z.totals.firstByte = new(histogram.Histogram)
 	}
-	z.totals.firstByte.observe(now-s.start, firstByteScale)
+	z.totals.firstByte.Observe(now-s.start, firstByteScale)
 }
 
 // noteEnd counts how a hung slot ended.
@@ -138,7 +156,7 @@ func (g *Guard) Counters() Counters {
 	c.Admitted, c.Outcomes = all.admitted, all.outcomes
 	c.Episodes, c.Openings, c.Quarantines = all.episodes, all.openings, all.quarantines
 	c.Returned, c.Abandoned, c.Presumed = all.returned, all.abandoned, all.presumed
-	c.FirstByte, c.Wait = all.firstByte.snapshot(firstByteScale), all.wait.snapshot(waitScale)
+	c.FirstByte, c.Wait = all.firstByte.Counts(firstByteScale), all.wait.Counts(waitScale)
 	return c
 }
 
@@ -149,10 +167,10 @@ func (z *zone) counters(all *totals) ZoneCounters {
 	all.add(&z.totals)
 	c := ZoneCounters{
 		Zone: z.name, State: z.state, Observe: z.policy.Observe,
-		Live: z.live, Hung: z.hung, Doubt: z.inDoubt(z.g.now()), Waiting: z.waiters.len(), Streams: z.streams, Quarantined: z.sick,
+		Live: z.live, Hung: z.hung, Doubt: z.inDoubt(z.g.now()), Waiting: z.waiters.count, Streams: z.streams, Quarantined: z.sick,
 		MaxInflight: z.limitNow(), Outcomes: z.totals.outcomes, Quarantines: z.totals.quarantines,
 		Checked: z.checkable() && z.checkAt != 0, CheckOK: z.checkOK,
-		FirstByte: z.totals.firstByte.snapshot(firstByteScale),
+		FirstByte: z.totals.firstByte.Counts(firstByteScale),
 	}
 	if z.held.open() {
 		c.State = Open

@@ -70,7 +70,7 @@ func (p *picture) mostStuck() int { return max(p.hear, p.capacity*3/8) }
 // burst is how many requests a zone may have begun since its latest answer and still
 // take any worker: as many as it takes to judge it, and an eighth of the pool, which a
 // zone that is answered has by chance only once in some hundred requests.
-func (p *picture) burst() int { return max(p.hear, p.capacity/8) }
+func burst(hear, capacity int) int { return max(hear, capacity/8) }
 
 // ruling is what happens to a request that asks for a worker.
 type ruling struct {
@@ -182,13 +182,23 @@ func decide(p *picture) ruling {
 	return r
 }
 
+// othersNeed reports whether so many requests hang that the other zones would lack
+// workers if one more did. It is put up with for as few as it takes to judge the zone, if
+// they are the only ones that hang, and half of the pool is left.
+func (p *picture) othersNeed() bool {
+	if p.doubt && p.stuck == p.stuckAll && p.stuck < p.hear && 2*(p.stuck+1) <= p.capacity {
+		return false
+	}
+	return p.stuckAll > 0 && p.stuckAll >= p.capacity-p.needed
+}
+
 // room says whether there is a worker for a request of the class.
 func (p *picture) room(c class) ruling {
 	free, reserve := p.capacity-p.occupied, c.reserve(p.capacity)
 	if 2*p.stuck >= p.capacity {
 		reserve = max(reserve, p.capacity/4) // what such a zone gets may not come back
 	}
-	if c == known && p.asked >= p.burst() {
+	if c == known && p.asked >= burst(p.hear, p.capacity) {
 		// The zone may have stopped a moment ago. It gets what the others do not
 		// need until it is answered, or in doubt.
 		reserve = max(reserve, min(p.needed, p.capacity/2))
@@ -207,7 +217,7 @@ func (p *picture) room(c class) ruling {
 		return ruling{class: c, why: zoneLimit}
 	case p.capacity > 0 && free <= 0:
 		return ruling{class: c, why: poolFull}
-	case p.capacity > 0 && (free <= reserve || c != known && p.stuckAll > 0 && p.stuckAll >= p.capacity-p.needed && (p.doubt || c == trial || p.asking > 0)):
+	case p.capacity > 0 && (free <= reserve || c != known && p.othersNeed() && (p.doubt || c == trial || p.asking > 0)):
 		return ruling{class: c, why: poolReserve}
 	}
 	return ruling{admit: true, class: c}

@@ -11,19 +11,28 @@ func TestDecide(t *testing.T) {
 		want   why
 		class  class
 	}{
-		"calm":                     {func(*picture) {}, admitted, known},
-		"busy but flowing":         {func(p *picture) { p.taken, p.live, p.occupied = 30, 30, 31 }, admitted, known},
-		"burst":                    {func(p *picture) { p.asked, p.occupied = 4, 21 }, admitted, known},
-		"burst, others need it":    {func(p *picture) { p.asked, p.occupied = 4, 22 }, poolReserve, known},
-		"pool full":                {func(p *picture) { p.occupied = 32 }, poolFull, known},
-		"zone limit":               {func(p *picture) { p.limit, p.taken = 8, 8 }, zoneLimit, known},
-		"first store in doubt":     {func(p *picture) { p.doubt, p.silent, p.asked = true, 1, 1 }, admitted, unproven},
-		"third store in doubt":     {func(p *picture) { p.doubt, p.silent, p.asked = true, 2, 2 }, admitted, unproven},
-		"fourth store in doubt":    {func(p *picture) { p.doubt, p.silent, p.asked = true, 3, 3 }, zoneInDoubt, unproven},
-		"same store in doubt":      {func(p *picture) { p.doubt, p.silent, p.asked, p.mine = true, 1, 1, 1 }, zoneInDoubt, unproven},
-		"same store, late":         {func(p *picture) { p.doubt, p.silent, p.asked, p.mine, p.mineLate = true, 1, 1, 1, 1 }, admitted, unproven},
-		"doubt, last workers":      {func(p *picture) { p.doubt, p.silent, p.asked, p.occupied = true, 1, 1, 28 }, poolReserve, unproven},
-		"doubt, others need it":    {func(p *picture) { p.doubt, p.silent, p.asked, p.stuckAll = true, 1, 1, 22 }, poolReserve, unproven},
+		"calm":                  {func(*picture) {}, admitted, known},
+		"busy but flowing":      {func(p *picture) { p.taken, p.live, p.occupied = 30, 30, 31 }, admitted, known},
+		"burst":                 {func(p *picture) { p.asked, p.occupied = 4, 21 }, admitted, known},
+		"burst, others need it": {func(p *picture) { p.asked, p.occupied = 4, 22 }, poolReserve, known},
+		"pool full":             {func(p *picture) { p.occupied = 32 }, poolFull, known},
+		"zone limit":            {func(p *picture) { p.limit, p.taken = 8, 8 }, zoneLimit, known},
+		"first store in doubt":  {func(p *picture) { p.doubt, p.silent, p.asked = true, 1, 1 }, admitted, unproven},
+		"third store in doubt":  {func(p *picture) { p.doubt, p.silent, p.asked = true, 2, 2 }, admitted, unproven},
+		"fourth store in doubt": {func(p *picture) { p.doubt, p.silent, p.asked = true, 3, 3 }, zoneInDoubt, unproven},
+		"same store in doubt":   {func(p *picture) { p.doubt, p.silent, p.asked, p.mine = true, 1, 1, 1 }, zoneInDoubt, unproven},
+		"same store, late":      {func(p *picture) { p.doubt, p.silent, p.asked, p.mine, p.mineLate = true, 1, 1, 1, 1 }, admitted, unproven},
+		"doubt, last workers":   {func(p *picture) { p.doubt, p.silent, p.asked, p.occupied = true, 1, 1, 28 }, poolReserve, unproven},
+		"doubt, others need it": {func(p *picture) { p.doubt, p.silent, p.asked, p.stuckAll = true, 1, 1, 22 }, poolReserve, unproven},
+		"doubt, it alone hangs": {func(p *picture) {
+			p.doubt, p.silent, p.asked, p.stuck, p.stuckAll, p.capacity, p.needed = true, 2, 2, 2, 2, 8, 6
+		}, admitted, unproven},
+		"doubt, others hang": {func(p *picture) {
+			p.doubt, p.silent, p.asked, p.stuck, p.stuckAll, p.capacity, p.needed = true, 2, 2, 2, 3, 8, 6
+		}, poolReserve, unproven},
+		"doubt, half is lost": {func(p *picture) {
+			p.doubt, p.silent, p.asked, p.stuck, p.stuckAll, p.capacity, p.needed = true, 2, 2, 2, 2, 4, 2
+		}, poolReserve, unproven},
 		"neighbour hangs, proven":  {func(p *picture) { p.open, p.stuck, p.stuckAll = 1, 1, 1 }, admitted, known},
 		"neighbour hangs":          {func(p *picture) { p.open, p.stuck, p.proven = 1, 1, false }, admitted, unproven},
 		"neighbour hangs, another": {func(p *picture) { p.open, p.stuck, p.proven, p.mine = 1, 1, false, 1 }, storeUnproven, unproven},

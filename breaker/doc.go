@@ -26,8 +26,9 @@
 // its deadline; after it, or when the client leaves, it is hung. A slot is
 // unanswered until the worker was heard from, late once it is unanswered for
 // longer than the zone's patience, and aging after slow_after. Patience is four
-// times the zone's own 90th percentile of the time to first byte, and less in a
-// busy zone, where answers are missed sooner (pace.go).
+// times the zone's own 90th percentile of the time to first byte, at most slow_after,
+// and less in a busy zone, where answers are missed sooner; where the percentile is
+// beyond slow_after, late is what takes longer than usual (pace.go).
 //
 // # The rule
 //
@@ -50,12 +51,15 @@
 //	yes                                 no                          the server
 //	yes                                 yes                         the store
 //
-// A zone is cut off when min_bad_stores stores are silent for slow_after. A store
+// A zone is cut off when min_bad_stores stores are silent for slow_after. In a small
+// pool two are asked at first, and a third when both have missed their deadline; where
+// there is no room for it, two have to be silent for much longer. A store
 // goes into quarantine when two requests one after the other are, more if requests
 // hang by chance all over the zone; any answer to it ends that. A server is out of
 // service when two stores are silent on it, or when it answers errors where others
-// do not; what its silence has led to is taken back. If the whole pool is silent,
-// or firebreak itself was not run, no verdict is passed. Errors that come quickly
+// do not; what its silence has led to is taken back. If the whole pool is silent, by
+// three requests of two zones at least, or firebreak itself was not run, no verdict is
+// passed. Errors that come quickly
 // keep no worker: they are named, and nothing is refused for them (failing.go).
 //
 // # Witness
@@ -108,7 +112,7 @@
 // # Locks
 //
 // Guard.mu, then servers.mu, then the mu of the table of zones (for a zone's first
-// request), then a zone's mu, then dispatcher.mu, which is held for a moment and only
+// request) or of the list of active zones, then a zone's mu, then dispatcher.mu, which is held for a moment and only
 // when a request begins to wait for a worker of the pool, or gets one. No zone's lock is held together with another's, over I/O or over a callback,
 // and no other path of a request takes a lock that zones share.
 //

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/lately"
 )
 
 // settle takes in the verdict on a request: once, whatever comes later.
@@ -82,9 +84,9 @@ func (z *zone) answer(s *Slot, o Outcome, now int64) {
 // noteAnswer records when the zone was last answered, and for which store.
 func (z *zone) noteAnswer(s *Slot, now int64, failed bool) {
 	if z.seen == nil {
-		z.seen = new(seen)
+		z.seen = new(lately.Seen)
 	}
-	z.seen.mark(s.hash, now)
+	z.seen.Mark(s.hash, now)
 	if z.window > 0 {
 		if z.window++; z.window >= startWindow && z.waiters.count == 0 {
 			z.window = 0
@@ -199,7 +201,7 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 	case stream:
 		s.phase = ended
 		z.streams--
-		s.server.release(s)
+		s.server.release()
 		return
 	case live, hung:
 	}
@@ -251,9 +253,7 @@ func (z *zone) remove(s *Slot) {
 	z.slots.remove(s)
 	z.publish()
 	z.g.occupied.Add(-1)
-	if s.server != nil {
-		s.server.release(s)
-	}
+	s.server.release()
 }
 
 // cameBack takes in that a hung request was answered after all: the stuck

@@ -2,16 +2,6 @@ package breaker
 
 import "fmt"
 
-// Counted counts durations, none above limit, as first bytes.
-func Counted(durations []int64, limit int64) *Histogram {
-	h := new(histogram)
-	for _, d := range durations {
-		h.observe(min(d, limit), firstByteScale)
-	}
-	s := h.snapshot(firstByteScale)
-	return &s
-}
-
 // Audit counts anew what each zone counts with every event, and says where the
 // two differ.
 func (g *Guard) Audit() string {
@@ -110,7 +100,7 @@ func (g *Guard) Doubt(name string) (doubt, mixed bool, hear int) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.lookForLate(g.now())
-	return z.inDoubt(g.now()), z.mixed(), z.hear(g.capacity())
+	return z.inDoubt(g.now()), z.mixed(), z.policy.MinBadStores
 }
 
 // Idle reports whether nothing is known against a zone, and more workers are free

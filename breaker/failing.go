@@ -24,6 +24,9 @@ func (z *zone) noteError(s *Slot, o Outcome, now int64) {
 	}
 	rec.errorsInRow++
 	rec.failures++
+	if z.failing == nil {
+		z.failing = make(map[*record]int64)
+	}
 	z.failing[rec] = now
 	z.stir()
 	if z.state != Calm {
@@ -109,7 +112,7 @@ func (z *zone) judgeErrors(now int64) {
 func (z *zone) storesSeen(now int64) int {
 	n := 0
 	if z.seen != nil {
-		n = z.seen.count(now - int64(z.policy.Window))
+		n = z.seen.Count(now - int64(z.policy.Window))
 	}
 	return max(n, len(z.failing))
 }

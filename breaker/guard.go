@@ -92,8 +92,9 @@ type Guard struct {
 
 	queue dispatcher
 
-	stirred stirred
-	active  []*zone // zones that are swept; the sweeper's own
+	stirred  stirred
+	activeMu sync.Mutex // guards active
+	active   []*zone    // zones that are swept
 
 	simulation *Simulation // moves the guard's time; nil: time passes by itself
 }
@@ -138,7 +139,9 @@ func (g *Guard) Apply(p *config.Policy, zones []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.policy.Store(p)
-	g.applyPolicy(p)
+	g.servers.mu.Lock()
+	g.countServers()
+	g.servers.mu.Unlock()
 	g.applyZones(p, zones)
 }
 
@@ -212,7 +215,7 @@ func (g *Guard) mayOpen() bool {
 
 // mostOpen is how many zones may be open at once.
 func (g *Guard) mostOpen() int64 {
-	return max(1, int64(g.policy.Load().MaxOpenZones*float64(g.zoneCount())))
+	return max(1, int64(g.policy.Load().MaxOpenZones*float64(g.ZoneCount())))
 }
 
 // awaySince reports whether the API server could not be dialled at some time since

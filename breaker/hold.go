@@ -170,7 +170,7 @@ func (z *zone) sweepHolds(now int64) {
 	z.tellAuto("", h, now)
 	if h.open() {
 		z.trouble(now, "its hold is over")
-		z.machine.halfOpen(now, 1)
+		z.machine.halfOpen(now)
 		z.toHalfOpen(now, "its hold is over: was "+h.words())
 	}
 }

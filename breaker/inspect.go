@@ -49,11 +49,9 @@ func (g *Guard) Zones() []ZoneStatus {
 
 // Troubled is the picture of every zone that is not calm, the most troubled first.
 func (g *Guard) Troubled() (all []ZoneStatus) {
-	for _, z := range g.allZones() {
-		if z.eventful.Load() { // no other is in trouble
-			if s := z.status(); s.State != Calm {
-				all = append(all, s)
-			}
+	for _, z := range g.activeZones() {
+		if s := z.status(); s.State != Calm {
+			all = append(all, s)
 		}
 	}
 	sortByTrouble(all)
@@ -87,7 +85,7 @@ func (z *zone) status() ZoneStatus {
 		Since: z.g.wall(z.stateSince), EpisodeSince: z.g.wall(z.episodeSince), OpenedAt: z.g.wall(z.openedAt),
 		Turn: z.turn, Evidence: z.evidence, Cause: z.cause, Window: z.window,
 		Doubt: z.inDoubt(now), PatienceMS: time.Duration(z.patience()).Milliseconds(),
-		Live: z.live, Hung: z.hung, Remembered: z.remembered, Waiting: z.waiters.len(), Streams: z.streams,
+		Live: z.live, Hung: z.hung, Remembered: z.remembered, Waiting: z.waiters.count, Streams: z.streams,
 		MaxInflight: z.limitNow(), WorstOccupied: z.worst,
 		StoresSeen: z.storesSeen(now), StoresBad: z.storesBad(),
 		Quarantined: []string{}, QuarantinedCount: z.sick,

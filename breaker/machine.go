@@ -28,29 +28,28 @@ var (
 type machine struct {
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}] // nil: closed
 	until int64                                      // end of the open time, guard time
-	need  uint32                                     // successes that close it
 }
 
 // open opens the breaker for d, by hand: gobreaker has no verb for it, so it
-// is shown one failure and told that one is enough. Half-open afterwards it
-// closes after so many successes and lets no more than that many requests in.
-func (m *machine) open(now int64, d time.Duration, successes int) {
+// is shown one failure and told that one is enough. Half-open afterwards it lets one
+// request in at a time, and closes after one success.
+func (m *machine) open(now int64, d time.Duration) {
 	m.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		MaxRequests: uint32(max(1, successes)),
+		MaxRequests: 1,
 		Timeout:     1,
 		ReadyToTrip: func(gobreaker.Counts) bool { return true },
 		IsExcluded:  func(err error) bool { return errors.Is(err, errNeutral) },
 	})
-	m.until, m.need = now+int64(d), uint32(max(1, successes))
+	m.until = now + int64(d)
 	if done, err := m.cb.Allow(); err == nil {
 		done(errBad)
 	}
 }
 
 // halfOpen ends the open time now.
-func (m *machine) halfOpen(now int64, successes int) {
+func (m *machine) halfOpen(now int64) {
 	if m.cb == nil {
-		m.open(now, 0, successes)
+		m.open(now, 0)
 	}
 	m.until = now
 }

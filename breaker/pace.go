@@ -8,8 +8,9 @@ import (
 // pace is what a zone has learned about itself: how long a first byte usually
 // takes, and how many workers the zone uses.
 type pace struct {
-	now, last paceWindow // the current window and the one before it
-	patience  int64      // see learn; 0: not enough answers yet
+	now, last *paceWindow // the current window and the one before it; nil: nothing was observed
+	usual     int64       // see learn; 0: not enough answers yet
+	slower    int         // answers in a row that took more than patienceTimes as long
 
 	usage    float64 // workers in use by requests that are not late, moving average
 	rate     float64 // requests that ended per second, moving average
@@ -30,6 +31,7 @@ const (
 	paceFirst    = 1000000.0 / 16   // upper bound of the first bucket, nanoseconds
 	paceWindowOf = 10 * time.Second // length of a window
 	paceEnough   = 20               // answers before patience is learned
+	paceTurned   = 8                // answers in a row, each slower than patience, after which the past says nothing
 
 	// patienceTimes is how many times its usual time to first byte a zone is
 	// waited for before it is in doubt.
@@ -59,41 +61,62 @@ func (pace) bound(bucket int) int64 { return int64(paceFirst * math.Exp2(float64
 
 // observe counts the time to first byte of an answer.
 func (p *pace) observe(d, now int64) {
-	if now-p.now.began >= int64(paceWindowOf) {
-		p.last, p.now = p.now, paceWindow{began: now}
+	if p.now == nil || now-p.now.began >= int64(paceWindowOf) {
+		p.next(now)
 		p.learn()
 	}
+	bucket := paceBucket(d)
 	p.now.count++
-	p.now.buckets[paceBucket(d)]++
-	if p.now.count == paceEnough || p.now.count%256 == 0 {
+	p.now.buckets[bucket]++
+	if p.now.count == paceEnough || p.now.count%64 == 0 {
 		p.learn()
+	}
+	if d <= patienceTimes*p.usual || p.usual == 0 {
+		p.slower = 0
+	} else if p.slower++; p.slower == paceTurned {
+		*p.now, p.last = paceWindow{began: now}, nil
+		p.now.count, p.now.buckets[bucket] = paceTurned, paceTurned
+		p.slower, p.usual = 0, p.bound(bucket)
 	}
 }
 
-// learn computes patience from the current window and the one before it:
-// patienceTimes the 90th percentile of the time to first byte.
+// next begins a window.
+func (p *pace) next(now int64) {
+	p.now, p.last = p.last, p.now
+	if p.now == nil {
+		p.now = new(paceWindow)
+	}
+	*p.now = paceWindow{began: now}
+}
+
+// learn computes from the current window and the one before it what is usual: the
+// 90th percentile of the time to first byte.
 func (p *pace) learn() {
-	total := p.now.count + p.last.count
-	if total < paceEnough {
+	both := *p.now
+	both.add(p.last)
+	if both.count < paceEnough {
 		return
 	}
-	rest := float64(total) * patienceShare
-	for i := range paceBuckets {
-		rest -= float64(p.now.buckets[i] + p.last.buckets[i])
-		if rest <= 0 {
-			p.patience = max(leastPatience, patienceTimes*p.bound(i))
+	rest := float64(both.count) * patienceShare
+	for i, n := range both.buckets {
+		if rest -= float64(n); rest <= 0 {
+			p.usual = p.bound(i)
 			return
 		}
 	}
 }
 
-// add adds what another zone has learned.
-func (p *pace) add(other *pace) {
-	for _, w := range []*paceWindow{&other.now, &other.last} {
-		p.now.count += w.count
-		for i, n := range w.buckets {
-			p.now.buckets[i] += n
-		}
+// patience is for how long such a zone is waited for.
+func (p *pace) patience() int64 { return max(leastPatience, patienceTimes*p.usual) }
+
+// add adds what another window has counted.
+func (w *paceWindow) add(other *paceWindow) {
+	if other == nil {
+		return
+	}
+	w.count += other.count
+	for i, n := range other.buckets {
+		w.buckets[i] += n
 	}
 }
 
@@ -103,15 +126,16 @@ func (g *Guard) learnPatience(zones []*zone, now int64) {
 		return
 	}
 	g.learned = now
-	var all pace
+	all := pace{now: new(paceWindow)}
 	for _, z := range zones {
 		z.mu.Lock()
-		all.add(&z.pace)
+		all.now.add(z.pace.now)
+		all.now.add(z.pace.last)
 		z.mu.Unlock()
 	}
 	all.learn()
-	if all.patience > 0 {
-		g.patience.Store(all.patience)
+	if all.usual > 0 {
+		g.patience.Store(all.patience())
 	}
 }
 
@@ -140,16 +164,27 @@ func (p *pace) average(live int, now int64) (usage, rate float64) {
 // not gets half of slow_after.
 func (z *zone) patience() int64 {
 	slow := int64(z.policy.SlowAfter)
-	if z.pace.patience == 0 {
+	if z.pace.usual == 0 {
 		if usual := z.g.patience.Load(); usual > 0 {
 			return min(usual, slow)
 		}
 		return slow / 2
 	}
-	patience := min(z.pace.patience, slow)
+	patience := min(z.pace.patience(), slow)
 	if z.pace.rate > 0 {
 		quiet := int64(tooQuiet / z.pace.rate * float64(time.Second))
-		patience = min(patience, max(quiet, z.pace.patience/patienceTimes, leastPatience))
+		patience = min(patience, max(quiet, z.pace.usual, leastPatience))
+	}
+	return patience
+}
+
+// lateAfter is for how long a request may be unanswered before it is late and is
+// evidence: patience; in a zone that usually takes longer than slow_after, a quarter more
+// than what is usual, and its timeout at most.
+func (z *zone) lateAfter() int64 {
+	patience := z.patience()
+	if usual := z.pace.usual * 5 / 4; usual > int64(z.policy.SlowAfter) {
+		return max(patience, min(usual, int64(z.policy.Timeout)))
 	}
 	return patience
 }

@@ -3,6 +3,8 @@ package breaker
 import (
 	"fmt"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/config"
 )
 
 // suspicion is why verdicts are suspended.
@@ -33,15 +35,18 @@ func (g *Guard) detectPoolFailure(zones []*zone, now int64) {
 	}
 	// The time from before any lock was waited for: what was seen is as old.
 	defer g.sweptAt.Store(now)
-	silent, active := 0, 0
+	silent, requests, active := 0, 0, 0
 	for _, z := range zones {
 		answered := z.answeredAt.Load()
 		busy := z.occupied.Load() > 0
 		if busy || answered != 0 && now-answered < int64(p.Default.Window) {
 			active++
 		}
-		if busy && z.isSilent(now) {
-			silent++
+		if !busy {
+			continue
+		}
+		if n := z.silentFor(now); n > 0 {
+			silent, requests = silent+1, requests+n
 		}
 	}
 	if g.answeredAt.Load() != 0 && g.stands(2*leastPatience) {
@@ -49,7 +54,7 @@ func (g *Guard) detectPoolFailure(zones []*zone, now int64) {
 	}
 	quiet := int64(p.Default.SlowAfter) * 8 / 10
 	switch {
-	case silent >= 2 && now-g.answeredAt.Load() >= quiet:
+	case silent >= 2 && requests >= g.enoughSilent(p) && now-g.answeredAt.Load() >= quiet:
 		g.failedAt.Store(now)
 		g.suspectPool(now, fmt.Sprintf("requests of %d zones have no answer, and no request at all was answered for the last %s: the API server, this machine or the network, not a zone", silent, brief(quiet)))
 	case silent >= fewestForMajority && 2*silent > active && float64(silent) > p.MaxOpenZones*float64(active):
@@ -57,6 +62,16 @@ func (g *Guard) detectPoolFailure(zones []*zone, now int64) {
 		g.suspectPool(now, fmt.Sprintf("requests of %d of the %d zones with traffic have no answer for over %s at the same time: the API server, this machine or the network, not a zone", silent, active, p.Default.SlowAfter))
 	}
 	g.detectErrors(zones, active, now)
+}
+
+// enoughSilent is how many requests must be silent to speak against the pool: as many as
+// it takes to judge a zone, since two may hang by chance while no other is asked for;
+// fewer in a pool that has no more workers.
+func (g *Guard) enoughSilent(p *config.Policy) int {
+	if capacity := g.capacity(); capacity > 0 {
+		return min(p.Default.MinBadStores, max(2, capacity-1))
+	}
+	return p.Default.MinBadStores
 }
 
 // fewestForMajority is how many zones must be silent at once for their majority

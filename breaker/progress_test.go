@@ -226,35 +226,6 @@ func TestPoolStallRefusesNothing(t *testing.T) {
 	}
 }
 
-// TestSlowZoneUsesWhatIsIdle: a zone whose requests take 1.5 s of 2 s.
-func TestSlowZoneUsesWhatIsIdle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPool(t, twoSeconds())
-		defer p.close()
-		p.load(10*time.Second, 300, allZones)
-		calm := percentile(p, time.Time{}, .99, anyZone)
-		p.mu.Lock()
-		p.delay["z7"] = 1500 * time.Millisecond
-		p.mu.Unlock()
-		began := time.Now()
-		p.load(40*time.Second, 300, allZones)
-		time.Sleep(3 * time.Second)
-		served := okPercent(p, began, zoneOf("z7"))
-		// It is 42 to 50 %: a store whose requests take too long by chance makes the
-		// zone careful for a while.
-		if served < 40 {
-			t.Errorf("%.0f %% of the slow zone's requests were served, want 40", served)
-		}
-		if got := okPercent(p, began, notZone("z7")); got < 100 {
-			t.Errorf("other zones: %.3f %% ok, want all", got)
-		}
-		if got := percentile(p, began, .99, notZone("z7")); got > calm*11/10 {
-			t.Errorf("other zones: p99 %s, want within 10 %% of %s", got, calm)
-		}
-		t.Logf("%.1f %% served; others' p99 %s, calm %s", served, percentile(p, began, .99, notZone("z7")), calm)
-	})
-}
-
 // TestBusyPoolRefusesNothing: 128 workers, four zones, 60 % busy, a third of a
 // zone's requests by one store, times with a heavy tail, no fault at all.
 func TestBusyPoolRefusesNothing(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/internal/histogram"
 )
 
 // waiter is a request that waits for a worker.
@@ -42,8 +44,6 @@ type waitQueue struct {
 	order list.List // of *line; the next to be served first
 	count int
 }
-
-func (q *waitQueue) len() int { return q.count }
 
 func (q *waitQueue) has(store string) bool { return q.count > 0 && q.lines[store] != nil }
 
@@ -127,9 +127,9 @@ func (z *zone) dequeue(w *waiter) {
 	z.waiters.remove(w)
 	z.g.queue.waiting.Add(-1)
 	if z.totals.wait == nil {
-		z.totals.wait = new(histogram)
+		z.totals.wait = new(histogram.Histogram)
 	}
-	z.totals.wait.observe(z.g.now()-w.began, waitScale)
+	z.totals.wait.Observe(z.g.now()-w.began, waitScale)
 }
 
 // wait waits for a worker until its time is over or the client leaves.
@@ -283,7 +283,8 @@ func (z *zone) overShare() bool {
 // yields reports whether other zones that wait come first, whatever is free: the
 // zone has its fair share, and may have stopped a moment ago.
 func (z *zone) yields() bool {
-	return z.silence.asked >= z.hear(z.g.capacity()) && z.overShare()
+	capacity := z.g.capacity()
+	return z.silence.asked >= burst(z.hear(capacity), capacity) && z.overShare()
 }
 
 // dispatcher wakes zones that wait for a worker of the pool when one comes

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/firebreak-proxy/firebreak/config"
 )
 
 type atomicFloat = atomic.Uint64 // the bits of a float64
@@ -77,18 +75,17 @@ type server struct {
 	since     int64 // when state began; guarded by servers.mu, as below
 	evidence  string
 	turn      int
-	silent    int                 // late requests, as of the last sweep
-	lostAt    int64               // when lostOld was last taken
-	lostOld   [2]uint64           // lost as of then, and as of lostKeep before
-	silentFor int64               // since when the oldest of them has been on the server
-	sick      bool                // out of service since it answers errors
-	asked     int64               // when it was last checked
-	checked   error               // what the last check has found
-	trustAt   int64               // when a check that passes brings it back
-	broughtAt int64               // when one last did
-	distrust  int                 // how often it then went out of service again
-	owners    map[string]struct{} // the handlers that have it among their upstreams
-	picture   serverPicture       // the sweeper's
+	silent    int           // late requests, as of the last sweep
+	lostAt    int64         // when lostOld was last taken
+	lostOld   [2]uint64     // lost as of then, and as of lostKeep before
+	silentFor int64         // since when the oldest of them has been on the server
+	sick      bool          // out of service since it answers errors
+	asked     int64         // when it was last checked
+	checked   error         // what the last check has found
+	trustAt   int64         // when a check that passes brings it back
+	broughtAt int64         // when one last did
+	distrust  int           // how often it then went out of service again
+	picture   serverPicture // the sweeper's
 
 	measured   Measured
 	found      int   // workers, if they are found out; 0: not yet
@@ -104,7 +101,8 @@ func (s *server) serves() bool {
 	return !s.draining.Load() && (s.is(InService) || s.is(InDoubt))
 }
 
-func (s *server) release(*Slot) {
+// release takes a slot off the books of the server; nil: it was on none.
+func (s *server) release() {
 	if s != nil {
 		s.occupied.Add(-1)
 	}
@@ -195,17 +193,13 @@ func (g *Guard) ForgetServers(owner string) { g.SetServers(owner, nil) }
 func (g *Guard) applyServers() {
 	old := *g.servers.all.Load()
 	next := make(map[string]*server)
-	for owner, addresses := range g.servers.owned {
+	for _, addresses := range g.servers.owned {
 		for _, address := range addresses {
 			s := cmp.Or(next[address], old[address])
 			if s == nil {
 				g.servers.ids++
 				s = &server{address: address, id: g.servers.ids, since: g.now()}
 			}
-			if next[address] == nil {
-				s.owners = make(map[string]struct{})
-			}
-			s.owners[owner] = struct{}{}
 			next[address] = s
 		}
 	}
@@ -474,7 +468,7 @@ func (s *Slot) moveTo(v *server, now int64) {
 	if s.server == v || s.phase == ended {
 		return
 	}
-	s.server.release(s)
+	s.server.release()
 	if s.server = v; v != nil {
 		v.occupied.Add(1)
 		v.askedAt.CompareAndSwap(0, now)
@@ -607,11 +601,4 @@ func (g *Guard) avoided(v *server) string {
 		requests = fmt.Sprintf("%d requests", v.silent)
 	}
 	return fmt.Sprintf("avoided: %s unanswered since %s UTC", requests, g.wall(v.silentFor).UTC().Format(time.TimeOnly))
-}
-
-// applyPolicy takes in new figures of workers.
-func (g *Guard) applyPolicy(*config.Policy) {
-	g.servers.mu.Lock()
-	defer g.servers.mu.Unlock()
-	g.countServers()
 }

@@ -66,10 +66,7 @@ type StuckSnapshot struct {
 // the other, each for a moment.
 func (g *Guard) Snapshot() Snapshot {
 	m := Snapshot{Servers: g.serverSnapshots()}
-	for _, z := range g.allZones() {
-		if !z.eventful.Load() {
-			continue
-		}
+	for _, z := range g.activeZones() {
 		z.do(func(z *zone, now int64) {
 			if zm := z.snapshot(now); zm != nil {
 				m.Zones = append(m.Zones, *zm)

@@ -27,21 +27,21 @@ func (g *Guard) sweeper(ctx context.Context) {
 
 func (g *Guard) sweep(ctx context.Context) {
 	defer g.survive()
-	g.takeStirred()
+	active := g.toSweep()
 	now := g.now()
-	g.detectPoolFailure(g.active, now)
+	g.detectPoolFailure(active, now)
 	for _, v := range *g.servers.all.Load() {
 		v.picture = serverPicture{}
 	}
 	busy := 0
-	for _, z := range g.active {
+	for _, z := range active {
 		g.sweepZone(ctx, z)
 		if z.occupied.Load() > 0 {
 			busy++
 		}
 	}
 	g.busyZones.Store(int64(busy))
-	g.learnPatience(g.active, now)
+	g.learnPatience(active, now)
 	g.dropIdle()
 	g.judgeServers(now)
 	if s := g.suspect.Load(); s != nil && now > s.until && g.suspect.CompareAndSwap(s, nil) {
@@ -108,11 +108,17 @@ func (z *zone) sweepCalm(now int64) {
 	if !z.curious && z.slots.len == 0 && len(z.failing) == 0 && !z.isHeld() && z.pace.usage < 0.001 && z.pace.rate < 0.001 && now-z.answered.last > int64(z.policy.Window) {
 		addFloat(&z.g.usage, -z.pace.usage)
 		addFloat(&z.g.rate, -z.pace.rate)
-		z.pace.usage, z.pace.rate, z.pace.averaged = 0, 0, 0
-		z.block, z.blockSize, z.seen = nil, 0, nil // memory; a zone for each tenant is idle most of the time
-		z.block = nil
+		z.forget()
 		z.eventful.Store(false)
 	}
+}
+
+// forget frees what a zone does not need while it is idle. Where each tenant has a zone
+// of its own, most are.
+func (z *zone) forget() {
+	z.pace = pace{usual: z.pace.usual}
+	z.block, z.blockSize, z.seen, z.failing = nil, 0, nil, nil
+	z.kept.shrink()
 }
 
 // sweepSlots reports for owners that do not.
@@ -121,7 +127,7 @@ func (z *zone) sweepSlots(now int64) {
 	for s := z.slots.head; s != nil; s = next {
 		next = s.next
 		age := now - s.start
-		if !s.aged && s.aging(now) {
+		if !s.aged && s.late && s.aging(now) {
 			s.aged = true
 			if s.class == known {
 				z.hangs++

@@ -25,10 +25,34 @@ type count struct {
 
 var reasons = [...]Reason{ReasonZoneOpen, ReasonQuarantine, ReasonBusy, ReasonGone}
 
-// counts is a ring of what a zone counted while it was well.
+// counts is a ring of the latest different counts of a zone while it was well.
 type counts struct {
-	ring [tallyCount]count
-	n    int
+	ring []count // at most tallyCount
+	n    int     // how many there were
+}
+
+// latest is the one that was kept last; nil: none was.
+func (k *counts) latest() *count {
+	if len(k.ring) == 0 {
+		return nil
+	}
+	return &k.ring[(k.n-1)%len(k.ring)]
+}
+
+func (k *counts) keep(c *count) {
+	if len(k.ring) < tallyCount {
+		k.ring = append(k.ring, *c)
+	} else {
+		k.ring[k.n%tallyCount] = *c
+	}
+	k.n++
+}
+
+// shrink forgets all but the latest.
+func (k *counts) shrink() {
+	if c := k.latest(); c != nil {
+		k.ring, k.n = []count{*c}, 1
+	}
 }
 
 func (z *zone) countNow(now int64) count {
@@ -42,15 +66,17 @@ func (z *zone) countNow(now int64) count {
 
 // keepCount remembers what was counted, while nothing is known to be wrong.
 func (z *zone) keepCount(now int64) {
-	if z.kept == nil {
-		z.kept = new(counts)
-	}
-	k := z.kept
-	if k.n > 0 && now-k.ring[(k.n-1)%tallyCount].at < int64(z.policy.SlowAfter)*2/tallyCount {
+	latest := z.kept.latest()
+	if latest != nil && now-latest.at < int64(z.policy.SlowAfter)*2/tallyCount {
 		return
 	}
-	k.ring[k.n%tallyCount] = z.countNow(now)
-	k.n++
+	c := z.countNow(now)
+	if same := c; latest != nil {
+		if same.at = latest.at; same == *latest {
+			return
+		}
+	}
+	z.kept.keep(&c)
 }
 
 // firstWrong is when the first of the requests was admitted, or failed, that
@@ -75,10 +101,10 @@ func (z *zone) firstWrong(now int64) int64 {
 // countBefore is what was counted before t: what an episode adds to. Requests
 // are refused before anybody can know why there is no room.
 func (z *zone) countBefore(t int64) count {
-	if z.kept == nil {
+	k := &z.kept
+	if k.n == 0 {
 		return count{}
 	}
-	k := z.kept
 	oldest := max(0, k.n-tallyCount)
 	for i := k.n - 1; i > oldest; i-- {
 		if c := k.ring[i%tallyCount]; c.at <= t {

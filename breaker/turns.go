@@ -67,7 +67,7 @@ const hungTryMax = time.Hour
 
 // openFor opens the zone for d.
 func (z *zone) openFor(now int64, d time.Duration, why string) {
-	z.machine.open(now, d, 1)
+	z.machine.open(now, d)
 	z.openedAt, z.passed, z.window = now, nil, 0
 	z.checkOK = false
 	z.clearStores(now)
@@ -106,7 +106,7 @@ func (z *zone) clearStores(now int64) {
 // toHalfOpen lets one request through, to find out whether the zone answers.
 func (z *zone) toHalfOpen(now int64, why string) {
 	if z.machine.isOpen(now) {
-		z.machine.halfOpen(now, 1)
+		z.machine.halfOpen(now)
 	}
 	z.probing, z.idleSince = nil, now
 	z.transit(now, EventZoneHalfOpen, HalfOpen, why, 0)
@@ -207,7 +207,7 @@ const (
 
 // shut opens the store's breaker for d.
 func (z *zone) shut(rec *record, now int64, d time.Duration, why string) {
-	rec.machine.open(now, d, 1)
+	rec.machine.open(now, d)
 	if rec.firstBad == 0 {
 		rec.firstBad, rec.lastBad = now, now
 	}
@@ -219,7 +219,7 @@ func (z *zone) shut(rec *record, now int64, d time.Duration, why string) {
 // storeHalfOpen lets the store be tried again.
 func (z *zone) storeHalfOpen(rec *record, now int64, why string) {
 	if rec.machine.isOpen(now) {
-		rec.machine.halfOpen(now, 1)
+		rec.machine.halfOpen(now)
 	}
 	z.setStore(rec, now, EventStoreHalfOpen, HalfOpen, why, 0)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/internal/lately"
 )
 
 var hashSeed = maphash.MakeSeed()
@@ -69,7 +70,7 @@ type zone struct {
 	cleared   float64 // late requests lately whose store was answered nevertheless
 	decayed   int64   // when these two last decayed
 
-	seen *seen // stores answered lately
+	seen *lately.Seen // stores answered lately
 
 	// The breaker.
 	state        State
@@ -91,7 +92,7 @@ type zone struct {
 
 	books    books
 	sick     int               // stores in quarantine
-	failing  map[*record]int64 // stores whose latest outcome is an error, and since when
+	failing  map[*record]int64 // stores whose latest outcome is an error, and since when; nil: none yet
 	culprits []Culprit         // of the last episodes
 	worst    int
 
@@ -117,11 +118,11 @@ type zone struct {
 	totals      totals
 	refusals    map[Reason]uint64
 	wouldRefuse map[Reason]uint64
-	kept        *counts // of the last moments in which it was well
+	kept        counts // of the last moments in which it was well
 }
 
 func newZone(g *Guard, name string, p *config.Policy) *zone {
-	z := &zone{name: name, g: g, failing: make(map[*record]int64), checkOK: true}
+	z := &zone{name: name, g: g, checkOK: true}
 	z.silence.end()
 	z.apply(p)
 	return z
@@ -129,16 +130,19 @@ func newZone(g *Guard, name string, p *config.Policy) *zone {
 
 // apply puts the policy of a new configuration in force.
 func (z *zone) apply(p *config.Policy) {
-	policy, store := p.Zone(z.name), p.Store
+	policy := &p.Default // shared: there may be many zones
+	if own, ok := p.Zones[z.name]; ok {
+		policy = &own
+	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.policy, z.store = &policy, &store
+	z.policy, z.store = policy, &p.Store
 	if z.curious = z.asks(); z.curious {
 		z.stir() // its database is asked on calm days too
 	}
-	z.books.limit = store.Records
+	z.books.limit = p.Store.Records
 	if z.books.rest != nil {
-		z.books.rest.Resize(max(1, store.Records))
+		z.books.rest.Resize(max(1, p.Store.Records))
 	}
 }
 
@@ -146,7 +150,7 @@ func (z *zone) apply(p *config.Policy) {
 func (z *zone) inUse() bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	return z.slots.len > 0 || z.streams > 0 || z.state != Calm || z.waiters.len() > 0 || z.isHeld()
+	return z.slots.len > 0 || z.streams > 0 || z.state != Calm || z.waiters.count > 0 || z.isHeld()
 }
 
 // isHeld reports whether the zone's breaker or one of its stores' is held by hand.
@@ -184,7 +188,7 @@ func (z *zone) lookForLate(now int64) {
 	if z.unlooked == nil {
 		return
 	}
-	for patience := z.patience(); z.unlooked != nil && now-z.unlooked.start >= patience; {
+	for after := z.lateAfter(); z.unlooked != nil && now-z.unlooked.start >= after; {
 		s := z.unlooked
 		z.unlooked = s.next
 		if s.silent() && !s.late {
@@ -371,6 +375,26 @@ func (z *zone) hear(capacity int) int {
 	return min(z.policy.MinBadStores, max(1, min(capacity/2, max(2, capacity/4))))
 }
 
+// toAsk is how many stores of a zone in doubt may be asked by now: hear, and in a small
+// pool one more once all that were asked have missed their deadline. Two may hang by
+// chance.
+func (z *zone) toAsk(hear int) int {
+	if hear < 2 || hear >= z.policy.MinBadStores {
+		return hear
+	}
+	asked := 0
+	for s := z.since; s != nil; s = s.next {
+		switch {
+		case s.silence != z.silence.number:
+		case s.phase != hung:
+			return hear
+		default:
+			asked++
+		}
+	}
+	return min(max(hear, asked+1), z.policy.MinBadStores)
+}
+
 // stuck is how many workers late and hung requests hold.
 func (z *zone) stuck() int { return max(z.lates.len, z.hung) }
 
@@ -413,7 +437,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 		return p
 	}
 	if p.doubt {
-		p.silent = z.silent()
+		p.silent, p.hear = z.silent(), z.toAsk(p.hear)
 	}
 	p.strikes, p.seconds = z.strikesNeeded(), z.seconds
 	p.asking = z.asking
@@ -437,7 +461,7 @@ func (z *zone) answeredSince(store string, hash uint64, t int64) bool {
 	if r := z.books.get(store); r != nil && r.answeredAt > t {
 		return true
 	}
-	return z.seen != nil && z.seen.since(hash, t)
+	return z.seen != nil && z.seen.Since(hash, t)
 }
 
 // proven reports whether the store was answered since the oldest late request of

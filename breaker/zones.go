@@ -119,10 +119,7 @@ func (g *Guard) applyZones(p *config.Policy, names []string) {
 
 // ZoneCount is how many zones there are, with those that no request has come for and
 // without the bucket of unknown keys.
-func (g *Guard) ZoneCount() int { return g.zoneCount() }
-
-// zoneCount is how many zones there are, the bucket of unknown keys left out.
-func (g *Guard) zoneCount() int {
+func (g *Guard) ZoneCount() int {
 	zones := *g.zones.settled.Load()
 	n := len(zones) + int(g.zones.newer.Load())
 	if _, ok := zones[config.UnknownZone]; ok {
@@ -156,12 +153,12 @@ func (z *zone) stir() {
 	}
 }
 
-// takeStirred adds the zones that were stirred to those that are swept. Only the
-// sweeper calls it.
-func (g *Guard) takeStirred() {
+// takeStirred adds the zones that were stirred to those that are swept, and returns
+// these. Callers hold activeMu.
+func (g *Guard) takeStirred() []*zone {
 	z := g.stirred.top.Swap(nil)
 	if z == nil {
-		return
+		return g.active
 	}
 	for ; z != nil; z = z.below {
 		g.active = append(g.active, z)
@@ -169,11 +166,29 @@ func (g *Guard) takeStirred() {
 	if g.simulation != nil {
 		slices.SortFunc(g.active, func(a, b *zone) int { return cmp.Compare(a.name, b.name) })
 	}
+	return g.active
+}
+
+// activeZones are the zones at which something happened lately: no other is anything but
+// calm and without requests.
+func (g *Guard) activeZones() []*zone {
+	g.activeMu.Lock()
+	defer g.activeMu.Unlock()
+	return slices.Clone(g.takeStirred())
+}
+
+// toSweep is the same for the sweeper, which alone takes zones out.
+func (g *Guard) toSweep() []*zone {
+	g.activeMu.Lock()
+	defer g.activeMu.Unlock()
+	return g.takeStirred()
 }
 
 // dropIdle takes the zones out of those that are swept at which nothing happens any
 // more. Only the sweeper calls it.
 func (g *Guard) dropIdle() {
+	g.activeMu.Lock()
+	defer g.activeMu.Unlock()
 	g.active = slices.DeleteFunc(g.active, func(z *zone) bool {
 		if z.eventful.Load() {
 			return false

@@ -130,8 +130,8 @@ type Zone struct {
 
 	// How many stores must have no answer, while no request of the zone is
 	// answered, for the zone to be cut off. A zone in doubt gets no more workers
-	// than it takes to ask so many stores. Default: 3; fewer in a pool of less
-	// than 12 workers.
+	// than it takes to ask so many stores. Default: 3. In a pool of less
+	// than 12 workers two are asked at first, the others one by one.
 	MinBadStores int `json:"min_bad_stores,omitempty"`
 
 	// How long the zone stays open the first time in an episode; five times as

@@ -3,6 +3,7 @@ package recent
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,17 +31,39 @@ type History struct {
 	guard *breaker.Guard
 
 	mu    sync.Mutex // guards below
-	steps int64      // taken so far; the latest point is at (steps-1) % historyPoints
+	steps int64      // taken so far
 	at    time.Time  // when the latest was taken
 	zones map[string]*zoneHistory
 	all   zoneHistory
 }
 
+// zoneHistory keeps the points at which something happened: most zones are idle where
+// each tenant has one.
 type zoneHistory struct {
-	points [Points]Point
+	points []pointAt // the oldest first
 	last   requestTotals
 	born   int64 // the step before its first point
 	seen   int64 // the latest step at which the guard knew the zone
+}
+
+type pointAt struct {
+	step int64
+	Point
+}
+
+// put adds the point of a step, and forgets those that are too old.
+func (z *zoneHistory) put(step int64, p Point) {
+	old := 0
+	for old < len(z.points) && z.points[old].step <= step-Points {
+		old++
+	}
+	z.points = slices.Delete(z.points, 0, old)
+	switch {
+	case p != (Point{}):
+		z.points = append(z.points, pointAt{step, p})
+	case len(z.points) == 0:
+		z.points = nil
+	}
 }
 
 // requestTotals are counters since the start.
@@ -69,7 +92,7 @@ func (h *History) run(ctx context.Context) {
 func (h *History) Take(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	place := int(h.steps % Points)
+	step := h.steps
 	h.steps++
 	h.at = now
 	var sum Point
@@ -84,12 +107,13 @@ func (h *History) Take(now time.Time) {
 			h.zones[name] = z
 		}
 		z.seen = h.steps
-		z.points[place] = next.since(&z.last)
+		p := next.since(&z.last)
 		z.last = next
-		sum.add(z.points[place])
+		z.put(step, p)
+		sum.add(p)
 		return true
 	})
-	h.all.points[place] = sum
+	h.all.put(step, sum)
 	for name, z := range h.zones {
 		if z.seen != h.steps {
 			delete(h.zones, name)
@@ -130,8 +154,10 @@ func (p *Point) add(q Point) {
 func (h *History) Latest(zone string) (p Point) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if z := h.zones[zone]; z != nil && h.steps > 0 {
-		p = z.points[(h.steps-1)%Points]
+	if z := h.zones[zone]; z != nil && len(z.points) > 0 {
+		if latest := z.points[len(z.points)-1]; latest.step == h.steps-1 {
+			p = latest.Point
+		}
 	}
 	return p
 }
@@ -153,13 +179,15 @@ func (h *History) Of(zone string) (points []Point) {
 	return nil
 }
 
-// line puts a ring in order. Points from before a zone was there are left out,
+// line is the points of a zone. Those from before a zone was there are left out,
 // and so is the first of all, which had nothing to be compared with.
 func (h *History) line(z *zoneHistory) []Point {
 	n := min(h.steps-max(z.born, 1), Points)
-	points := make([]Point, 0, max(n, 0))
-	for i := h.steps - n; i < h.steps; i++ {
-		points = append(points, z.points[i%Points])
+	points := make([]Point, max(n, 0))
+	for _, p := range z.points {
+		if i := p.step - (h.steps - n); i >= 0 {
+			points[i] = p.Point
+		}
 	}
 	return points
 }

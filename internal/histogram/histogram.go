@@ -1,7 +1,10 @@
-package breaker
+// Package histogram counts durations in the classic and the native buckets of
+// Prometheus, in as little memory as they take.
+package histogram
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -43,15 +46,17 @@ const (
 	exponentBias = 1023
 )
 
-// scale is the bounds of classic buckets, and in which of them a native bucket
+// Scale is the bounds of classic buckets, and in which of them a native bucket
 // begins.
-type scale struct {
+type Scale struct {
 	bounds []int64 // nanoseconds; the last one is no bound at all
 	begins [nativeBuckets]uint8
 }
 
-func newScale(bounds ...time.Duration) *scale {
-	s := new(scale)
+// NewScale makes a scale of up to twelve bounds. No two of them may lie in the same
+// native bucket.
+func NewScale(bounds ...time.Duration) *Scale {
+	s := new(Scale)
 	for _, bound := range bounds {
 		s.bounds = append(s.bounds, int64(bound))
 	}
@@ -65,26 +70,19 @@ func newScale(bounds ...time.Duration) *scale {
 	return s
 }
 
-// The classic buckets. No two bounds lie in the same native bucket.
-var (
-	firstByteScale = newScale(
-		5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond, 250*time.Millisecond,
-		500*time.Millisecond, time.Second, 2500*time.Millisecond, 5*time.Second, 10*time.Second, 30*time.Second)
-	waitScale = newScale(
-		time.Millisecond, 5*time.Millisecond, 20*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond, time.Second)
-)
-
-// histogram counts durations twice: in a few classic buckets and in many
-// native ones. It is plain memory, counted up under a lock that is held
-// anyway, without a loop: every request pays for it.
-type histogram struct {
+// Histogram counts durations twice: in a few classic buckets and in many
+// native ones. It is plain memory without a lock, counted up without a loop: every
+// request pays for it. The zero value has counted nothing.
+type Histogram struct {
 	sum     int64 // nanoseconds
 	zero    uint64
 	classic [classicMost + 1]uint64
-	native  [nativeBuckets]uint64
+	first   int      // the place of the first of native
+	native  []uint64 // the octaves in which something was counted, and those between
 }
 
-func (h *histogram) observe(d int64, s *scale) {
+// Observe counts a duration in nanoseconds.
+func (h *Histogram) Observe(d int64, s *Scale) {
 	h.sum += d
 	at := nativeIndex(d)
 	if at < 0 {
@@ -92,12 +90,30 @@ func (h *histogram) observe(d int64, s *scale) {
 		h.classic[0]++
 		return
 	}
-	h.native[at]++
+	h.widen(at)
+	h.native[at-h.first]++
 	classic := s.begins[at]
 	if d > s.bounds[classic] {
 		classic++
 	}
 	h.classic[classic]++
+}
+
+// widen makes room for a native bucket, if there is none, and the others of its octave.
+func (h *Histogram) widen(at int) {
+	if at >= h.first && at < h.first+len(h.native) {
+		return
+	}
+	first := at - at%perOctave
+	end := first + perOctave
+	if len(h.native) > 0 {
+		first, end = min(first, h.first), max(end, h.first+len(h.native))
+	}
+	native := make([]uint64, end-first)
+	if len(h.native) > 0 {
+		copy(native[h.first-first:], h.native)
+	}
+	h.first, h.native = first, native
 }
 
 // nativeIndex is the place of a duration's native bucket, negative for the
@@ -116,28 +132,32 @@ func nativeIndex(d int64) int {
 	return min((exponent-lowestOctave)*perOctave+i-1, nativeBuckets-1)
 }
 
-// plus counts what other has counted, too; either may be nil.
-func (h *histogram) plus(other *histogram) *histogram {
+// Plus counts what other has counted, too; either may be nil.
+func (h *Histogram) Plus(other *Histogram) *Histogram {
 	if other == nil {
 		return h
 	}
 	if h == nil {
-		h = new(histogram)
+		h = new(Histogram)
 	}
 	h.sum += other.sum
 	h.zero += other.zero
 	for i, n := range other.classic {
 		h.classic[i] += n
 	}
-	for i, n := range other.native {
-		h.native[i] += n
+	if n := len(other.native); n > 0 {
+		h.widen(other.first)
+		h.widen(other.first + n - 1)
+		for i, n := range other.native {
+			h.native[other.first-h.first+i] += n
+		}
 	}
 	return h
 }
 
-// Histogram is how long something took, counted in classic buckets and in the
+// Counts is what a histogram has counted, in classic buckets and in the
 // native buckets of Prometheus.
-type Histogram struct {
+type Counts struct {
 	Count uint64
 	Sum   float64 // seconds
 
@@ -156,32 +176,32 @@ type Histogram struct {
 	Native        []uint64
 }
 
-// snapshot copies what was counted; nil: nothing was.
-func (h *histogram) snapshot(scale *scale) Histogram {
-	most := len(scale.bounds) - 1
-	s := Histogram{
+// Counts copies what was counted; nil: nothing was.
+func (h *Histogram) Counts(s *Scale) Counts {
+	most := len(s.bounds) - 1
+	c := Counts{
 		Schema: nativeSchema, ZeroThreshold: math.Exp2(lowestOctave),
 		Bounds: make([]float64, most), Counts: make([]uint64, most+1),
 	}
-	for i := range s.Bounds {
-		s.Bounds[i] = time.Duration(scale.bounds[i]).Seconds()
+	for i := range c.Bounds {
+		c.Bounds[i] = time.Duration(s.bounds[i]).Seconds()
 	}
 	if h == nil {
-		return s
+		return c
 	}
-	s.Sum, s.Zero = time.Duration(h.sum).Seconds(), h.zero
-	for i := range s.Counts {
-		s.Counts[i] = h.classic[i]
-		s.Count += h.classic[i]
+	c.Sum, c.Zero = time.Duration(h.sum).Seconds(), h.zero
+	for i := range c.Counts {
+		c.Counts[i] = h.classic[i]
+		c.Count += h.classic[i]
 	}
-	first, end := 0, nativeBuckets
+	first, end := 0, len(h.native)
 	for first < end && h.native[first] == 0 {
 		first++
 	}
 	for end > first && h.native[end-1] == 0 {
 		end--
 	}
-	s.First = first + lowestOctave*perOctave + 1
-	s.Native = append([]uint64(nil), h.native[first:end]...)
-	return s
+	c.First = h.first + first + lowestOctave*perOctave + 1
+	c.Native = slices.Clone(h.native[first:end])
+	return c
 }
