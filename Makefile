@@ -50,8 +50,8 @@ test: ## unit, property and in-process tests, with the race detector
 	$(call gotest,./...,$(RACE) -count=1 -timeout 15m)
 
 .PHONY: e2e
-e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, Redis, wrk, h2load (Debian packages; see CONTRIBUTING.md)
-	$(call gotest,./redis/ ./workers/ ./e2e/,-tags e2e -count=1 -p 1 -timeout 60m -v)
+e2e: build ## real parts: gunicorn, PHP-FPM, PostgreSQL, MariaDB, Redis, wrk, h2load (Debian packages; see CONTRIBUTING.md)
+	$(call gotest,./mysql/ ./redis/ ./workers/ ./e2e/,-tags e2e -count=1 -p 1 -timeout 60m -v)
 
 .PHONY: freeze
 ROUNDS ?= 5
@@ -93,7 +93,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 lint: ## gofumpt, go vet, staticcheck, golangci-lint, tidy go.mod
 	@files=$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go')); \
 	  if [ -n "$$files" ]; then echo "not formatted (make fmt):"; echo "$$files"; exit 1; fi
-	$(GO) vet ./... && $(GO) vet -tags e2e,million ./e2e/ ./redis/ ./workers/
+	$(GO) vet ./... && $(GO) vet -tags e2e,million ./e2e/ ./mysql/ ./redis/ ./workers/
 	$(GO) run $(STATICCHECK) -tags e2e,million ./...
 	GOLANGCI_LINT_CACHE=$(CURDIR)/bin/golangci-lint $(GO) run $(GOLANGCI) run --build-tags e2e,million ./...
 	$(GO) mod tidy -diff

@@ -10,8 +10,10 @@ import (
 	_ "github.com/firebreak-proxy/firebreak/caddymodule"
 	// Registers the command "caddy firebreak".
 	_ "github.com/firebreak-proxy/firebreak/cli"
+	// Registers "check mysql".
+	_ "github.com/firebreak-proxy/firebreak/mysql"
 	// Registers "directory postgres" and "check postgres".
 	_ "github.com/firebreak-proxy/firebreak/postgres"
-	// Registers "state redis".
+	// Registers "state redis" and "check redis".
 	_ "github.com/firebreak-proxy/firebreak/redis"
 )

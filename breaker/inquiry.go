@@ -62,12 +62,16 @@ type Blocker struct {
 	State  string  `json:"state"`         // as in pg_stat_activity, like "idle in transaction"
 	Age    float64 `json:"age_s"`         // seconds since its transaction began
 	Query  string  `json:"query"`         // its latest query, without literals
-	App    string  `json:"app,omitempty"` // its application_name
+	App    string  `json:"app,omitempty"` // its application_name; in MySQL its user
 	Blocks int     `json:"blocks"`        // queries that wait for it, directly or in a chain
 }
 
 func (b *Blocker) words() string {
-	return fmt.Sprintf("process %d (%s, for %s: %s)", b.PID, b.State, brief(int64(b.Age*float64(time.Second))), b.Query)
+	text := fmt.Sprintf("process %d (%s, for %s", b.PID, b.State, brief(int64(b.Age*float64(time.Second))))
+	if b.Query != "" {
+		text += ": " + b.Query
+	}
+	return text + ")"
 }
 
 const (

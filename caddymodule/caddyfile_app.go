@@ -61,7 +61,8 @@ func init() {
 //	        on_timeout hold|cancel
 //	        check tcp <address> [send <text>] [expect <text>]
 //	        check http <url> [expect <text>]
-//	        check postgres <dsn> {
+//	        check redis <address> [send <command>] [expect <text>]
+//	        check postgres|mysql <dsn> {
 //	            every | timeout <duration>
 //	        }
 //	        store_check [<method> <path>] { ... }

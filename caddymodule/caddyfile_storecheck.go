@@ -111,7 +111,7 @@ func parseStoreCheck(d *caddyfile.Dispenser, b *appBlock) error {
 	if len(args) != 2 {
 		return b.checkAt.Errf("firebreak option 'check' needs a method and a path, but has %s; write for example: %s (a check of a zone's database is an option of the zone)", directive.Values(len(args)), storeCheckUsage)
 	}
-	if slices.Contains([]string{"http", "postgres", "tcp"}, args[0]) {
+	if slices.Contains(checkProtocols, args[0]) {
 		return b.checkAt.Errf("firebreak option 'check' asks the API server about a store; the check of a zone's database (%s) is an option of the zone: zone z7 { check %[1]s %s }", args[0], args[1])
 	}
 	b.app.Check = &config.StoreCheck{Method: args[0], URI: args[1]}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,35 +70,32 @@ var checkOptions = directive.Options[config.Check]{Block: "firebreak check", Kno
 }}
 
 func setStoreIn(c *config.Check, args []string) error {
-	if err := needsPostgres("store_in", c); err != nil {
+	if err := c.CheckAsks("store_in"); err != nil {
 		return err
 	}
 	c.StoreIn = append(c.StoreIn, args[0])
-	return config.CheckStoreIn(args[0])
+	return c.CheckStoreIn(args[0])
 }
 
 func setStoreProbe(c *config.Check, args []string) error {
-	if err := needsPostgres("store_probe", c); err != nil {
+	if err := c.CheckAsks("store_probe"); err != nil {
 		return err
 	}
 	c.StoreProbe = args[0]
-	return config.CheckStoreProbe(args[0])
+	return c.CheckStoreProbe(args[0])
 }
 
-func needsPostgres(option string, c *config.Check) error {
-	if c.Protocol != "postgres" {
-		return fmt.Errorf("%s needs a check of the protocol postgres, not %s", option, c.Protocol)
-	}
-	return nil
-}
+// checkProtocols are the protocols of "check ..." of a zone.
+var checkProtocols = []string{"http", "mysql", "postgres", "redis", "tcp"}
 
-const checkUsage = "check tcp db7:6379 send PING\\r\\n expect PONG, check http http://db7:8008/health, or check postgres postgres://firebreak@db7/shop"
+const checkUsage = "check tcp db7:6379 send PING\\r\\n expect PONG, check http http://db7:8008/health, check postgres postgres://firebreak@db7/shop, check mysql mysql://firebreak@db7/shop, or check redis db7:6379"
 
 // parseCheck reads
 //
 //	check tcp      <address> [send <text>] [expect <text>] { ... }
+//	check redis    <address> [send <command>] [expect <text>] { ... }
 //	check http     <url> [expect <text>] { ... }
-//	check postgres <dsn> {
+//	check postgres|mysql <dsn> {
 //	    every       <duration>
 //	    timeout     <duration>
 //	    store_in    comment|application_name|<regexp>
@@ -110,8 +108,8 @@ func parseCheck(d *caddyfile.Dispenser, z *config.Zone) error {
 		return at.Errf("firebreak zone option 'check' needs a protocol and an address; write for example: %s", checkUsage)
 	}
 	c := &config.Check{Protocol: args[0], Address: args[1]}
-	if c.Protocol != "tcp" && c.Protocol != "http" && c.Protocol != "postgres" {
-		return at.Err(directive.Unrecognized("firebreak check protocol", c.Protocol, []string{"http", "postgres", "tcp"}))
+	if !slices.Contains(checkProtocols, c.Protocol) {
+		return at.Err(directive.Unrecognized("firebreak check protocol", c.Protocol, checkProtocols))
 	}
 	for rest := args[2:]; len(rest) > 0; rest = rest[2:] {
 		field := map[string]*string{"send": &c.Send, "expect": &c.Expect}[rest[0]]

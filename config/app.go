@@ -178,15 +178,16 @@ type Check struct {
 	Protocol string `json:"protocol"`
 
 	// host:port for tcp, a URL for http, for postgres a URL or a connection
-	// string like "host=db7 user=firebreak dbname=shop".
+	// string like "host=db7 user=firebreak dbname=shop", for mysql a URL like
+	// mysql://firebreak@db7/shop, for redis host:port or a URL.
 	Address string `json:"address"`
 
-	// What to send after connecting (tcp). Go escapes such as \r\n and \x00 are
-	// understood.
+	// What to send after connecting (tcp), where Go escapes such as \r\n and \x00
+	// are understood; or a command (redis), by default PING.
 	Send string `json:"send,omitempty"`
 
 	// What the answer must contain (tcp: any answer if empty and something was
-	// sent; http: in the body; postgres: not used).
+	// sent; http: in the body; redis: in the reply; postgres, mysql: not used).
 	Expect string `json:"expect,omitempty"`
 
 	// How often to ask. Default: 1s.
@@ -195,14 +196,14 @@ type Check struct {
 	// How long an answer may take. Default: 1s.
 	Timeout Duration `json:"timeout,omitempty"`
 
-	// How a query in the database names its store (postgres): "comment" for a tag
-	// as sqlcommenter writes it (store='s0001'), "application_name", or a regular
+	// How a query in the database names its store (postgres, mysql): "comment" for a
+	// tag as sqlcommenter writes it (store='s0001'), "application_name" (postgres), or a regular
 	// expression over the query's text with a group named store. The first that
 	// finds one counts. With it the database is asked which queries hang, and
 	// what they wait for, over a connection that is held from calm days on.
 	StoreIn []string `json:"store_in,omitempty"`
 
-	// A statement that tries one store, whose name is $1 (postgres). While
+	// A statement that tries one store, whose name is $1 (postgres) or ? (mysql). While
 	// something is wrong with the zone it is run for stores that have requests, over
 	// connections of its own: a store that passes is let in, and one whose
 	// statement does not end in time goes into quarantine without having cost a

@@ -17,9 +17,23 @@ const (
 // Asks reports whether the zone's database is asked about its stores.
 func (c *Check) Asks() bool { return c != nil && (len(c.StoreIn) > 0 || c.StoreProbe != "") }
 
+// AskProtocols are the protocols of databases that are asked about their stores.
+var AskProtocols = []string{"postgres", "mysql"}
+
+// CheckAsks says what is wrong with asking a database of the check's protocol.
+func (c *Check) CheckAsks(option string) error {
+	if !slices.Contains(AskProtocols, c.Protocol) {
+		return fmt.Errorf("%s needs a check of the protocol postgres or mysql, not %s", option, c.Protocol)
+	}
+	return nil
+}
+
 // CheckStoreIn says what is wrong with a way to find a query's store.
-func CheckStoreIn(where string) error {
-	if where == StoreInComment || where == StoreInAppName {
+func (c *Check) CheckStoreIn(where string) error {
+	switch {
+	case where == StoreInAppName && c.Protocol == "mysql":
+		return errors.New("store_in application_name: MySQL does not show it with a query; use comment, or a regular expression with a group named store")
+	case where == StoreInComment || where == StoreInAppName:
 		return nil
 	}
 	re, err := regexp.Compile(where)
@@ -33,8 +47,11 @@ func CheckStoreIn(where string) error {
 }
 
 // CheckStoreProbe says what is wrong with a statement that tries a store.
-func CheckStoreProbe(statement string) error {
-	if !strings.Contains(statement, "$1") || strings.Contains(statement, "$2") {
+func (c *Check) CheckStoreProbe(statement string) error {
+	switch {
+	case c.Protocol == "mysql" && strings.Count(statement, "?") != 1:
+		return errors.New("store_probe: the statement needs one ?, where the store's name goes; write for example: store_probe \"SELECT 1 FROM products WHERE store = ? LIMIT 1\"")
+	case c.Protocol != "mysql" && (!strings.Contains(statement, "$1") || strings.Contains(statement, "$2")):
 		return errors.New("store_probe: the statement needs $1, where the store's name goes, and no other parameter; write for example: store_probe \"SELECT 1 FROM products WHERE store = $1 LIMIT 1\"")
 	}
 	return nil
@@ -45,16 +62,16 @@ func (c *Check) checkAsks() error {
 	if !c.Asks() {
 		return nil
 	}
-	if c.Protocol != "postgres" {
-		return fmt.Errorf("check %s: store_in and store_probe need a check of the protocol postgres", c.Protocol)
+	if err := c.CheckAsks("store_in and store_probe"); err != nil {
+		return fmt.Errorf("check %s: %w", c.Protocol, err)
 	}
 	for _, where := range c.StoreIn {
-		if err := CheckStoreIn(where); err != nil {
+		if err := c.CheckStoreIn(where); err != nil {
 			return err
 		}
 	}
 	if c.StoreProbe != "" {
-		return CheckStoreProbe(c.StoreProbe)
+		return c.CheckStoreProbe(c.StoreProbe)
 	}
 	return nil
 }

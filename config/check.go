@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -132,8 +133,12 @@ func (c *Check) check() error {
 		}
 	case "postgres":
 		return c.checkPostgres()
+	case "mysql":
+		return c.checkMySQL()
+	case "redis":
+		return c.checkRedis()
 	default:
-		return fmt.Errorf("check %s: unknown protocol; use tcp, http or postgres", c.Protocol)
+		return fmt.Errorf("check %s: unknown protocol; use tcp, http, postgres, mysql or redis", c.Protocol)
 	}
 	return nil
 }
@@ -148,6 +153,30 @@ func (c *Check) checkPostgres() error {
 	}
 	if c.Send != "" || c.Expect != "" {
 		return errors.New("check postgres: send and expect have no meaning here; it always asks SELECT 1")
+	}
+	return nil
+}
+
+// checkMySQL looks at the form only, as checkPostgres does.
+func (c *Check) checkMySQL() error {
+	isURL := strings.HasPrefix(c.Address, "mysql://") || strings.HasPrefix(c.Address, "mariadb://")
+	if !isURL && (strings.Contains(c.Address, "://") || !strings.Contains(c.Address, "/")) {
+		return errors.New("check mysql: write a URL like mysql://firebreak@db7/shop or an address like firebreak@unix(/run/mysqld/mysqld.sock)/shop")
+	}
+	if c.Send != "" || c.Expect != "" {
+		return errors.New("check mysql: send and expect have no meaning here; it always asks SELECT 1")
+	}
+	return nil
+}
+
+// checkRedis looks at the form only, as checkPostgres does.
+func (c *Check) checkRedis() error {
+	scheme, _, isURL := strings.Cut(c.Address, "://")
+	if isURL && !slices.Contains([]string{"redis", "rediss", "unix"}, scheme) {
+		return errors.New("check redis: write an address like db7:6379 or a URL like redis://firebreak:secret@db7:6379/0, rediss:// with TLS")
+	}
+	if _, _, err := net.SplitHostPort(c.Address); !isURL && err != nil {
+		return fmt.Errorf("check redis: %q is neither host:port nor a URL like redis://db7:6379", c.Address)
 	}
 	return nil
 }

@@ -1,46 +1,102 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
-	"github.com/firebreak-proxy/firebreak/breaker"
-	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/routing/pgtable"
 	"github.com/firebreak-proxy/firebreak/zonecheck"
 )
 
 func init() {
-	zonecheck.RegisterAsker("postgres", ask)
+	zonecheck.RegisterSQL("postgres", zonecheck.SQL{Dialect: zonecheck.PostgreSQL, Open: open})
 }
 
-// ask lists what hangs in a zone's database over the held connection, and tries
-// stores over others.
-func ask(ctx context.Context, zone string, c *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
-	lines := linesOf(zone, c)
-	if q.Calm {
-		return lines.keepAlive(ctx, c)
+// mostMessage bounds one message of the database.
+const mostMessage = 1 << 20
+
+// open reads the address of a database that is asked about its stores.
+func open(address string) (func(ctx context.Context) (zonecheck.Conn, error), error) {
+	config, err := pgtable.Config(address)
+	if err != nil {
+		return nil, err
 	}
-	tried := make(chan error, 1)
-	go func() { tried <- lines.tryStores(ctx, c, q, report) }()
-	err := lines.list(ctx, c, q, report)
-	return cmp.Or(<-tried, err)
+	config.RuntimeParams["application_name"] = zonecheck.AppName
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		f := pgproto3.NewFrontend(r, w)
+		f.SetMaxBodyLen(mostMessage)
+		return f
+	}
+	return func(ctx context.Context) (zonecheck.Conn, error) {
+		c, err := pgconn.ConnectConfig(ctx, config)
+		if err != nil {
+			return nil, err
+		}
+		return &conn{PgConn: c}, nil
+	}, nil
 }
 
+// conn is a connection over which a database is asked about its stores.
+type conn struct {
+	*pgconn.PgConn
+	limits string // the time limits that are set
+}
+
+// The codes of a statement that the database has ended for its time limits.
 const (
-	// mostListed bounds the sessions that are looked at, mostText what is read of
-	// a query, briefWait is for how long a query must have waited for a lock.
-	mostListed = 500
-	mostText   = 8192
-	briefWait  = 50 * time.Millisecond
+	codeCanceled = "57014"
+	codeNoLock   = "55P03"
 )
+
+// TimedOut implements [zonecheck.Conn].
+func (c *conn) TimedOut(err error) bool {
+	var said *pgconn.PgError
+	return errors.As(err, &said) && (said.Code == codeCanceled || said.Code == codeNoLock)
+}
+
+// Said implements [zonecheck.Conn].
+func (c *conn) Said(err error) bool {
+	var said *pgconn.PgError
+	return errors.As(err, &said)
+}
+
+// Closed implements [zonecheck.Conn].
+func (c *conn) Closed() bool { return c.IsClosed() }
+
+// Drop implements [zonecheck.Conn].
+func (c *conn) Drop() { _ = c.Conn().Close() }
+
+// Ping implements [zonecheck.Conn].
+func (c *conn) Ping(ctx context.Context) error {
+	return rows(c.Exec(ctx, "SELECT 1"), 1, func([][]byte) {})
+}
+
+// Try implements [zonecheck.Conn]. The limit for a lock is half of the one for the
+// statement.
+func (c *conn) Try(ctx context.Context, statement, store string, limit time.Duration) error {
+	limits := fmt.Sprintf("SET statement_timeout = %d; SET lock_timeout = %d", max(1, limit.Milliseconds()), max(1, limit.Milliseconds()/2))
+	if c.limits != limits {
+		if err := rows(c.Exec(ctx, limits), 1, func([][]byte) {}); err != nil {
+			return err
+		}
+		c.limits = limits
+	}
+	result := c.ExecParams(ctx, statement, [][]byte{[]byte(store)}, nil, nil, nil)
+	for i := 0; result.NextRow(); i++ {
+		if i >= zonecheck.MostProbeRows {
+			return zonecheck.ErrTooMuch
+		}
+	}
+	_, err := result.Close()
+	return err
+}
 
 // listing is one statement. Blockers are asked for only where a query waits for a
 // lock, and for a bounded number of queries, since that takes the lock manager's
@@ -54,131 +110,42 @@ FROM (SELECT *, row_number() OVER (ORDER BY waits DESC, age DESC) AS place FROM 
 		coalesce(wait_event_type = 'Lock' AND state = 'active', false) AS waits
 	FROM pg_stat_activity
 	WHERE datname = current_database() AND pid <> pg_backend_pid() AND coalesce(state, '') <> 'idle'
-) a) b WHERE place <= %d`, mostText, mostListed)
+) a) b WHERE place <= %d`, zonecheck.MostText, zonecheck.MostListed)
 
-// session is one line of the listing.
-type session struct {
-	pid        int
-	state, app string
-	ran, age   time.Duration
-	query      string
-	waitsFor   []int
-	waits      bool
-}
-
-// list reports what hangs.
-func (l *lines) list(ctx context.Context, c *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
-	finder, err := zonecheck.NewFinder(c.StoreIn)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.Timeout))
-	defer cancel()
-	var sessions []session
-	hidden := false
-	err = l.held.run(ctx, l, func(conn *pgconn.PgConn) error {
-		return rows(conn.Exec(ctx, listing), mostListed, func(row [][]byte) {
-			s := readSession(row)
-			hidden = hidden || s.query == "<insufficient privilege>"
-			if s.app != appName {
-				sessions = append(sessions, s)
-			}
-		})
+// List implements [zonecheck.Conn].
+func (c *conn) List(ctx context.Context) (l zonecheck.Listing, err error) {
+	err = rows(c.Exec(ctx, listing), zonecheck.MostListed, func(row [][]byte) {
+		s := readSession(row)
+		if s.Query == "<insufficient privilege>" {
+			l.Warning = errors.New("the role of the check does not see what others ask: GRANT pg_read_all_stats TO it")
+		}
+		if s.App != zonecheck.AppName {
+			l.Sessions = append(l.Sessions, s)
+		}
 	})
-	if err != nil {
-		return zonecheck.AnswerError(ctx, err)
-	}
-	report(findings(sessions, finder, q.SlowAfter))
-	if hidden {
-		return errors.New("the role of the check does not see what others ask: GRANT pg_read_all_stats TO it")
-	}
-	return nil
+	return l, err
 }
 
-func readSession(row [][]byte) (s session) {
+func readSession(row [][]byte) (s zonecheck.Session) {
 	if len(row) < 8 {
 		return s
 	}
-	s.pid, _ = strconv.Atoi(string(row[0]))
-	s.state, s.app, s.query = string(row[1]), string(row[2]), string(row[5])
-	s.ran, s.age = seconds(row[3]), seconds(row[4])
-	for _, pid := range strings.Split(string(row[6]), ",") {
-		if n, err := strconv.Atoi(pid); err == nil {
-			s.waitsFor = append(s.waitsFor, n)
-		}
-	}
-	s.waits = string(row[7]) == "t"
+	s.ID, _ = strconv.Atoi(string(row[0]))
+	s.State, s.App, s.Query = string(row[1]), string(row[2]), string(row[5])
+	s.Ran, s.Age = zonecheck.Seconds(string(row[3])), zonecheck.Seconds(string(row[4]))
+	s.WaitsFor = zonecheck.IDs(string(row[6]))
+	s.Waits = string(row[7]) == "t"
 	return s
 }
 
-func seconds(text []byte) time.Duration {
-	s, _ := strconv.ParseFloat(string(text), 64)
-	return time.Duration(max(0, min(s, 1e9)) * float64(time.Second))
-}
-
-// findings sorts out who waits for what.
-func findings(sessions []session, finder *zonecheck.Finder, slowAfter time.Duration) breaker.Findings {
-	byPID := make(map[int]*session, len(sessions))
-	for i := range sessions {
-		byPID[sessions[i].pid] = &sessions[i]
-	}
-	f := breaker.Findings{Listed: true}
-	blocks := make(map[int]int)
-	for i := range sessions {
-		s := &sessions[i]
-		if s.state != "active" || s.waits && s.ran < briefWait || !s.waits && s.ran < slowAfter {
-			continue
-		}
-		root := 0
-		if s.waits {
-			if root = rootOf(s, byPID); root != 0 {
-				blocks[root]++
-			}
-		}
-		if store := finder.Store(s.query, s.app); store != "" {
-			f.Hanging = append(f.Hanging, breaker.HangingQuery{Store: store, For: s.ran, Blocked: s.waits, Blocker: root})
-		}
-	}
-	for pid, n := range blocks {
-		b := breaker.Blocker{PID: pid, Blocks: n, State: "not in this database"}
-		if s := byPID[pid]; s != nil {
-			b.State, b.Age, b.App, b.Query = s.state, s.age.Seconds(), s.app, zonecheck.WithoutLiterals(s.query)
-		}
-		f.Blockers = append(f.Blockers, b)
-	}
-	slices.SortFunc(f.Blockers, func(a, b breaker.Blocker) int {
-		return cmp.Or(-cmp.Compare(a.Blocks, b.Blocks), -cmp.Compare(a.Age, b.Age), cmp.Compare(a.PID, b.PID))
-	})
-	f.Blockers = f.Blockers[:min(len(f.Blockers), 10)]
-	return f
-}
-
-// rootOf is the process at the end of the chain that a query waits for.
-func rootOf(s *session, byPID map[int]*session) (pid int) {
-	for range 100 {
-		if len(s.waitsFor) == 0 {
-			return pid
-		}
-		pid = s.waitsFor[0]
-		next := byPID[pid]
-		if next == nil || !next.waits {
-			return pid
-		}
-		s = next
-	}
-	return pid
-}
-
-// errTooMuch is why no more of an answer is read.
-var errTooMuch = errors.New("the answer is too large")
-
-// rows reads up to so many rows, and gives the connection up if there are more.
+// rows reads up to so many rows. After an error that is not the database's own the
+// connection is given up.
 func rows(results *pgconn.MultiResultReader, most int, each func(row [][]byte)) error {
 	n := 0
 	for results.NextResult() {
 		for reader := results.ResultReader(); reader.NextRow(); n++ {
 			if n >= most {
-				return errTooMuch
+				return zonecheck.ErrTooMuch
 			}
 			each(reader.Values())
 		}

@@ -8,23 +8,36 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 )
 
+// Dialect is how a kind of database writes literals and comments.
+type Dialect struct {
+	mysql bool
+}
+
+// The dialects. MySQL's is MariaDB's, too.
+var (
+	PostgreSQL = Dialect{}
+	MySQL      = Dialect{mysql: true}
+)
+
 // Finder finds the store that a query names.
 type Finder struct {
-	ways []string
-	res  map[string]*regexp.Regexp
+	dialect Dialect
+	ways    []string
+	res     map[string]*regexp.Regexp
 }
 
 // NewFinder is a finder that looks at these places, see [config.Check].
-func NewFinder(storeIn []string) (*Finder, error) {
-	f := &Finder{ways: storeIn, res: make(map[string]*regexp.Regexp)}
+func NewFinder(storeIn []string, dialect Dialect) (*Finder, error) {
+	f := &Finder{dialect: dialect, ways: storeIn, res: make(map[string]*regexp.Regexp)}
 	for _, way := range storeIn {
 		if way == config.StoreInComment || way == config.StoreInAppName {
 			continue
 		}
-		if err := config.CheckStoreIn(way); err != nil {
+		re, err := regexp.Compile(way)
+		if err != nil {
 			return nil, err
 		}
-		f.res[way] = regexp.MustCompile(way)
+		f.res[way] = re
 	}
 	return f, nil
 }
@@ -35,7 +48,7 @@ func (f *Finder) Store(query, appName string) string {
 		found := ""
 		switch re := f.res[way]; {
 		case way == config.StoreInComment:
-			found = taggedStore(query)
+			found = f.dialect.taggedStore(query)
 		case way == config.StoreInAppName:
 			found = appName
 		case re != nil:
@@ -66,8 +79,8 @@ var storeTag = regexp.MustCompile(`(?:^|,)\s*store='((?:[^'\\]|\\.)*)'\s*(?:,|$)
 
 // taggedStore is the store that comments of the query name. Text in literals and
 // identifiers is no comment.
-func taggedStore(query string) (store string) {
-	for _, part := range split(query) {
+func (d Dialect) taggedStore(query string) (store string) {
+	for _, part := range d.split(query) {
 		if part.kind != comment || !strings.HasPrefix(part.text, "/*") || !strings.HasSuffix(part.text, "*/") || len(part.text) < 4 {
 			continue
 		}
@@ -87,9 +100,9 @@ const maxShownQuery = 300
 
 // WithoutLiterals is the query with ? in place of literals, without comments, in
 // one line: what may be shown to people who must not see the data.
-func WithoutLiterals(query string) string {
+func (d Dialect) WithoutLiterals(query string) string {
 	var b strings.Builder
-	for _, part := range split(query) {
+	for _, part := range d.split(query) {
 		switch part.kind {
 		case literal:
 			b.WriteString("?")
@@ -125,52 +138,55 @@ var dollarTag = regexp.MustCompile(`^\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$`)
 
 // split takes a query apart. What is cut off in the middle ends where the text
 // does.
-func split(query string) (parts []part) {
+func (d Dialect) split(query string) (parts []part) {
 	from := 0
-	add := func(kind partKind, start, end int) {
-		if start > from {
-			parts = append(parts, part{code, query[from:start]})
-		}
-		parts = append(parts, part{kind, query[start:end]})
-		from = end
-	}
 	for i := 0; i < len(query); {
-		rest := query[i:]
-		switch {
-		case rest[0] == '\'':
-			escapes := i > 0 && (query[i-1] == 'E' || query[i-1] == 'e') && (i < 2 || !isWord(query[i-2]))
-			end := quoted(rest, '\'', escapes)
-			add(literal, i, i+end)
-			i += end
-		case rest[0] == '"':
-			i += quoted(rest, '"', false)
-		case strings.HasPrefix(rest, "--"):
-			end := len(rest)
-			if n := strings.IndexByte(rest, '\n'); n >= 0 {
-				end = n
-			}
-			add(comment, i, i+end)
-			i += end
-		case strings.HasPrefix(rest, "/*"):
-			end := commentEnd(rest)
-			add(comment, i, i+end)
-			i += end
-		case rest[0] == '$' && (i == 0 || !isWord(query[i-1])) && dollarTag.MatchString(rest):
-			tag := dollarTag.FindString(rest)
-			end := len(rest)
-			if n := strings.Index(rest[len(tag):], tag); n >= 0 {
-				end = n + 2*len(tag)
-			}
-			add(literal, i, i+end)
-			i += end
-		default:
-			i++
+		kind, n := d.next(query, i)
+		if kind == code {
+			i += n
+			continue
 		}
+		if i > from {
+			parts = append(parts, part{code, query[from:i]})
+		}
+		parts = append(parts, part{kind, query[i : i+n]})
+		i += n
+		from = i
 	}
 	if from < len(query) {
 		parts = append(parts, part{code, query[from:]})
 	}
 	return parts
+}
+
+// next is what begins at i, and how long it is.
+func (d Dialect) next(query string, i int) (partKind, int) {
+	rest := query[i:]
+	switch {
+	case rest[0] == '\'':
+		escapes := d.mysql || i > 0 && (query[i-1] == 'E' || query[i-1] == 'e') && (i < 2 || !isWord(query[i-2]))
+		return literal, quoted(rest, '\'', escapes)
+	case rest[0] == '"' && d.mysql:
+		return literal, quoted(rest, '"', true)
+	case rest[0] == '"':
+		return code, quoted(rest, '"', false)
+	case rest[0] == '`' && d.mysql:
+		return code, quoted(rest, '`', false)
+	case rest[0] == '#' && d.mysql, strings.HasPrefix(rest, "--") && (!d.mysql || len(rest) == 2 || rest[2] <= ' '):
+		if n := strings.IndexByte(rest, '\n'); n >= 0 {
+			return comment, n
+		}
+		return comment, len(rest)
+	case strings.HasPrefix(rest, "/*"):
+		return comment, commentEnd(rest, !d.mysql)
+	case rest[0] == '$' && !d.mysql && (i == 0 || !isWord(query[i-1])) && dollarTag.MatchString(rest):
+		tag := dollarTag.FindString(rest)
+		if n := strings.Index(rest[len(tag):], tag); n >= 0 {
+			return literal, n + 2*len(tag)
+		}
+		return literal, len(rest)
+	}
+	return code, 1
 }
 
 func isWord(c byte) bool {
@@ -193,15 +209,15 @@ func quoted(s string, quote byte, escapes bool) int {
 	return len(s)
 }
 
-// commentEnd is how long the comment at the start of s is; comments nest.
-func commentEnd(s string) int {
-	depth := 0
-	for i := 0; i+1 < len(s); {
-		switch s[i : i+2] {
-		case "/*":
+// commentEnd is how long the comment at the start of s is.
+func commentEnd(s string, nests bool) int {
+	depth := 1
+	for i := 2; i+1 < len(s); {
+		switch {
+		case nests && s[i:i+2] == "/*":
 			depth++
 			i += 2
-		case "*/":
+		case s[i:i+2] == "*/":
 			depth--
 			i += 2
 			if depth == 0 {

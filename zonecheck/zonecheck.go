@@ -30,9 +30,6 @@ func Register(name string, ask Func) { protocols[name] = ask }
 // askers are the ways to ask a database about its stores, by protocol.
 var askers = map[string]breaker.AskFunc{}
 
-// RegisterAsker adds a way to ask a database about its stores. Call it from init.
-func RegisterAsker(name string, ask breaker.AskFunc) { askers[name] = ask }
-
 // Ask asks a zone's database which queries hang, and tries its stores.
 func Ask(ctx context.Context, zone string, c *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
 	ask := askers[c.Protocol]

@@ -19,7 +19,7 @@ const module = "github.com/firebreak-proxy/firebreak"
 var layers = [][]string{
 	{"cmd/firebreak"},
 	{"."},
-	{"caddymodule", "postgres", "redis", "cli"}, // do not know each other
+	{"caddymodule", "mysql", "postgres", "redis", "cli"}, // do not know each other
 	{"admin", "directories", "state"},
 	{"recent"},
 	{"telemetry"},
@@ -44,6 +44,7 @@ var knowCaddy = []string{
 // clients are libraries that only some packages import.
 var clients = map[string][]string{
 	"github.com/jackc/pgx/":       {"postgres", "routing/pgtable"},
+	"github.com/go-sql-driver/":   {"mysql"},
 	"github.com/redis/go-redis/":  {"redis"},
 	"github.com/sony/gobreaker/":  {"breaker"},
 	"github.com/mdlayher/netlink": {"workers"},
@@ -191,7 +192,7 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	}
 }
 
-// TestBuildWithoutClients builds firebreak without PostgreSQL and Redis. Caddy's own
+// TestBuildWithoutClients builds firebreak without MySQL, PostgreSQL and Redis. Caddy's own
 // certificate authority links parts of pgx, so what counts there is that no package
 // of firebreak does.
 func TestBuildWithoutClients(t *testing.T) {
@@ -199,9 +200,9 @@ func TestBuildWithoutClients(t *testing.T) {
 	deps := strings.Fields(run(t, "../..", "go", "list", "-deps", minimal))
 	for _, dep := range deps {
 		if strings.HasPrefix(dep, "github.com/redis/go-redis/") || slices.Contains([]string{
-			module + "/postgres", module + "/redis", module + "/routing/pgtable",
+			module + "/mysql", module + "/postgres", module + "/redis", module + "/routing/pgtable",
 		}, dep) {
-			t.Errorf("a build without PostgreSQL and Redis has %s", dep)
+			t.Errorf("a build without MySQL, PostgreSQL and Redis has %s", dep)
 		}
 	}
 	if testing.Short() {
@@ -223,6 +224,7 @@ func TestBuildWithoutClients(t *testing.T) {
 		"directory postgres postgres://db/shop { \n table stores \n }": "unrecognized firebreak directory 'postgres'",
 		"state redis localhost:6379":                                   "unrecognized firebreak state 'redis'",
 		"zone z1 { \n check postgres postgres://db/shop \n }":          "check postgres is not part of this build",
+		"zone z1 { \n check mysql mysql://db/shop \n }":                "check mysql is not part of this build",
 	} {
 		file := filepath.Join(t.TempDir(), "Caddyfile")
 		if err := os.WriteFile(file, []byte("{\n admin off\n firebreak {\n workers 32\n "+option+"\n }\n}\n"), 0o600); err != nil {

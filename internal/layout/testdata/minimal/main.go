@@ -1,4 +1,4 @@
-// Command minimal is Caddy with firebreak, without the packages postgres and redis.
+// Command minimal is Caddy with firebreak, without the packages mysql, postgres and redis.
 package main
 
 import (
