@@ -18,6 +18,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/caddymodule"
 	"github.com/firebreak-proxy/firebreak/internal/loopback"
+	_ "github.com/firebreak-proxy/firebreak/mysql"
 	_ "github.com/firebreak-proxy/firebreak/postgres"
 	_ "github.com/firebreak-proxy/firebreak/redis"
 )

@@ -75,6 +75,17 @@ func TestSecretsAreNotLogged(t *testing.T) {
 					every 100ms
 				}
 			}
+			zone z3 {
+				check mysql mysql://user:%[2]s16@%[1]s/shop {
+					every 100ms
+					store_in comment
+				}
+			}
+			zone z4 {
+				check redis redis://user:%[2]s17@%[1]s {
+					every 100ms
+				}
+			}
 			state redis %[1]s {
 				username user
 				password %[2]s14
