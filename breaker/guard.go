@@ -74,7 +74,7 @@ type Guard struct {
 	rate       atomicFloat  // requests that end per second, likewise
 	patience   atomic.Int64 // of zones that have not learned their own; 0: not known
 	learned    int64        // when patience was learned; the sweeper's own
-	busyZones  atomic.Int64 // zones with slots, as of the last sweep
+	busyZones  atomic.Int64 // zones with requests lately, as of the last sweep: see busyFor
 	openZones  atomic.Int64 // zones open or half-open, those that only observe left out
 	noUpstream atomic.Uint64
 	awayAt     atomic.Int64 // when a dial to the API server last failed

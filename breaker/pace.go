@@ -196,7 +196,9 @@ const tooQuiet = 14
 
 // reservePeaks is how many standard deviations of the other zones' demand for
 // workers are kept free from a zone that holds workers longer than they do.
-// Demand is taken to be Poisson, whose variance is its mean.
+// Demand is taken to be Poisson. The square root of such a number has a standard
+// deviation of about 1/2 (Anscombe), for small means too, so that the peak is
+// (sqrt(mean) + reservePeaks/2)^2.
 const reservePeaks = 2
 
 // slowerThanOthers is how many times longer than a request of the other zones a
@@ -235,7 +237,11 @@ func (z *zone) leaves(capacity int) int {
 // needed is how many workers the other zones usually need, peaks included.
 func (g *Guard) needed(but *zone) int {
 	usage := max(0, math.Float64frombits(g.usage.Load())-but.pace.usage)
-	return int(math.Ceil(usage + reservePeaks*math.Sqrt(usage)))
+	if usage < 0.01 {
+		return 0
+	}
+	peak := math.Sqrt(usage) + reservePeaks/2.
+	return int(peak * peak)
 }
 
 // addFloat adds to a sum that is read without a lock.

@@ -36,7 +36,7 @@ func (g *Guard) sweep(ctx context.Context) {
 	busy := 0
 	for _, z := range active {
 		g.sweepZone(ctx, z)
-		if z.occupied.Load() > 0 {
+		if z.busyAt > now-int64(busyFor) {
 			busy++
 		}
 	}
@@ -69,6 +69,10 @@ func (g *Guard) sweepZone(ctx context.Context, z *zone) {
 	}
 }
 
+// busyFor is for how long after its latest request a zone has its share of the pool. One
+// that is answered within milliseconds holds no worker most of the time.
+const busyFor = time.Second
+
 // sweep does what time demands in one zone.
 func (z *zone) sweep(now int64) {
 	if z.isHeld() {
@@ -79,6 +83,9 @@ func (z *zone) sweep(now int64) {
 	addFloat(&z.g.rate, rate)
 	z.answeredAt.Store(z.answered.last)
 	z.occupied.Store(int64(z.live + z.hung))
+	if z.live+z.hung+z.waiters.count > 0 || z.answered.last > now-int64(busyFor) {
+		z.busyAt = now
+	}
 	z.lookForLate(now)
 	if z.lates.len == 0 && z.waiters.count == 0 && 8*z.live < z.g.capacity() {
 		z.inFlight = nil

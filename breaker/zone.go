@@ -30,6 +30,7 @@ type zone struct {
 
 	answeredAt atomic.Int64 // copy of answered.last for readers without the lock, as of the last sweep
 	occupied   atomic.Int64 // copy of live+hung, likewise; up to date while requests wait
+	busyAt     int64        // when it last had a request, as of the last sweep; of the sweeper alone
 	eventful   atomic.Bool  // the sweeper has something to look at
 
 	below *zone // in the stack of stirred zones; of the pusher, then of the sweeper
