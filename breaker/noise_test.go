@@ -225,8 +225,8 @@ func TestHealthyNoise(t *testing.T) {
 			d := time.Duration(hours * float64(time.Hour) * min(1, 200/n.rate))
 			n.run(d)
 			share := 100 * float64(n.refused) / float64(max(1, n.asked))
-			t.Logf("%s: %d requests, %d refused (%.4f %%), %d over the timeout; %d openings, %d alarms, %d quarantines over 1 s (longest %s)",
-				d.Round(time.Second), n.asked, n.refused, share, n.hung, n.openings, n.alarms, n.longQuarantines, n.worst)
+			t.Logf("%s: %d requests, %d refused (%.4f %%), %d over the timeout; %d openings, %d alarms, %d quarantines over 1 s (longest %s); refused: %v",
+				d.Round(time.Second), n.asked, n.refused, share, n.hung, n.openings, n.alarms, n.longQuarantines, n.worst, n.reasons)
 			total.Lock()
 			defer total.Unlock()
 			total.asked, total.refused = total.asked+n.asked, total.refused+n.refused

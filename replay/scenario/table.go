@@ -75,12 +75,20 @@ func (s Series) verdict() string {
 		text = "pool suspect after " + s.show("%.1f s", func(f *Figures) float64 { return f.SuspectAfter })
 	}
 	if _, n := s.MedianAndWorst(func(f *Figures) float64 { return float64(f.BlamedZones) }); n > 0 {
-		text += fmt.Sprintf(", up to %.0f zones blamed", n)
+		text += ", up to " + counted(n, "zone") + " blamed"
 	}
 	if _, n := s.MedianAndWorst(func(f *Figures) float64 { return float64(f.Blamed) }); n > 0 && o.Verdict != VerdictZone {
-		text += fmt.Sprintf(", up to %.0f stores blamed", n)
+		text += ", up to " + counted(n, "store") + " blamed"
 	}
 	return text
+}
+
+// counted is a number of things: 1 zone, 2 zones.
+func counted(n float64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%.0f %ss", n, what)
 }
 
 // neighbours says how many of the ill zone's requests were refused that had
