@@ -1,5 +1,7 @@
 package breaker
 
+import "time"
+
 // Counts is what became of a zone's requests since the start, in few numbers.
 type Counts struct {
 	OK      uint64 // answered, slow answers included
@@ -18,6 +20,29 @@ func (g *Guard) EachCounts(yield func(zone string, c Counts) bool) {
 		}
 	}
 }
+
+// EachActive calls yield with the counts of the zones in which they have changed within
+// the last five seconds, and of some others. It costs nothing for zones that are idle.
+func (g *Guard) EachActive(yield func(zone string, c Counts) bool) {
+	for _, z := range g.activeZones() {
+		if !yield(z.name, z.counts()) {
+			return
+		}
+	}
+}
+
+// CountsOf is the counts of one zone; false if no request ever asked for it.
+func (g *Guard) CountsOf(name string) (Counts, bool) {
+	z := g.find(name)
+	if z == nil {
+		return Counts{}, false
+	}
+	return z.counts(), true
+}
+
+// countsSettle is for how long the counts of a zone must not have changed for it to be
+// idle: longer than EachActive promises.
+const countsSettle = 6 * time.Second
 
 func (z *zone) counts() (c Counts) {
 	z.mu.Lock()

@@ -207,8 +207,8 @@ func TestHealthyServers(t *testing.T) {
 	}{
 		{4, 8, 12, 300, false, 2 * time.Minute},
 		{4, 8, 12, 150, true, 2 * time.Minute},
-		{100, 16, 1000, 300, false, 2 * time.Minute},
-		{100, 16, 1000, 4000, false, 10 * time.Second},
+		{100, 16, 1000, 300, false, thorough(2*time.Minute, 20*time.Second)},
+		{100, 16, 1000, 4000, false, thorough(10*time.Second, 3*time.Second)},
 	} {
 		t.Run(fmt.Sprintf("%d servers of %d, %d zones, %.0f requests a second, anywhere %t", tt.servers, tt.workers, tt.zones, tt.rate, tt.anywhere), func(t *testing.T) {
 			t.Parallel()

@@ -205,7 +205,7 @@ func TestHealthyNoise(t *testing.T) {
 			t.Errorf("%.4f %% of all requests refused, want at most 0.01 %%", share)
 		}
 	})
-	hours, _ := strconv.ParseFloat(cmp.Or(os.Getenv("FIREBREAK_NOISE_HOURS"), "0.1"), 64)
+	hours, _ := strconv.ParseFloat(cmp.Or(os.Getenv("FIREBREAK_NOISE_HOURS"), thorough("0.1", "0.03")), 64)
 	for i, tt := range []struct {
 		workers, zones int
 		utilisation    float64

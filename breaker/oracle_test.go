@@ -136,7 +136,7 @@ func (g *oracle) send(zone, store string) {
 // how many workers are lost to what is ill, and how many requests of what is not ill
 // are not answered. FIREBREAK_OUTAGES asks for more of them.
 func TestOracle(t *testing.T) {
-	outages, _ := strconv.Atoi(cmp.Or(os.Getenv("FIREBREAK_OUTAGES"), "40"))
+	outages, _ := strconv.Atoi(cmp.Or(os.Getenv("FIREBREAK_OUTAGES"), thorough("40", "10")))
 	type figures struct{ lost, worst, asked, bad, healed, badAfter int }
 	guard, oracles, byKind := figures{}, figures{}, map[string]*figures{}
 	add := func(f *figures, o *outage) {

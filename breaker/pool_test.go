@@ -39,7 +39,7 @@ func TestErrorsEverywhere(t *testing.T) {
 		loss  float64 // of the ok percentage, because of firebreak
 		other float64 // ok of zones that do not fail
 	}{
-		{"all", 12, 1, 300, 2 * time.Minute, allZones, 3, 0},
+		{"all", 12, 1, 300, thorough(2*time.Minute, 30*time.Second), allZones, 3, 0},
 		{"two of three requests", 12, 0.67, 300, 30 * time.Second, allZones, 3, 0},
 		{"one of three requests", 12, 0.33, 300, 30 * time.Second, allZones, 3, 0},
 		{"one of ten requests", 12, 0.1, 300, 30 * time.Second, allZones, 3, 0},
@@ -98,7 +98,7 @@ func TestSlowErrorsEverywhere(t *testing.T) {
 				for i := range 12 {
 					p.delay[fmt.Sprintf("z%d", i+1)] = takes * time.Millisecond
 				}
-				p.load(time.Minute, 300, allZones)
+				p.load(thorough(time.Minute, 15*time.Second), 300, allZones)
 				p.failing(0, 0)
 				p.mu.Lock()
 				clear(p.delay)

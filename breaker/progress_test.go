@@ -48,8 +48,8 @@ func TestWhatAFreezeCosts(t *testing.T) {
 		{"40 s", 40 * time.Second, 300, nil, 5},
 		{"10 minutes", 10 * time.Minute, 30, nil, 8},
 		{"10 minutes, with a check", 10 * time.Minute, 30, check, 4},
-		{"2 hours, with a check", 2 * time.Hour, 6, check, 4},
-		{"half an hour", 30 * time.Minute, 12, nil, 9},
+		{"2 hours, with a check", thorough(2*time.Hour, 20*time.Minute), 6, check, 4},
+		{"half an hour", thorough(30*time.Minute, 15*time.Minute), 12, nil, 9},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -184,8 +184,9 @@ func TestThousandWorkersVirtual(t *testing.T) {
 	app := twoSeconds()
 	app.Workers = 1024
 	o := newOutage(t, &app, 12, 100, 400, 1)
-	o.freeze(10*time.Second, 40*time.Second, "z7")
-	o.run(60 * time.Second)
+	lasts := thorough(40*time.Second, 8*time.Second)
+	o.freeze(5*time.Second, lasts, "z7")
+	o.run(10*time.Second + lasts)
 	if share := o.innocentOK(); share < .9999 {
 		t.Errorf("other zones: %.3f %% ok, want 99.99: %v", 100*share, o.reasons)
 	}

@@ -614,7 +614,7 @@ func TestSlowZoneStaysClosed(t *testing.T) {
 // TestManyCulprits has more culprits than the zone may have hung requests, and
 // a pool that kills a worker after 30 s.
 func TestManyCulprits(t *testing.T) {
-	for _, k := range []int{10, 30} {
+	for _, k := range thorough([]int{10, 30}, []int{30}) {
 		t.Run(fmt.Sprint(k), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPool(t, twoSeconds())

@@ -28,7 +28,7 @@ func TestRestartsInAnOutage(t *testing.T) {
 		began := time.Now()
 		p.freeze("z7")
 		p.load(4*time.Second, 300, allZones)
-		for range 4 {
+		for range thorough(4, 2) {
 			before := p.state("z7")
 			p.restart()
 			after := p.state("z7")
@@ -67,7 +67,7 @@ func TestRestartsInAnOutage(t *testing.T) {
 // TestRestartsWithCulprits: stores hang, and firebreak is killed. Who is innocent
 // notices nothing, and the zone does not open because of what is remembered.
 func TestRestartsWithCulprits(t *testing.T) {
-	for _, k := range []int{1, 3, 6, 10} {
+	for _, k := range thorough([]int{1, 3, 6, 10}, []int{1, 10}) {
 		t.Run(fmt.Sprint(k), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPool(t, twoSeconds())

@@ -112,6 +112,9 @@ func (z *zone) sweepCalm(now int64) {
 			z.window = 0
 		}
 	}
+	if latest := z.kept.latest(); latest == nil || now-latest.at < int64(countsSettle) {
+		return
+	}
 	if !z.curious && z.slots.len == 0 && len(z.failing) == 0 && !z.isHeld() && z.pace.usage < 0.001 && z.pace.rate < 0.001 && now-z.answered.last > int64(z.policy.Window) {
 		addFloat(&z.g.usage, -z.pace.usage)
 		addFloat(&z.g.rate, -z.pace.rate)

@@ -14,7 +14,7 @@ import (
 // many of those that are named deserve it (precision), and how many of those
 // that were asked for are named (recall). The pool kills a worker after 30 s.
 func TestNamedOfAThousand(t *testing.T) {
-	for _, k := range []int{1, 3, 12, 50} {
+	for _, k := range thorough([]int{1, 3, 12, 50}, []int{3, 50}) {
 		t.Run(fmt.Sprintf("k=%d", k), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { nameOfAThousand(t, k) })
 		})

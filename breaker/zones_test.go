@@ -30,14 +30,15 @@ func TestZonesCostNothingUntilTheyAreAskedFor(t *testing.T) {
 		}
 		g := breaker.New(p, breaker.Options{})
 		defer g.Close()
-		g.Apply(p, manyZones(60_000))
+		named, asked := thorough(60_000, 6000), thorough(3000, 300)
+		g.Apply(p, manyZones(named))
 		if n := len(g.Zones()); n != 0 {
 			t.Errorf("%d zones were made that no request has come for", n)
 		}
-		if n := g.ZoneCount(); n != 60_000 {
-			t.Errorf("%d zones, want 60000", n)
+		if n := g.ZoneCount(); n != named {
+			t.Errorf("%d zones, want %d", n, named)
 		}
-		for i := range 3000 {
+		for i := range asked {
 			slot, refusal := g.Admit(t.Context(), breaker.Request{Zone: fmt.Sprintf("z%d", i), Store: "s"})
 			if refusal != nil {
 				t.Fatal(refusal)
@@ -46,15 +47,15 @@ func TestZonesCostNothingUntilTheyAreAskedFor(t *testing.T) {
 			slot.End(breaker.OK)
 		}
 		time.Sleep(time.Second)
-		if n := g.Swept(); n != 3000 {
-			t.Errorf("%d zones are swept, want the 3000 with requests", n)
+		if n := g.Swept(); n != asked {
+			t.Errorf("%d zones are swept, want the %d with requests", n, asked)
 		}
 		time.Sleep(time.Minute)
 		if n := g.Swept(); n != 0 {
 			t.Errorf("%d zones are swept a minute after the last request", n)
 		}
-		if n := len(g.Zones()); n != 3000 {
-			t.Errorf("%d zones are listed, want the 3000 with requests", n)
+		if n := len(g.Zones()); n != asked {
+			t.Errorf("%d zones are listed, want the %d with requests", n, asked)
 		}
 		slot, _ := g.Admit(t.Context(), breaker.Request{Zone: "z7", Store: "s"})
 		time.Sleep(time.Second)

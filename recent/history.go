@@ -2,6 +2,7 @@ package recent
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -42,8 +43,8 @@ type History struct {
 type zoneHistory struct {
 	points []pointAt // the oldest first
 	last   requestTotals
-	born   int64 // the step before its first point
-	seen   int64 // the latest step at which the guard knew the zone
+	born   int64 // the step of its first point
+	seen   int64 // the step at which it was last looked at
 }
 
 type pointAt struct {
@@ -88,7 +89,8 @@ func (h *History) run(ctx context.Context) {
 	}
 }
 
-// Take adds one point to every zone, and forgets zones that are no more.
+// Take adds one point to every zone at which something happened, and forgets zones that
+// are no more.
 func (h *History) Take(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -96,29 +98,50 @@ func (h *History) Take(now time.Time) {
 	h.steps++
 	h.at = now
 	var sum Point
-	h.guard.EachCounts(func(name string, c breaker.Counts) bool {
-		z := h.zones[name]
-		next := totalsOf(name, c)
-		if z == nil {
-			z = &zoneHistory{born: h.steps - 1, last: next}
-			if h.steps > 1 {
-				z.last = requestTotals{} // it was made since the last step
-			}
-			h.zones[name] = z
-		}
-		z.seen = h.steps
-		p := next.since(&z.last)
-		z.last = next
-		z.put(step, p)
-		sum.add(p)
+	look := func(name string, c breaker.Counts) bool {
+		sum.add(h.take(name, c, step))
 		return true
-	})
-	h.all.put(step, sum)
-	for name, z := range h.zones {
-		if z.seen != h.steps {
-			delete(h.zones, name)
+	}
+	if step == 0 {
+		h.guard.EachCounts(look)
+	} else {
+		h.guard.EachActive(look)
+	}
+	// The guard does not know of requests that maintenance refused.
+	for name := range telemetry.Shared().InMaintenance() {
+		if z := h.zones[name]; z == nil || z.seen != step {
+			if c, ok := h.guard.CountsOf(name); ok {
+				look(name, c)
+			}
 		}
 	}
+	h.all.put(step, sum)
+	if step%Points == 0 {
+		maps.DeleteFunc(h.zones, func(name string, _ *zoneHistory) bool { return !h.knows(name) })
+	}
+}
+
+// take adds the point of a zone.
+func (h *History) take(name string, c breaker.Counts, step int64) Point {
+	z := h.zones[name]
+	next := totalsOf(name, c)
+	if z == nil {
+		z = &zoneHistory{born: step}
+		if step == 0 {
+			z.last = next
+		}
+		h.zones[name] = z
+	}
+	p := next.since(&z.last)
+	z.last, z.seen = next, step
+	z.put(step, p)
+	return p
+}
+
+// knows reports whether the guard still has the zone.
+func (h *History) knows(zone string) bool {
+	_, ok := h.guard.CountsOf(zone)
+	return ok
 }
 
 func totalsOf(zone string, c breaker.Counts) requestTotals {
@@ -173,10 +196,14 @@ func (h *History) Everything() (points []Point, at time.Time, step int64) {
 func (h *History) Of(zone string) (points []Point) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if z := h.zones[zone]; z != nil {
+	switch z := h.zones[zone]; {
+	case !h.knows(zone):
+		return nil
+	case z == nil:
+		return h.line(&zoneHistory{})
+	default:
 		return h.line(z)
 	}
-	return nil
 }
 
 // line is the points of a zone. Those from before a zone was there are left out,

@@ -92,6 +92,49 @@ func TestHistory(t *testing.T) {
 	})
 }
 
+// TestHistoryOfIdleZones: only zones at which something happened are looked at, and
+// nothing that happens is missed: after a long silence, by requests that hang, by
+// refusals.
+func TestHistoryOfIdleZones(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		guard := testGuard(t, "z1", "z2")
+		defer guard.Close()
+		h := newHistory(guard)
+		take := func() Point {
+			h.Take(time.Now())
+			return h.Latest("z1")
+		}
+		ask(t, guard, "z1", breaker.OK, 1)
+		take()
+		for _, quiet := range []time.Duration{4 * Step, time.Minute, time.Hour} {
+			for range int(quiet / Step) {
+				time.Sleep(Step)
+				if got := take(); got != (Point{}) {
+					t.Fatalf("%+v while nothing happened", got)
+				}
+			}
+			slot, _ := guard.Admit(t.Context(), breaker.Request{Zone: "z1", Store: "s", Timeout: time.Minute})
+			slot.Track()
+			time.Sleep(slot.Timeout())
+			slot.Hang()
+			slot.End(breaker.Broken)
+			time.Sleep(Step - time.Millisecond)
+			if got, want := take(), (Point{Requests: 1, Bad: 1}); got != want {
+				t.Errorf("after %s: %+v, want %+v", quiet, got, want)
+			}
+			slot, _ = guard.Admit(t.Context(), breaker.Request{Zone: "z1", Store: "s"})
+			slot.End(breaker.NoUpstream)
+			time.Sleep(Step - time.Millisecond)
+			if got, want := take(), (Point{Requests: 1}); got != want {
+				t.Errorf("after %s: %+v, want %+v", quiet, got, want)
+			}
+		}
+		if got := h.Of("z2"); len(got) != Points {
+			t.Errorf("a zone without requests has %d points, want %d", len(got), Points)
+		}
+	})
+}
+
 // BenchmarkHistory is one step with a thousand zones.
 func BenchmarkHistory(b *testing.B) {
 	policy, err := (&config.App{Workers: 32}).Policy()

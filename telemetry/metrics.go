@@ -3,6 +3,7 @@ package telemetry
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"strings"
@@ -105,6 +106,13 @@ func (m *Metrics) NoteDirectory(err error) {
 
 // RefusedInMaintenance is how many requests of a zone maintenance has refused.
 func (m *Metrics) RefusedInMaintenance(zone string) uint64 { return countOf(&m.inMaintenance, zone) }
+
+// InMaintenance is the zones of which maintenance has refused requests.
+func (m *Metrics) InMaintenance() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		m.inMaintenance.Range(func(zone, _ any) bool { return yield(zone.(string)) })
+	}
+}
 
 // WatchIncidents makes a log of incidents the one that is read; nil: none is
 // kept.

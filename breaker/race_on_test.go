@@ -1,0 +1,5 @@
+//go:build race
+
+package breaker_test
+
+func thorough[T any](_, underRace T) T { return underRace }
