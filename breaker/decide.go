@@ -156,7 +156,7 @@ func decide(p *picture) ruling {
 		// is a strike, and two stores are asked again at a time: once two stores
 		// are in quarantine, one strike is enough for the others.
 		several := p.open >= p.hear
-		if p.tried || p.mine > p.mineOpen || p.mineOpen >= p.strikes || several && (!p.struck || p.strikes == 2 && p.seconds >= 2) {
+		if p.tried || p.mine > p.mineLate || p.mineOpen >= p.strikes || several && (!p.struck || p.strikes == 2 && p.seconds >= 2) {
 			why = storeInDoubt
 		}
 	case p.lost || (p.open > 0 || p.mixed) && !p.proven:

@@ -39,6 +39,7 @@ func TestDecide(t *testing.T) {
 		"store hangs, second":      {func(p *picture) { p.open, p.stuck, p.mine, p.mineOpen, p.mineLate = 1, 1, 1, 1, 1 }, admitted, unproven},
 		"store hangs, third":       {func(p *picture) { p.open, p.stuck, p.mine, p.mineOpen, p.mineLate = 1, 1, 2, 1, 1 }, storeInDoubt, unproven},
 		"store hangs twice":        {func(p *picture) { p.open, p.stuck, p.mine, p.mineOpen, p.mineLate = 2, 2, 2, 2, 2 }, storeInDoubt, unproven},
+		"store hangs anew":         {func(p *picture) { p.open, p.stuck, p.mine, p.mineOpen, p.mineLate = 1, 2, 2, 1, 2 }, admitted, unproven}, // it was answered since the first began
 		"many hang, second": {func(p *picture) {
 			p.open, p.stuck, p.mine, p.mineOpen, p.mineLate = 5, 5, 1, 1, 1
 		}, storeInDoubt, unproven},

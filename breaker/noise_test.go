@@ -1,7 +1,6 @@
 package breaker_test
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"strconv"
@@ -194,7 +193,8 @@ func (n *noise) released(name string, since time.Duration) {
 
 // TestHealthyNoise: on healthy days next to nothing is refused, no zone is cut
 // off, no store is named for longer than a moment, and the pool is not suspected.
-// FIREBREAK_NOISE_HOURS asks for more than a few minutes of each.
+// FIREBREAK_NOISE_HOURS asks for more than a few minutes of each: for so many hours in
+// all, of which the pools with fewer requests get more, as much work each.
 func TestHealthyNoise(t *testing.T) {
 	var total struct {
 		sync.Mutex
@@ -205,8 +205,8 @@ func TestHealthyNoise(t *testing.T) {
 			t.Errorf("%.4f %% of all requests refused, want at most 0.01 %%", share)
 		}
 	})
-	hours, _ := strconv.ParseFloat(cmp.Or(os.Getenv("FIREBREAK_NOISE_HOURS"), thorough("0.1", "0.03")), 64)
-	for i, tt := range []struct {
+	hours, _ := strconv.ParseFloat(os.Getenv("FIREBREAK_NOISE_HOURS"), 64)
+	pools := []struct {
 		workers, zones int
 		utilisation    float64
 	}{
@@ -218,11 +218,19 @@ func TestHealthyNoise(t *testing.T) {
 		{1000, 100, .3},
 		{8, 4, .02},
 		{32, 12, .02},
-	} {
+	}
+	inverse := 0.0
+	for _, tt := range pools {
+		inverse += 1 / (float64(tt.workers) * tt.utilisation)
+	}
+	for i, tt := range pools {
 		t.Run(fmt.Sprintf("%d workers, %d zones, %.0f %% busy", tt.workers, tt.zones, 100*tt.utilisation), func(t *testing.T) {
 			t.Parallel()
 			n := newNoise(t, tt.workers, tt.zones, tt.utilisation, uint64(i+1))
-			d := time.Duration(hours * float64(time.Hour) * min(1, 200/n.rate))
+			d := time.Duration(float64(thorough(6*time.Minute, 2*time.Minute)) * min(1, 200/n.rate))
+			if hours > 0 {
+				d = time.Duration(hours * float64(time.Hour) / (float64(tt.workers) * tt.utilisation * inverse))
+			}
 			n.run(d)
 			share := 100 * float64(n.refused) / float64(max(1, n.asked))
 			t.Logf("%s: %d requests, %d refused (%.4f %%), %d over the timeout; %d openings, %d alarms, %d quarantines over 1 s (longest %s); refused: %v",
