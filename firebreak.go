@@ -10,7 +10,7 @@ import (
 	_ "github.com/firebreak-proxy/firebreak/caddymodule"
 	// Registers the command "caddy firebreak".
 	_ "github.com/firebreak-proxy/firebreak/cli"
-	// Registers "check mysql".
+	// Registers "directory mysql" and "check mysql".
 	_ "github.com/firebreak-proxy/firebreak/mysql"
 	// Registers "directory postgres" and "check postgres".
 	_ "github.com/firebreak-proxy/firebreak/postgres"

@@ -49,7 +49,7 @@ while read -r command; do
 	./caddy list-modules >listed
 	for want in firebreak http.handlers.firebreak http.reverse_proxy.transport.firebreak admin.api.firebreak \
 		http.reverse_proxy.upstreams.firebreak firebreak.directories.inline firebreak.directories.file \
-		firebreak.directories.hash firebreak.directories.http firebreak.directories.postgres \
+		firebreak.directories.hash firebreak.directories.http firebreak.directories.mysql firebreak.directories.postgres \
 		firebreak.state.storage firebreak.state.redis events.handlers.firebreak_webhook; do
 		grep -qx "$want" listed || { echo "list-modules lacks $want" >&2; exit 1; }
 	done

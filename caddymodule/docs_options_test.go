@@ -48,6 +48,7 @@ var optionsAround = map[string]around{
 	"httpDirectoryOptions":     {fmt.Sprintf(inApp, "directory http http://lookup/{key} {\n%s\n}"), app("directory"), nil, ""},
 	"learnOptions":             {fmt.Sprintf(inApp, "directory learn header X-Zone {\n%s\n}"), app("directory"), nil, ""},
 	"postgresDirectoryOptions": {fmt.Sprintf(inApp, "directory postgres postgres://firebreak@db/shop {\n%s\n}"), app("directory"), []string{"table stores"}, ""},
+	"mysqlDirectoryOptions":    {fmt.Sprintf(inApp, "directory mysql mysql://firebreak@db/shop {\n%s\n}"), app("directory"), []string{"table stores", "version changed_at"}, ""},
 	"upstreamOptions": {
 		fmt.Sprintf(onSite, "firebreak {\nkey query key\n}\nreverse_proxy {\ndynamic firebreak {\n%s\n}\n}"),
 		[]string{"apps", "http", "servers", "srv0", "routes", "0", "handle", "1", "dynamic_upstreams"},
@@ -87,6 +88,9 @@ var usageOfBlocks = map[string]string{
 	"zoneOptions store_check":        "store_check GET /check?key={store} {\nto localhost:9000\n}",
 	"learnOptions fallback":          "fallback hash z1 z2",
 	"postgresDirectoryOptions query": `query "SELECT 1"`,
+	"mysqlDirectoryOptions query":    `query "SELECT 1"`,
+	"mysqlDirectoryOptions table":    "table shops",
+	"mysqlDirectoryOptions version":  "version updated_at",
 	"appOptions state":               "state storage",
 	"appOptions server":              "server 10.0.0.1:9000 {\nworkers 4\n}",
 	"appOptions server_check":        "server_check /healthz",

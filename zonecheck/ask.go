@@ -54,9 +54,7 @@ type SQL struct {
 
 // RegisterSQL adds a way to ask a database about its stores. Call it from init.
 func RegisterSQL(name string, s SQL) {
-	askers[name] = func(ctx context.Context, zone string, c *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
-		return s.ask(ctx, zone, c, q, report)
-	}
+	askers[name] = s.ask
 }
 
 // ask lists what hangs in a zone's database over the held connection, and tries

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// MostListed bounds the sessions that are looked at, MostText what is read of a
-	// query.
+	// MostListed bounds the sessions that are looked at.
 	MostListed = 500
-	MostText   = 8192
+	// MostText bounds what is read of a query.
+	MostText = 8192
 
 	// briefWait is for how long a query must have waited for a lock.
 	briefWait = 50 * time.Millisecond

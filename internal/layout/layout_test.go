@@ -27,6 +27,7 @@ var layers = [][]string{
 	{"incidents", "recovery", "replay", "replay/scenario"},
 	{"maintenance/conformance", "replay/virtual"},
 	{"breaker/httpguard", "maintenance", "routing/learned", "routing/lookup", "routing/pgtable", "zonecheck"},
+	{"routing/sqltable"},
 	{"breaker", "routing", "stale", "workers", "internal/directive"},
 	{"config"},
 }
@@ -37,7 +38,7 @@ var forTests = []string{"internal/layout", "internal/loopback", "internal/pages"
 // knowCaddy are the packages that import Caddy. The others can be used, and
 // tested, without it.
 var knowCaddy = []string{
-	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "postgres", "recent", "redis", "refusal", "state", "telemetry",
+	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "mysql", "postgres", "recent", "redis", "refusal", "state", "telemetry",
 	"internal/directive", "internal/placeholder", "internal/upstream", "internal/version",
 }
 
@@ -200,7 +201,7 @@ func TestBuildWithoutClients(t *testing.T) {
 	deps := strings.Fields(run(t, "../..", "go", "list", "-deps", minimal))
 	for _, dep := range deps {
 		if strings.HasPrefix(dep, "github.com/redis/go-redis/") || slices.Contains([]string{
-			module + "/mysql", module + "/postgres", module + "/redis", module + "/routing/pgtable",
+			module + "/mysql", module + "/postgres", module + "/redis", module + "/routing/pgtable", module + "/routing/sqltable",
 		}, dep) {
 			t.Errorf("a build without MySQL, PostgreSQL and Redis has %s", dep)
 		}
@@ -213,7 +214,7 @@ func TestBuildWithoutClients(t *testing.T) {
 	modules := strings.Fields(run(t, ".", binary, "list-modules"))
 	for name, want := range map[string]bool{
 		"firebreak": true, "http.handlers.firebreak": true, "admin.api.firebreak": true,
-		"firebreak.directories.file": true, "firebreak.directories.postgres": false,
+		"firebreak.directories.file": true, "firebreak.directories.postgres": false, "firebreak.directories.mysql": false,
 		"firebreak.state.storage": true, "firebreak.state.redis": false,
 	} {
 		if got := slices.Contains(modules, name); got != want {

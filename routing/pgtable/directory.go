@@ -2,37 +2,18 @@ package pgtable
 
 import (
 	"context"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/routing/sqltable"
 )
-
-// startWait is how long requests wait, counted from the start of Run, for the
-// first table of a process that has no snapshot.
-const startWait = 3 * time.Second
 
 // Directory is read from PostgreSQL.
 type Directory struct {
+	*sqltable.Directory
 	opts   Options
 	config *pgconn.Config
-	table  atomic.Pointer[table] // nil: there was none yet
-	down   atomic.Bool
-
-	first     chan struct{} // closed when requests need not wait any more
-	firstOnce sync.Once
-
-	refused string // the last reason for a refusal that was told; of Run
-}
-
-// table is what is in force.
-type table struct {
-	*routing.Table
-	digest uint64
-	at     atomic.Int64 // unix nanoseconds of when the database last said so
 }
 
 // Open makes a directory. It reads the snapshot, if there is one; it connects
@@ -46,92 +27,12 @@ func Open(o Options) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{opts: o, config: config, first: make(chan struct{})}
-	d.restore()
+	d := &Directory{opts: o, config: config}
+	d.Directory = sqltable.Open(sqltable.Options{
+		Refresh: o.Refresh, Timeout: o.Timeout, Snapshot: o.Snapshot, Log: o.Log,
+		Session: func(ctx context.Context, _ *sqltable.Directory) error { return d.session(ctx) },
+	})
 	return d, nil
-}
-
-func (d *Directory) restore() {
-	if d.opts.Snapshot == "" {
-		return
-	}
-	saved, at, err := routing.LoadTable(d.opts.Snapshot)
-	switch {
-	case err != nil:
-		d.opts.Log(routing.SourceEvent{Kind: routing.SourceSnapshotFailed, Err: err})
-	case saved != nil:
-		d.put(saved, saved.Digest(), at)
-		d.opts.Log(d.event(routing.SourceRestored, nil))
-	}
-}
-
-func (d *Directory) put(t *routing.Table, digest uint64, at time.Time) {
-	next := &table{Table: t, digest: digest}
-	next.at.Store(at.UnixNano())
-	d.table.Store(next)
-	d.waitNoMore()
-}
-
-func (d *Directory) waitNoMore() { d.firstOnce.Do(func() { close(d.first) }) }
-
-// Lookup implements [routing.Directory].
-func (d *Directory) Lookup(key string) (routing.Route, bool) {
-	if t := d.table.Load(); t != nil {
-		return t.Lookup(key)
-	}
-	return routing.Route{}, false
-}
-
-// Ask implements [routing.Asker]: it waits for the first table.
-func (d *Directory) Ask(ctx context.Context, key string) (routing.Route, bool) {
-	if d.table.Load() == nil {
-		select {
-		case <-d.first:
-		case <-ctx.Done():
-		}
-	}
-	return d.Lookup(key)
-}
-
-// Zones implements [routing.Directory].
-func (d *Directory) Zones() []string {
-	if t := d.table.Load(); t != nil {
-		return t.Zones()
-	}
-	return nil
-}
-
-// Len implements [routing.Lister].
-func (d *Directory) Len() int {
-	if t := d.table.Load(); t != nil {
-		return t.Len()
-	}
-	return 0
-}
-
-// EachStore implements [routing.Lister]. It lists the table in force when it
-// was called.
-func (d *Directory) EachStore(zone string, yield func(store string) bool) {
-	if t := d.table.Load(); t != nil {
-		t.EachStore(zone, yield)
-	}
-}
-
-// Report implements [routing.Source].
-func (d *Directory) Report() routing.SourceReport {
-	r := routing.SourceReport{Down: d.down.Load()}
-	if t := d.table.Load(); t != nil {
-		r.Since, r.Stores = time.Unix(0, t.at.Load()), t.Len()
-	}
-	return r
-}
-
-func (d *Directory) event(kind routing.SourceEventKind, err error) routing.SourceEvent {
-	e := routing.SourceEvent{Kind: kind, Err: err}
-	if t := d.table.Load(); t != nil {
-		e.Stores, e.Keys, e.Zones = t.Len(), t.Keys(), len(t.Zones())
-	}
-	return e
 }
 
 // Interface guards.

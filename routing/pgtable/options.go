@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/routing/sqltable"
 )
 
 // Options say what is read, and when. Zero values stand for the defaults.
@@ -43,12 +44,6 @@ type Options struct {
 	// Log is told what happens, on the goroutine of Run or Open. Default: none.
 	Log func(routing.SourceEvent)
 }
-
-// The defaults.
-const (
-	DefaultRefresh = time.Minute
-	DefaultTimeout = 30 * time.Second
-)
 
 const minRefresh = 100 * time.Millisecond
 
@@ -127,10 +122,10 @@ func Config(dsn string) (*pgconn.Config, error) {
 
 func (o Options) withDefaults() Options {
 	if o.Refresh == 0 {
-		o.Refresh = DefaultRefresh
+		o.Refresh = sqltable.DefaultRefresh
 	}
 	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
+		o.Timeout = sqltable.DefaultTimeout
 	}
 	if o.Log == nil {
 		o.Log = func(routing.SourceEvent) {}

@@ -2,7 +2,6 @@ package pgtable
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,13 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/routing/sqltable"
 )
-
-// errRefused is a result that cannot be a table of stores.
-var errRefused = errors.New("refused")
-
-// maxRowErrors is how many wrong rows are told; the rest is counted.
-const maxRowErrors = 10
 
 // read reads all stores. Whatever the types of the columns are, they come as
 // text.
@@ -54,10 +48,8 @@ func (s *session) query(ctx context.Context) (string, error) {
 
 // table makes a table of rows as they come in.
 func (s *session) table(rows *pgconn.ResultReader) (*routing.Table, error) {
-	b := routing.NewBuilder()
+	read := sqltable.NewRows()
 	var columns columns
-	var wrong []error
-	more := 0
 	for n := 1; rows.NextRow(); n++ {
 		if n == 1 {
 			var err error
@@ -65,27 +57,9 @@ func (s *session) table(rows *pgconn.ResultReader) (*routing.Table, error) {
 				return nil, err
 			}
 		}
-		if err := columns.add(b, n, rows.Values()); err != nil {
-			if len(wrong) == maxRowErrors {
-				more++
-				continue
-			}
-			wrong = append(wrong, fmt.Errorf("row %d: %w", n, err))
-		}
+		read.Add(func(b *routing.Builder, row int) error { return columns.add(b, row, rows.Values()) })
 	}
-	if more > 0 {
-		wrong = append(wrong, fmt.Errorf("and %d more", more))
-	}
-	if len(wrong) > 0 {
-		return nil, fmt.Errorf("%w: %w", errRefused, errors.Join(wrong...))
-	}
-	if b.Stores() > 0 {
-		return b.Table(), nil
-	}
-	if was := s.d.table.Load(); was != nil {
-		return nil, fmt.Errorf("%w: there are no rows, but %d stores before", errRefused, was.Len())
-	}
-	return nil, fmt.Errorf("%w: there are no rows", errRefused)
+	return read.Table(s.d.Len())
 }
 
 // columns are the places of what is wanted in a row.
@@ -102,10 +76,8 @@ func columnsOf(fields []pgconn.FieldDescription) (c columns, err error) {
 	for i, f := range fields {
 		names[i] = f.Name
 	}
-	c.store, c.zone, c.keys = slices.Index(names, "store"), slices.Index(names, "zone"), slices.Index(names, "keys")
-	if c.store < 0 || c.zone < 0 {
-		return c, fmt.Errorf("%w: the columns are %s; store and zone are needed, keys is possible: name them in the query (SELECT id AS store, ...)",
-			errRefused, strings.Join(names, ", "))
+	if c.store, c.zone, c.keys, err = sqltable.Columns(names); err != nil {
+		return c, err
 	}
 	if c.keys < 0 {
 		return c, nil
@@ -119,7 +91,7 @@ func columnsOf(fields []pgconn.FieldDescription) (c columns, err error) {
 	case *pgtype.ArrayCodec:
 		c.list = c.types.PlanScan(c.keysType, pgtype.TextFormatCode, new([]string))
 	case *pgtype.JSONCodec, *pgtype.JSONBCodec:
-		return c, fmt.Errorf("%w: keys is of type %s; it must be an array (text[]) or one text", errRefused, known.Name)
+		return c, fmt.Errorf("%w: keys is of type %s; it must be an array (text[]) or one text", sqltable.ErrRefused, known.Name)
 	}
 	return c, nil
 }

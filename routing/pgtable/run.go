@@ -4,19 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/routing/sqltable"
 )
 
 const (
 	connectTimeout = 5 * time.Second
-	// The database is tried again after retryFirst, then less and less often.
-	retryFirst = 250 * time.Millisecond
-	retryLast  = 15 * time.Second
 	// settle is how long changes are gathered before the table is read.
 	settle = 50 * time.Millisecond
 	// restShare: after a load that took a second the next notification is heard
@@ -24,32 +20,6 @@ const (
 	// time in five at most.
 	restShare = 4
 )
-
-// Run implements [routing.Source].
-func (d *Directory) Run(ctx context.Context) {
-	noLonger := time.AfterFunc(startWait, d.waitNoMore)
-	defer noLonger.Stop()
-	defer d.waitNoMore()
-	pause := retryFirst
-	for ctx.Err() == nil {
-		err := d.session(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err == nil: // without a channel no connection is held
-			pause = retryFirst
-			sleep(ctx, d.opts.Refresh-time.Duration(rand.Int64N(int64(d.opts.Refresh/10))))
-			continue
-		}
-		if !d.down.Swap(true) {
-			d.opts.Log(d.event(routing.SourceLost, err))
-			pause = retryFirst
-		}
-		d.waitNoMore()
-		sleep(ctx, pause/2+time.Duration(rand.Int64N(int64(pause/2))))
-		pause = min(2*pause, retryLast)
-	}
-}
 
 // session connects, reads the table, and goes on doing so for as long as the
 // connection lasts, if it is to be told of changes.
@@ -157,50 +127,11 @@ func (s *session) load(ctx context.Context) error {
 		return err
 	}
 	var broken *pgconn.PgError
-	if err != nil && !errors.As(err, &broken) && !errors.Is(err, errRefused) {
+	if err != nil && !errors.As(err, &broken) && !errors.Is(err, sqltable.ErrRefused) {
 		return err
 	}
-	if d.down.Swap(false) {
-		d.opts.Log(d.event(routing.SourceBack, nil))
-	}
-	if err != nil {
-		d.refuse(err)
-	} else {
-		d.accept(read, s.took)
-	}
-	d.waitNoMore()
+	d.Loaded(read, err, s.took)
 	return nil
-}
-
-// refuse tells why a table was refused, once.
-func (d *Directory) refuse(err error) {
-	if text := err.Error(); text != d.refused {
-		d.refused = text
-		d.opts.Log(d.event(routing.SourceRefused, err))
-	}
-}
-
-func (d *Directory) accept(read *routing.Table, took time.Duration) {
-	was, digest := d.table.Load(), read.Digest()
-	if was != nil && was.digest == digest {
-		was.at.Store(time.Now().UnixNano())
-		if d.refused != "" {
-			d.refused = ""
-			d.opts.Log(d.event(routing.SourceLoaded, nil))
-		}
-		return
-	}
-	d.refused = ""
-	d.put(read, digest, time.Now())
-	event := d.event(routing.SourceLoaded, nil)
-	event.Took = took
-	d.opts.Log(event)
-	if d.opts.Snapshot == "" {
-		return
-	}
-	if err := routing.SaveTable(d.opts.Snapshot, read); err != nil {
-		d.opts.Log(d.event(routing.SourceSnapshotFailed, err))
-	}
 }
 
 // inWords says "no answer in time" for whatever a deadline looks like.
@@ -209,13 +140,4 @@ func inWords(err error) error {
 		return errors.New("no answer in time")
 	}
 	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
