@@ -176,7 +176,10 @@ func (t *table) queryNow(ctx context.Context, c *conn) (string, error) {
 		return "", c.note(err)
 	}
 	names, err := rows.Columns()
-	if err = cmp.Or(err, c.note(rows.Close())); err != nil {
+	if err != nil {
+		return "", c.note(err)
+	}
+	if err := c.note(rows.Close()); err != nil {
 		return "", err
 	}
 	_, _, keys, err := sqltable.Columns(names)
