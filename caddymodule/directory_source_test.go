@@ -310,7 +310,7 @@ func TestSourceEnds(t *testing.T) {
 		return n
 	}
 	eventually(t, "the directory in force runs alone", func() bool {
-		return running("routing/lookup.(*Directory).Run(", "routing/pgtable.(*Directory).Run(") == 1
+		return running("routing/lookup.(*Directory).Run(", "routing/sqltable.(*Directory).Run(") == 1
 	})
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
