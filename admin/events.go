@@ -19,7 +19,7 @@ func adminEvents(w http.ResponseWriter, r *http.Request, a *API) error {
 	if err != nil {
 		return err
 	}
-	events := a.Recent.Events
+	events := a.Events
 	defer events.Leave(l)
 	if r.Method == http.MethodHead {
 		return nil
@@ -59,7 +59,7 @@ func adminEvents(w http.ResponseWriter, r *http.Request, a *API) error {
 
 // catchUp sends what a client missed, and returns the number of the last event
 // that it has.
-func catchUp(out *sender, events *recent.Stream, lastID, zone string) uint64 {
+func catchUp(out *sender, events Events, lastID, zone string) uint64 {
 	missed, complete := events.Since(lastID, zone)
 	if !complete {
 		out.event("missed", "", []byte(`{"message":"some events are lost: too many have happened since"}`))
@@ -76,7 +76,7 @@ func catchUp(out *sender, events *recent.Stream, lastID, zone string) uint64 {
 // this app ends.
 func (a *API) listen(r *http.Request, zone string, lossy bool) (*recent.Listener, error) {
 	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
-	l, ok := a.Recent.Events.Join(zone, lossy, server)
+	l, ok := a.Events.Join(zone, lossy, server)
 	if !ok {
 		return nil, apiError(http.StatusServiceUnavailable, "%d clients listen already; close some dashboards, or try again later", recent.MaxListeners)
 	}

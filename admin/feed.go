@@ -58,7 +58,7 @@ func adminFeed(w http.ResponseWriter, r *http.Request, a *API) error {
 	if err != nil {
 		return err
 	}
-	defer a.Recent.Events.Leave(l)
+	defer a.Events.Leave(l)
 	if r.Method == http.MethodHead {
 		return nil
 	}
@@ -158,7 +158,7 @@ func (f *feed) begin() error {
 	}); err != nil {
 		return err
 	}
-	events := f.api.Recent.Events.Latest(f.zone, toldBefore)
+	events := f.api.Events.Latest(f.zone, toldBefore)
 	f.sendLog(events, 0, true)
 	if err := f.tell(f.api.picture(feedEvery / 2)); err != nil {
 		return err
@@ -273,7 +273,7 @@ func (f *feed) forget(order []string) {
 // plots adds the lines of zones that were not shown before, and one point to
 // those that were.
 func (f *feed) plots(p *picture, order []string) error {
-	h := f.api.Recent.History
+	h := f.api.History
 	all, at, step := h.Everything()
 	if step < p.step {
 		return nil

@@ -42,7 +42,8 @@ func manyZones(t testing.TB) *API {
 	seen := recent.Watch(guard)
 	t.Cleanup(seen.Close)
 	return New(Parts{
-		Guard: guard, Policy: policy, Directory: directory, Board: maintenance.New(maintenance.Options{}), Recent: seen,
+		Guard: guard, Policy: policy, Directory: directory, Board: maintenance.New(maintenance.Options{}),
+		Events: seen.Events, History: seen.History,
 	})
 }
 
@@ -52,7 +53,7 @@ func traffic(t testing.TB, a *API, round int) {
 	t.Helper()
 	for i, zone := range thousandZones() {
 		for n := range 1 + (i+round)%7 {
-			slot, refusal := a.Guard.Admit(t.Context(), breaker.Request{Zone: zone, Store: fmt.Sprintf("s%d", n)})
+			slot, refusal := a.Guard.(*breaker.Guard).Admit(t.Context(), breaker.Request{Zone: zone, Store: fmt.Sprintf("s%d", n)})
 			if refusal != nil {
 				continue
 			}
@@ -110,7 +111,7 @@ func TestFeedSize(t *testing.T) {
 	a := manyZones(t)
 	traffic(t, a, 0)
 	for range recent.Points {
-		a.Recent.History.Take(time.Now())
+		a.History.(*recent.History).Take(time.Now())
 	}
 	feeds := make(map[string]*testFeed)
 	for name, query := range map[string]string{"usual": "", "most": "count=60", "last page": "from=976", "filtered": "match=1", "zone": "zone=shard-0006"} {
@@ -120,7 +121,7 @@ func TestFeedSize(t *testing.T) {
 	for second := range seconds {
 		traffic(t, a, second)
 		if second%5 == 0 {
-			a.Recent.History.Take(time.Now())
+			a.History.(*recent.History).Take(time.Now())
 		}
 		p := a.newPicture()
 		for _, f := range feeds {

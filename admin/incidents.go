@@ -18,7 +18,7 @@ type incidentsAnswer struct {
 	Problem   string               `json:"problem,omitempty"` // why they cannot be kept or read
 }
 
-func (a *API) needIncidents() (*incidents.Log, error) {
+func (a *API) needIncidents() (Incidents, error) {
 	if log := a.Incidents(); log != nil {
 		return log, nil
 	}

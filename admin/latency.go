@@ -26,7 +26,7 @@ type latencies struct {
 }
 
 // look brings the figures up to date, if it is time.
-func (l *latencies) look(guard *breaker.Guard, now time.Time) {
+func (l *latencies) look(guard interface{ Counters() breaker.Counters }, now time.Time) {
 	if now.Sub(l.at) < latencyEvery {
 		return
 	}

@@ -138,7 +138,7 @@ func (a *API) newPicture() *picture {
 		return cmp.Or(-cmp.Compare(a.Condition.rank(), b.Condition.rank()), cmp.Compare(a.Episode, b.Episode), compareNames(a.Zone, b.Zone))
 	})
 	p.pool.latency = a.latencies.lately[""]
-	points, _, step := a.Recent.History.Everything()
+	points, _, step := a.History.Everything()
 	p.step = step
 	if n := len(points); n > 0 {
 		p.pool.Rate, p.pool.OK = points[n-1].Shares()
@@ -193,7 +193,7 @@ func (a *API) tile(z *breaker.ZoneStatus) tile {
 	}
 	t.Condition = conditionOf(z, sw)
 	t.latency = a.latencies.lately[z.Zone]
-	latest := a.Recent.History.Latest(z.Zone)
+	latest := a.History.Latest(z.Zone)
 	t.Rate, t.OK = latest.Shares()
 	return t
 }
