@@ -53,7 +53,7 @@ func (g *Guard) Admit(ctx context.Context, r Request) (*Slot, *Refusal) {
 	if w == nil {
 		return s, refusal
 	}
-	if w.trial && r.Otherwise != nil && r.Otherwise.AtHand() {
+	if w.trial && r.Otherwise != nil && w.isAnsweredOtherwise(z) {
 		w.hasty = true
 		s, refusal, _ = z.giveUp(w, false)
 		return s, refusal

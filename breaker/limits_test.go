@@ -212,6 +212,35 @@ type atHand bool
 
 func (a atHand) AtHand() bool { return bool(a) }
 
+// atHandPanics has a bug.
+type atHandPanics struct{}
+
+func (atHandPanics) AtHand() bool { panic("a bug") }
+
+// A panic of what is asked for another answer leaves nothing that waits.
+func TestOtherwisePanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, twoSeconds(), breaker.Options{})
+		defer g.Close()
+		openZone(t, g)
+		probe := admit(t, g, "z1", "probe")
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic did not go on")
+				}
+			}()
+			_, _ = g.Admit(t.Context(), breaker.Request{Zone: "z1", Store: "x", Otherwise: atHandPanics{}})
+		}()
+		before, _ := g.Zone("z1")
+		probe.End(breaker.OK)
+		time.Sleep(time.Second)
+		if after, _ := g.Zone("z1"); before.Waiting != 0 || after.Waiting != 0 || after.Live != before.Live-1 {
+			t.Errorf("%d requests waited; %d, then %d workers are occupied", before.Waiting, before.Live, after.Live)
+		}
+	})
+}
+
 // A request with another answer at hand does not wait for the outcome of a trial.
 func TestOtherwiseDoesNotWaitForATrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

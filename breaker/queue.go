@@ -132,6 +132,20 @@ func (z *zone) dequeue(w *waiter) {
 	z.totals.wait.Observe(z.g.now()-w.began, waitScale)
 }
 
+// isAnsweredOtherwise reports whether another answer is at hand. If that panics, nothing
+// waits any more, and the panic goes on.
+func (w *waiter) isAnsweredOtherwise(z *zone) bool {
+	returned := false
+	defer func() {
+		if !returned {
+			_, _, _ = z.giveUp(w, true)
+		}
+	}()
+	atHand := w.request.Otherwise.AtHand()
+	returned = true
+	return atHand
+}
+
 // wait waits for a worker until its time is over or the client leaves.
 func (w *waiter) wait(ctx context.Context, g *Guard, z *zone, until time.Duration) (*Slot, *Refusal) {
 	timer := time.NewTimer(until)

@@ -33,7 +33,7 @@ type zone struct {
 	busyAt     int64        // when it last had a request, as of the last sweep; of the sweeper alone
 	eventful   atomic.Bool  // the sweeper has something to look at
 
-	below *zone // in the stack of stirred zones; of the pusher, then of the sweeper
+	below *zone // in the stack of stirred zones; of the pusher, then guarded by activeMu
 
 	mu     sync.Mutex // guards below
 	swept  bool       // it is stirred, or among the zones that are swept

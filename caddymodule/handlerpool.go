@@ -45,7 +45,7 @@ func (c *handlerPool) do(j job) {
 	jobs <- j
 }
 
-// member runs a job, and then others.
+// worker runs a job, and then others.
 func (c *handlerPool) worker(j job) {
 	jobs := make(chan job, 1)
 	for ok := true; ok; j, ok = <-jobs {

@@ -151,11 +151,12 @@ func (t *table) read(ctx context.Context, c *conn, before int) (*routing.Table, 
 			return nil, c.note(err)
 		}
 		all.Add(func(b *routing.Builder, n int) error {
-			var more []string
-			if keys >= 0 {
-				if more, err = keysOf(row[keys]); err != nil {
-					return err
-				}
+			if keys < 0 {
+				return b.Add(n, string(row[store]), string(row[zone]), nil)
+			}
+			more, err := keysOf(row[keys])
+			if err != nil {
+				return err
 			}
 			return b.Add(n, string(row[store]), string(row[zone]), more)
 		})

@@ -25,7 +25,7 @@ func (d *Directory) Run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil: // without a channel no connection is held
+		case err == nil: // no connection is held
 			pause = retryFirst
 			sleep(ctx, d.opts.Refresh-time.Duration(rand.Int64N(int64(d.opts.Refresh/10))))
 			continue
