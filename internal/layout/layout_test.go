@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"refusal", "sizing"},
 	{"incidents", "recovery", "replay", "replay/scenario"},
 	{"maintenance/conformance", "replay/virtual"},
-	{"breaker/httpguard", "maintenance", "routing/learned", "routing/lookup", "routing/pgtable", "zonecheck"},
+	{"breaker/httpguard", "fleet", "maintenance", "routing/learned", "routing/lookup", "routing/pgtable", "zonecheck"},
 	{"routing/sqltable"},
 	{"breaker", "routing", "stale", "workers", "internal/directive"},
 	{"config"},
