@@ -53,6 +53,9 @@ func (g *Guard) Admit(ctx context.Context, r Request) (*Slot, *Refusal) {
 	if w == nil {
 		return s, refusal
 	}
+	if w.lease != nil {
+		z.ask(w.lease)
+	}
 	if w.trial && r.Otherwise != nil && w.isAnsweredOtherwise(z) {
 		w.hasty = true
 		s, refusal, _ = z.giveUp(w, false)
@@ -97,9 +100,16 @@ func (z *zone) tryAdmit(r *Request, hash uint64, now int64) (*Slot, *Refusal, *w
 	if !v.wait {
 		return nil, z.refuse(&v), nil, 0
 	}
-	if until := z.mayWait(r, v.why); until > 0 {
+	until := z.mayWait(r, v.why)
+	if v.why == fleetAsked {
+		until = max(until, leaseWait+2*sweepEvery)
+	}
+	if until > 0 {
 		if w := z.enqueue(r, hash, now); w != nil {
 			w.trial = v.why == beingTried
+			if v.why == fleetAsked {
+				w.lease = z.claim(r.Store, now)
+			}
 			if v.why.ofPool() {
 				z.g.enlist(z)
 			}
@@ -141,6 +151,9 @@ func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
 		}
 	}
 	if z.state == Open {
+		if z.dueJointly(now) {
+			return verdict{wait: true, why: fleetAsked}
+		}
 		return verdict{reason: ReasonZoneOpen, after: time.Duration(z.machine.until - now), since: z.openedAt, detail: z.evidence}
 	}
 	if r.Stream && z.streams >= z.policy.MaxStreams {
@@ -164,21 +177,24 @@ func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
 // one that hangs is the better probe, and costs no second worker.
 func (z *zone) decideQuarantined(rec *record, p *picture, now int64) verdict {
 	v := verdict{reason: ReasonQuarantine, after: busyRetry, since: rec.since, detail: rec.evidence}
-	if rec.state == Open {
+	if rec.state == Open && !z.storeDueJointly(rec, now) {
 		v.after = max(time.Duration(rec.machine.until-now), 0)
 		return v
 	}
-	if !rec.secondLook && rec.hung > 0 && now-rec.lastHung < int64(z.store.OpenTimeMax) || p.capacity > 0 && p.stuck >= p.mostStuck() || z.state == HalfOpen {
+	if !rec.secondLook && !rec.joint.isHinted() && rec.hung > 0 && now-rec.lastHung < int64(z.store.OpenTimeMax) || p.capacity > 0 && p.stuck >= p.mostStuck() || z.state == HalfOpen {
 		return v
 	}
-	if rec.machine.pending() && rec.late == 0 {
+	if rec.state == HalfOpen && rec.machine.pending() && rec.late == 0 {
 		return verdict{wait: true, why: beingTried}
 	}
-	if rec.machine.pending() || z.retries >= max(1, p.capacity/16) {
+	if rec.state == HalfOpen && rec.machine.pending() || z.retries >= max(1, p.capacity/16) {
 		return v
 	}
 	if room := p.room(trial); !room.admit {
 		return v
+	}
+	if rec.state == Open {
+		return verdict{wait: true, why: fleetAsked}
 	}
 	return verdict{admit: true, class: trial}
 }

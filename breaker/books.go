@@ -42,8 +42,9 @@ type record struct {
 	secondLook bool  // it is tried soon, though its requests hang
 	since      int64 // when state began
 	evidence   string
-	byProbe    bool // its probe in the database failed
-	culprit    bool // was in quarantine in this episode
+	byProbe    bool   // its probe in the database failed
+	culprit    bool   // was in quarantine in this episode
+	joint      *joint // what the rest of the fleet has said; nil: nothing
 }
 
 // note counts an outcome that is not neutral.

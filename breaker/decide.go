@@ -97,6 +97,7 @@ const (
 	poolFull
 	poolReserve
 	beingTried
+	fleetAsked
 	storeGreedy
 )
 
@@ -112,6 +113,7 @@ var whys = [...]string{
 	poolReserve:   "the last workers of the pool are kept for requests that are known to come back",
 	storeGreedy:   "the store holds most of the workers of its zone; the last ones are for the others",
 	beingTried:    "another request is trying whether it is well again",
+	fleetAsked:    "the other sidecars are asked which of them tries whether it is well again",
 }
 
 // zoneWide reports whether the reason holds for every store of the zone.
@@ -130,7 +132,7 @@ func (w why) patient() bool {
 	switch w {
 	case zoneInDoubt, storeInDoubt, zoneStarts, storeUnproven, zoneStuck, poolReserve:
 		return true
-	case admitted, zoneLimit, poolFull, beingTried, storeGreedy:
+	case admitted, zoneLimit, poolFull, beingTried, fleetAsked, storeGreedy:
 	}
 	return false
 }

@@ -148,6 +148,8 @@ func (z *zone) endRetry(s *Slot, o Outcome, now int64) {
 	s.storePass.settle(errBad)
 	if rec := z.books.get(s.store); rec != nil && rec.state == HalfOpen {
 		z.quarantine(rec, now, fmt.Sprintf("tried again, and the request ended as %s", o))
+		z.keepOff(rec.store, rec.joint, rec.machine.until, now)
+		rec.joint.settle(false)
 	}
 }
 

@@ -92,6 +92,9 @@ type Guard struct {
 
 	queue dispatcher
 
+	fleet  atomic.Pointer[Fleet] // other sidecars; nil: there is none
+	backAt atomic.Int64          // when a zone or store last came back that the fleet is told of
+
 	stirred  stirred
 	activeMu sync.Mutex // guards active
 	active   []*zone    // zones that are swept

@@ -19,6 +19,7 @@ type waiter struct {
 	result  chan admission // capacity 1; written once, by what takes the waiter out of the queue
 	trial   bool           // it was queued to wait for the outcome of a trial
 	hasty   bool           // it waits no longer: another answer is at hand
+	lease   *trialLease    // what the fleet is to be asked for; nil: nothing
 
 	line  *line         // guarded by z.mu, as all below; nil: it no longer waits
 	place *list.Element // in line

@@ -74,6 +74,9 @@ func (s *Simulation) Admit(r Request) (*Slot, *Refusal, *Wait) {
 	if w == nil {
 		return slot, refusal, nil
 	}
+	if w.lease != nil {
+		z.ask(w.lease)
+	}
 	s.guard.wake()
 	return nil, nil, &Wait{s: s, z: z, w: w, Until: s.Now().Add(until)}
 }

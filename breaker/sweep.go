@@ -56,11 +56,16 @@ func (g *Guard) sweepZone(ctx context.Context, z *zone) {
 	defer g.survive()
 	var check, ask *config.Check
 	var q *Inquiry
+	var renewals []trialLease
 	z.do(func(z *zone, now int64) {
 		z.sweep(now)
 		check = z.wantsCheck(now)
 		q, ask = z.wantsInquiry(now)
+		renewals, z.renewals = z.renewals, nil
 	})
+	if renewals != nil {
+		g.renew(z.name, renewals)
+	}
 	if q != nil {
 		g.done.Go(func() { z.inquire(ctx, q, ask) })
 	}
@@ -128,6 +133,7 @@ func (z *zone) sweepCalm(now int64) {
 func (z *zone) forget() {
 	z.pace = pace{usual: z.pace.usual}
 	z.block, z.blockSize, z.seen, z.failing = nil, 0, nil, nil
+	z.joint, z.back = nil, nil
 	z.kept.shrink()
 }
 
@@ -194,16 +200,16 @@ func (z *zone) sweepStores(now int64) {
 	var due, idle []*record
 	for _, rec := range z.books.pins {
 		switch {
-		case rec.state == Open && !rec.machine.isOpen(now) && !z.probeFails(rec.store, now):
+		case rec.state == Open && !rec.machine.isOpen(now) && !z.probeFails(rec.store, now) && !z.storeDueJointly(rec, now):
 			due = append(due, rec)
-		case rec.state == HalfOpen && rec.hung == 0 && !rec.machine.pending() && now-max(rec.since, rec.askedAt) > int64(z.store.OpenTimeMax):
+		case rec.state == HalfOpen && rec.hung == 0 && !rec.machine.pending() && !rec.joint.agreed(now) && now-max(rec.since, rec.askedAt) > int64(z.store.OpenTimeMax):
 			idle = append(idle, rec)
 		}
 	}
 	slices.SortFunc(due, byStore)
 	slices.SortFunc(idle, byStore)
 	for _, rec := range due {
-		z.storeHalfOpen(rec, now, "its open time is over")
+		z.storeHalfOpen(rec, now, openTimeOver)
 	}
 	for _, rec := range idle {
 		z.release(rec, now, fmt.Sprintf("it sent no request for %s", z.store.OpenTimeMax))
@@ -224,14 +230,17 @@ func (z *zone) sweepState(now int64) {
 			z.toOpen(now, stillFails+strings.TrimPrefix(z.evidence, stillFails))
 			return
 		}
-		z.toHalfOpen(now, "its open time is over")
+		if z.dueJointly(now) {
+			return // until a request comes, and the fleet has answered
+		}
+		z.toHalfOpen(now, openTimeOver)
 	case HalfOpen:
 		idle := now - z.idleSince
 		switch {
 		case z.probing != nil && z.probing.aging(now) && !z.g.verdictsSuspended(now):
 			z.probeHangs(now)
 		case z.probing != nil:
-		case z.hungRequests() == 0 && idle > int64(z.policy.OpenTimeMax):
+		case z.hungRequests() == 0 && idle > int64(z.policy.OpenTimeMax) && !z.joint.agreed(now):
 			z.toClosed(now, fmt.Sprintf("no request came for %s", z.policy.OpenTimeMax))
 		}
 	case Troubled:

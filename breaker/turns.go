@@ -51,15 +51,20 @@ func (z *zone) toOpen(now int64, why string) {
 // 2 s it was tried twice after 40 s, four times after ten minutes. If nothing hangs
 // any more, a try costs one worker at a time, and the longest open time holds.
 func (z *zone) openTime() time.Duration {
-	d := z.policy.OpenTime
-	for range min(z.steps-1, 8) {
-		d *= 5
-	}
+	d := z.ownOpenTime()
 	longest := z.policy.OpenTimeMax
 	if watched := z.lates.len - z.remembered; watched > 0 && !z.checkable() {
 		longest = max(longest, hungTryMax)
 	}
 	return z.g.jitter(min(d, longest))
+}
+
+func (z *zone) ownOpenTime() time.Duration {
+	d := z.policy.OpenTime
+	for range min(z.steps-1, 8) {
+		d *= 5
+	}
+	return d
 }
 
 // hungTryMax bounds the open time of a zone whose requests hang.
@@ -109,6 +114,7 @@ func (z *zone) toHalfOpen(now int64, why string) {
 		z.machine.halfOpen(now)
 	}
 	z.probing, z.idleSince = nil, now
+	z.joint.asked()
 	z.transit(now, EventZoneHalfOpen, HalfOpen, why, 0)
 }
 
@@ -135,6 +141,8 @@ func (z *zone) probeHangs(now int64) {
 	z.probing = nil
 	s.zonePass.settle(errBad)
 	z.toOpen(now, fmt.Sprintf("a request of store %s tried it and has no answer for %s", s.store, brief(now-s.start)))
+	z.keepOff("", z.joint, z.machine.until, now)
+	z.joint.settle(false)
 }
 
 // toClosed ends the open state. The episode goes on until nothing is left of
@@ -142,12 +150,18 @@ func (z *zone) probeHangs(now int64) {
 func (z *zone) toClosed(now int64, why string) {
 	z.machine.close()
 	z.uncount()
+	if z.answered.last == now && !z.joint.isHinted() {
+		z.tellBack("", now)
+	}
+	z.joint.settle(true)
 	z.probing, z.window, z.lastTrouble, z.lost = nil, startsWith, now, false
 	z.transit(now, EventZoneClosed, Troubled, why, 0)
 }
 
 // startsWith is how many requests at once a zone gets that comes back.
 const startsWith = 4
+
+const openTimeOver = "its open time is over"
 
 // toCalm ends the episode.
 func (z *zone) toCalm(now int64) {
@@ -189,7 +203,7 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 	if rec.state == Calm {
 		z.totals.quarantines++
 	}
-	d := z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn)
+	d := z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn+rec.joint.slower())
 	rec.secondLook = rec.turn == 1 && z.sick < fewSick && !z.confirmed
 	if rec.secondLook {
 		d = min(d, secondLook)
@@ -221,12 +235,17 @@ func (z *zone) storeHalfOpen(rec *record, now int64, why string) {
 	if rec.machine.isOpen(now) {
 		rec.machine.halfOpen(now)
 	}
+	rec.joint.asked()
 	z.setStore(rec, now, EventStoreHalfOpen, HalfOpen, why, 0)
 }
 
 // release closes the store's breaker.
 func (z *zone) release(rec *record, now int64, why string) {
 	rec.machine.close()
+	if rec.answeredAt == now && !rec.joint.isHinted() {
+		z.tellBack(rec.store, now)
+	}
+	rec.joint.settle(true)
 	rec.strikes, rec.turn, rec.byProbe = 0, 0, false
 	z.setStore(rec, now, EventStoreReleased, Calm, why, 0)
 }

@@ -116,6 +116,10 @@ type zone struct {
 	passedAt int64               // when a store last passed a check of a recovery
 	passed   map[string]struct{} // stores that passed one since the zone opened
 
+	joint    *joint       // what the rest of the fleet has said; nil: nothing
+	back     []cameBack   // what came back lately, for the fleet
+	renewals []trialLease // what the fleet is to be asked for
+
 	totals      totals
 	refusals    map[Reason]uint64
 	wouldRefuse map[Reason]uint64
