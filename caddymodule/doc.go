@@ -3,8 +3,8 @@
 // delays and refuses requests; the transport and the upstreams for reverse_proxy; and
 // the parsing of their options in a Caddyfile.
 //
-// Files are named by what they belong to: app_*.go, handler_*.go, flight*.go (a
-// request that is on its way, and outlives its client), transport*.go,
-// caddyfile_*.go. The admin API, telemetry, directories and state backends are
-// packages of their own, and import nothing from here.
+// Files are named by what they belong to: app_*.go, handler_*.go, transport*.go,
+// caddyfile_*.go. A request that is admitted goes to package flight, which serves it
+// until its deadline; the admin API, telemetry, directories and state backends are
+// packages of their own, too, and import nothing from here.
 package caddymodule

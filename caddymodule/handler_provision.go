@@ -15,6 +15,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/directories"
+	"github.com/firebreak-proxy/firebreak/flight"
 	"github.com/firebreak-proxy/firebreak/internal/placeholder"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
@@ -47,7 +48,7 @@ type handlerParts struct {
 
 	observesUnknown bool // zone unknown is in mode observe
 
-	handlers *handlerPool
+	flights  *flight.Runner
 	meters   *telemetry.Metrics
 	refusals *refusal.Writer
 	routes   caddyhttp.Handler // answers refusals; nil if there are no routes
@@ -58,7 +59,8 @@ type handlerParts struct {
 // Provision makes the handler ready to serve; it does not wait for the app to
 // be started.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.log, h.handlers, h.keeper = ctx.Logger(), newHandlerPool(), new(atomic.Pointer[stale.Keeper])
+	h.log, h.keeper = ctx.Logger(), new(atomic.Pointer[stale.Keeper])
+	h.flights = &flight.Runner{Log: h.log}
 	module, err := ctx.App("firebreak")
 	if err != nil {
 		return fmt.Errorf("loading the firebreak app: %w", err)
@@ -151,8 +153,8 @@ func (h *Handler) provisionRoutes(ctx caddy.Context) error {
 // Cleanup ends the goroutines that wait for requests. Those that are still on
 // their way go on.
 func (h *Handler) Cleanup() error {
-	if h.handlers != nil {
-		h.handlers.stop()
+	if h.flights != nil {
+		h.flights.Stop()
 	}
 	return nil
 }

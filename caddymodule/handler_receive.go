@@ -87,7 +87,7 @@ func receivable(r *http.Request) bool {
 	if r.Method == http.MethodConnect || len(r.Header["Upgrade"]) > 0 {
 		return false
 	}
-	contentType := first(r.Header, "Content-Type")
+	contentType := r.Header.Get("Content-Type")
 	return !strings.HasPrefix(contentType, "application/grpc") && !strings.HasPrefix(contentType, "application/connect+")
 }
 

@@ -3,10 +3,8 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/flight"
 	"github.com/firebreak-proxy/firebreak/internal/upload"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
@@ -40,15 +39,8 @@ const (
 	logFieldBypass  = "firebreak_bypass"
 )
 
-// deadlineHeader tells the API server how many milliseconds it has.
-const deadlineHeader = "Firebreak-Deadline-Ms"
-
 // unknownStore is what all keys that name no store share.
 const unknownStore = routing.UnknownStore
-
-// statusClientGone is what Caddy writes into the access log for a client that
-// left before it was answered.
-const statusClientGone = 499
 
 // ServeHTTP admits the request, lets it wait, or refuses it; an admitted
 // request has until its deadline to begin its response.
@@ -61,9 +53,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case !ok:
 		return next.ServeHTTP(w, r)
 	case a.slot != nil:
-		return h.serveDetached(w, r, next, a)
+		return h.serve(w, r, next, a)
 	case a.reason == breaker.ReasonGone:
-		w.WriteHeader(statusClientGone)
+		w.WriteHeader(flight.StatusClientGone)
 		return nil
 	}
 	return h.refuse(w, r, a)
@@ -86,9 +78,9 @@ type admission struct {
 	body        *upload.Body   // nil: nothing was received ahead
 
 	asked              *stale.Request // what the memory of answers knows it by; nil: nothing
-	handler            *Handler       // with request, what memory is asked with: see memoryOf
-	request            *http.Request
-	staleInMaintenance bool // the switch that refused it lets it be answered from memory
+	handler            *Handler       // that admits the request
+	request            *http.Request  // with handler, what memory is asked with: see memoryOf
+	staleInMaintenance bool           // the switch that refused it lets it be answered from memory
 }
 
 // MarshalLogObject adds the fields to a line of the access log.
@@ -215,7 +207,7 @@ func (h *Handler) findKey(w http.ResponseWriter, r *http.Request) (string, error
 // publish makes store and zone known to the other handlers and to the log.
 func (h *Handler) publish(ctx context.Context, a *admission) {
 	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		if flightOf(ctx) == nil {
+		if flight.Of(ctx) == nil {
 			repl.Map(a.placeholder)
 		} else { // of two handlers the inner one holds, and what is set comes before what is mapped
 			repl.Set(placeholderStore, (*storeText)(a))
@@ -271,24 +263,3 @@ func asksForStream(header http.Header) bool {
 	}
 	return false
 }
-
-// setDeadlineHeader tells the API server how long it has. What a client put
-// there itself never arrives.
-func (h *Handler) setDeadlineHeader(header http.Header, timeout time.Duration) {
-	if h.DeadlineHeader {
-		header[deadlineHeader] = []string{strconv.FormatInt(timeout.Milliseconds(), 10)}
-		return
-	}
-	if len(header[deadlineHeader]) > 0 {
-		delete(header, deadlineHeader)
-	}
-}
-
-// errClientLeft ends what runs for a client that has left, and errDeadline
-// what runs past its deadline. reverse_proxy takes both for a client that
-// left, answers 499 at once and tries no other upstream. That answer goes
-// nowhere: by then the flight is cut.
-var (
-	errClientLeft = fmt.Errorf("firebreak: the client left: %w", context.Canceled)
-	errDeadline   = fmt.Errorf("firebreak: the deadline passed: %w", context.Canceled)
-)

@@ -14,31 +14,6 @@ import (
 // outcomeStale is the outcome of a request that was answered from memory.
 const outcomeStale = "stale"
 
-// askMemory notes what an admitted request asks for, if its answer can be kept.
-func (f *flight) askMemory(r *http.Request) {
-	keeper := f.h.keeper.Load()
-	if keeper == nil || !f.admission.known {
-		return
-	}
-	if keeper.Ask(&f.wake.asked, r, f.admission.zone, f.admission.store, f.began) {
-		f.asked = &f.wake.asked
-		f.admission.asked = f.asked
-	}
-}
-
-// endCopy keeps the copy of an answer that is complete, or drops it. Callers hold mu.
-func (f *flight) endCopy(complete bool) {
-	switch {
-	case f.copy == nil:
-		return
-	case complete:
-		f.copy.Keep()
-	default:
-		f.copy.Drop()
-	}
-	f.copy = nil
-}
-
 var asking = sync.Pool{New: func() any { return new(stale.Request) }}
 
 // answerFromMemory answers a refused request with the last good answer. It reports

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/flight"
 	"github.com/firebreak-proxy/firebreak/internal/upstream"
 )
 
@@ -74,19 +74,14 @@ type knownPool struct {
 
 // Select chooses the server for a request. It is called for every attempt.
 func (s *Selection) Select(pool reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	f := flightOf(r.Context())
+	f := flight.Of(r.Context())
 	if f == nil {
 		return s.strangers.Select(pool, r, w)
 	}
-	servers := s.servers(pool, r)
-	addresses := servers.Addresses()
-	i := f.slot.PickServer(servers, func(i int) bool {
-		return !f.unreached(addresses[i]) && pool[i].Available()
-	})
+	i := f.PickServer(s.servers(pool, r), func(i int) bool { return pool[i].Available() })
 	if i < 0 {
 		return nil
 	}
-	f.server = addresses[i]
 	return pool[i]
 }
 
@@ -125,9 +120,6 @@ func (k *knownPool) is(pool reverseproxy.UpstreamPool) bool {
 	}
 	return true
 }
-
-// unreached reports whether the request could not be sent to a server already.
-func (f *flight) unreached(address string) bool { return slices.Contains(f.notSent, address) }
 
 // Interface guards.
 var (

@@ -1,16 +1,18 @@
 package caddymodule
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/flight"
 )
 
 // choosing prepares a choice among n servers.
@@ -29,19 +31,44 @@ func choosing(tb testing.TB, n int) func() {
 		h.Upstreams = append(h.Upstreams, &reverseproxy.Upstream{Dial: addresses[i], Host: new(reverseproxy.Host)})
 	}
 	guard.SetServers("test", addresses)
-	slot, refusal := guard.Admit(context.Background(), breaker.Request{Zone: "z1", Store: "a"})
-	if refusal != nil {
-		tb.Fatal(refusal.Detail)
-	}
-	tb.Cleanup(func() { slot.End(breaker.OK) })
-	f := &flight{client: context.Background(), slot: slot}
-	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody).WithContext(f)
+	r := underWay(tb, guard)
 	s := &Selection{proxied: &proxied{handler: h}}
 	return func() {
 		if s.Select(h.Upstreams, r, nil) == nil {
 			tb.Error("no server")
 		}
 	}
+}
+
+// underWay is a request that the guard has admitted, as the next handlers have it
+// until the test ends.
+func underWay(tb testing.TB, guard *breaker.Guard) *http.Request {
+	tb.Helper()
+	slot, refused := guard.Admit(tb.Context(), breaker.Request{Zone: "z1", Store: "a", Timeout: time.Hour})
+	if refused != nil {
+		tb.Fatal(refused.Detail)
+	}
+	var flights flight.Runner
+	requests, over, landed := make(chan *http.Request), make(chan struct{}), make(chan struct{})
+	next := caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		requests <- r
+		<-over
+		return nil
+	})
+	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	a := &admission{handler: benchHandler(tb), slot: slot}
+	go func() {
+		defer close(landed)
+		if err := flights.Run(httptest.NewRecorder(), r, next, flight.Request{Slot: slot, Admission: (*inFlight)(a)}); err != nil {
+			tb.Error(err)
+		}
+	}()
+	tb.Cleanup(func() {
+		close(over)
+		<-landed
+		flights.Stop()
+	})
+	return <-requests
 }
 
 func TestSelectionAllocatesNothing(t *testing.T) {

@@ -128,14 +128,6 @@ func (p *proxied) see(addresses []string) {
 	}
 }
 
-// addressOf is the address of the server that a request is about to be sent to.
-func addressOf(d reverseproxy.DialInfo) string {
-	if d.Network == "tcp" || d.Network == "" {
-		return d.Address
-	}
-	return d.Network + "/" + d.Address
-}
-
 // followServers makes the app's servers the guard's.
 func (a *App) followServers() {
 	for _, p := range a.allProxied() {

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 
+	"github.com/firebreak-proxy/firebreak/flight"
 	"github.com/firebreak-proxy/firebreak/internal/http1"
 )
 
@@ -115,54 +116,16 @@ func (t *Transport) Cleanup() error {
 // RoundTrip sends a request to the API server. Requests that no firebreak
 // handler admitted, such as health checks, pass as if it were not there.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	f := flightOf(r.Context())
+	f := flight.Of(r.Context())
 	if f == nil {
 		return t.via.RoundTrip(r)
 	}
-	if t.elsewhere && f.declines(r) {
-		return nil, reverseproxy.NewDialError(errDeclined)
-	}
-	trip, own := f.beginRoundTrip(r)
-	if trip == nil {
-		return nil, errDeadline
-	}
-	address := f.sendTo(r)
-	res, err := t.send(trip, own)
-	if err != nil && isDialError(err) {
-		f.unsent(address)
-	}
-	return trip.endRoundTrip(res, err)
-}
-
-// sendTo books the slot on the server that the request goes to, unless lb_policy
-// firebreak has done so. It returns the server's address, "" if it is not known.
-func (f *flight) sendTo(r *http.Request) string {
-	info, ok := reverseproxy.GetDialInfo(r.Context())
-	if !ok {
-		return ""
-	}
-	address := addressOf(info)
-	if address != f.server {
-		f.server = address
-		f.slot.Sent(address)
-	}
-	return address
-}
-
-// unsent notes that no connection to a server could be made. The deadline ends
-// dialling too, and says nothing of the server.
-func (f *flight) unsent(address string) {
-	if address == "" || f.cause() != nil {
-		return
-	}
-	f.slot.NotSent(address)
-	f.server = ""
-	f.notSent = append(f.notSent, address)
+	return f.RoundTrip(r, t.elsewhere, t.send)
 }
 
 // send makes the round trip. One that is simple is made here, on this goroutine:
 // what net/http's transport does for it would cost more than all of firebreak.
-func (t *Transport) send(trip *trip, r *http.Request) (*http.Response, error) {
+func (t *Transport) send(trip *flight.Trip, r *http.Request) (*http.Response, error) {
 	if t.simple == nil {
 		return t.via.RoundTrip(r)
 	}
@@ -170,8 +133,7 @@ func (t *Transport) send(trip *trip, r *http.Request) (*http.Response, error) {
 	if !t.simple.Takes(r) {
 		return t.via.RoundTrip(r)
 	}
-	trip.f.wire(trip)
-	return t.simple.Do(r, &trip.exchange)
+	return t.simple.Do(r, trip.Exchange())
 }
 
 // UnmarshalCaddyfile reads the transport, with the options of the one it goes

@@ -557,7 +557,7 @@ func TestHungFlightsLeakNothing(t *testing.T) {
 			if err := pprof.Lookup("goroutine").WriteTo(&stacks, 1); err != nil {
 				t.Fatal(err)
 			}
-			for _, mine := range []string{"caddymodule.(*flight)", "caddymodule.(*trip)", "caddymodule.(*Transport)"} {
+			for _, mine := range []string{"flight.(*Flight)", "flight.(*Trip)", "flight.(*tripBody)", "caddymodule.(*Transport)"} {
 				if strings.Contains(stacks.String(), mine) {
 					return "a goroutine is left in " + mine + ":\n" + stacks.String()
 				}

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 
@@ -50,28 +49,6 @@ func triesElsewhere(h *reverseproxy.Handler) bool {
 	}
 	never := h.LoadBalancing.RetryMatch[0]
 	return len(never) == 1 && never[0] == neverMatch{}
-}
-
-// mostDeclined is how often a request is not sent to the server that a policy has
-// chosen. Then it is sent there: the policy may know no other.
-const mostDeclined = 8
-
-var errDeclined = errors.New("firebreak: the server is out of service, drained or in doubt: another one is chosen")
-
-// declines reports whether another server should be chosen than the one that a policy
-// of reverse_proxy's own has chosen. To reverse_proxy that is as if no connection could
-// be made.
-func (f *flight) declines(r *http.Request) bool {
-	info, ok := reverseproxy.GetDialInfo(r.Context())
-	if !ok || f.declined >= mostDeclined {
-		return false
-	}
-	address := addressOf(info)
-	if address == f.server || !f.slot.Declines(address) {
-		return false
-	}
-	f.declined++
-	return true
 }
 
 // neverMatch matches no request. As a matcher of retries it keeps reverse_proxy from

@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"cmd/firebreak"},
 	{"."},
 	{"caddymodule", "mysql", "postgres", "redis", "cli"}, // do not know each other
-	{"admin", "directories", "state"},
+	{"admin", "directories", "flight", "state"},
 	{"recent"},
 	{"telemetry"},
 	{"refusal", "sizing"},
@@ -38,7 +38,7 @@ var forTests = []string{"internal/layout", "internal/loopback", "internal/pages"
 // knowCaddy are the packages that import Caddy. The others can be used, and
 // tested, without it.
 var knowCaddy = []string{
-	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "mysql", "postgres", "recent", "redis", "refusal", "state", "telemetry",
+	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "mysql", "postgres", "recent", "redis", "refusal", "state", "telemetry",
 	"internal/directive", "internal/placeholder", "internal/upstream", "internal/version",
 }
 

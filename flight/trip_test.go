@@ -1,4 +1,4 @@
-package caddymodule
+package flight
 
 import (
 	"io"
@@ -33,10 +33,10 @@ func (b *plainBody) Close() error {
 // HTTP/2 transport does.
 func TestUploadClosedWhileRead(t *testing.T) {
 	client, sent := io.Pipe()
-	f := new(flight)
+	f := new(Flight)
 	f.body.src = client
 	body := &plainBody{ReadCloser: client}
-	u := (*tripUpload)(&trip{f: f, upload: body})
+	u := (*tripUpload)(&Trip{f: f, upload: body})
 	read := make(chan error)
 	go func() {
 		p := make([]byte, 2)

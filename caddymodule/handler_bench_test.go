@@ -3,13 +3,10 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -18,6 +15,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/flight"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
@@ -46,8 +44,9 @@ func benchHandler(tb testing.TB) *Handler {
 	tb.Cleanup(guard.Close)
 	h := &Handler{}
 	h.keeper = new(atomic.Pointer[stale.Keeper])
-	h.log, h.guard, h.directory, h.handlers, h.policy = zap.NewNop(), guard, oneRoute{}, newHandlerPool(), policy
-	tb.Cleanup(h.handlers.stop)
+	h.log, h.guard, h.directory, h.policy = zap.NewNop(), guard, oneRoute{}, policy
+	h.flights = &flight.Runner{Log: h.log}
+	tb.Cleanup(h.flights.Stop)
 	h.board, h.knocks = maintenance.New(maintenance.Options{}), newKnocks()
 	if h.extractor, err = routing.NewExtractor([]routing.KeySpec{{From: routing.FromQuery, Name: "key"}}, routing.ExtractorOptions{}); err != nil {
 		tb.Fatal(err)
@@ -173,55 +172,5 @@ func TestFailOpen(t *testing.T) {
 	err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { served = true; return nil }))
 	if err != nil || !served {
 		t.Errorf("served: %t, error: %v; want the request served", served, err)
-	}
-}
-
-// countingWriter counts what reaches it.
-type countingWriter struct {
-	bareWriter
-	calls atomic.Int32
-}
-
-func (w *countingWriter) Write(p []byte) (int, error) { w.calls.Add(1); return len(p), nil }
-func (w *countingWriter) WriteHeader(int)             { w.calls.Add(1) }
-
-// TestCutWriterIsLeftAlone: nothing reaches the client's ResponseWriter after
-// the handler has returned.
-func TestCutWriterIsLeftAlone(t *testing.T) {
-	h := benchHandler(t)
-	h.Timeout = config.Duration(50 * time.Millisecond)
-	r, _ := benchRequest(t)
-	w := &countingWriter{bareWriter: bareWriter{header: http.Header{}}}
-	r.Body = io.NopCloser(strings.NewReader("body"))
-	left, done := make(chan struct{}), make(chan struct{})
-	err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		defer close(done)
-		<-left
-		if body, err := io.ReadAll(r.Body); err == nil || len(body) > 0 {
-			t.Errorf("read %q of the client's body after the cut, error %v", body, err)
-		}
-		w.Header().Set("X-Late", "yes")
-		w.WriteHeader(http.StatusEarlyHints)
-		w.WriteHeader(http.StatusOK)
-		if _, err := w.Write([]byte("late")); err == nil {
-			t.Error("Write after the cut gave no error")
-		}
-		if err := http.NewResponseController(w).Flush(); err == nil {
-			t.Error("Flush after the cut gave no error")
-		}
-		caddyhttp.SetVar(r.Context(), "late", true)
-		return nil
-	}))
-	before := w.calls.Load()
-	close(left)
-	<-done
-	if err != nil || before != 2 { // the refusal: its header and its body
-		t.Errorf("error %v, %d calls before the cut, want none and 2", err, before)
-	}
-	if w.calls.Load() != before || w.header.Get("X-Late") != "" {
-		t.Errorf("%d calls after the cut, header %v", w.calls.Load()-before, w.header)
-	}
-	if caddyhttp.GetVar(r.Context(), "late") != nil {
-		t.Error("a variable set after the cut reached the handlers before")
 	}
 }

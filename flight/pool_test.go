@@ -1,4 +1,4 @@
-package caddymodule
+package flight
 
 import (
 	"net/http"
@@ -11,16 +11,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// TestHandlerPool: a request that hangs holds up no other, and all goroutines end.
-func TestHandlerPool(t *testing.T) {
+// TestPool: a request that hangs holds up no other, and all goroutines end.
+func TestPool(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Run("work", func(t *testing.T) {
-		h := benchHandler(t)
+		p := newRig(t)
 		request := func(next caddyhttp.HandlerFunc) {
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?key=s1", nil)
-			if err := h.ServeHTTP(httptest.NewRecorder(), r, next); err != nil {
-				t.Error(err)
-			}
+			p.run(t, httptest.NewRecorder(), newRequest(t), time.Minute, next)
 		}
 		stuck := make(chan struct{})
 		var wg sync.WaitGroup
@@ -38,15 +35,12 @@ func TestHandlerPool(t *testing.T) {
 		}
 		close(stuck)
 		wg.Wait()
-		h.handlers.mu.Lock()
-		defer h.handlers.mu.Unlock()
-		if n := len(h.handlers.idle); n == 0 || n > maxIdleWorkers {
+		handlers := &p.flights.handlers
+		handlers.mu.Lock()
+		defer handlers.mu.Unlock()
+		if n := len(handlers.idle); n == 0 || n > maxIdleWorkers {
 			t.Errorf("%d wait for work, want 1 to %d", n, maxIdleWorkers)
 		}
 	})
-	for until := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatalf("%d goroutines before, %d after", before, runtime.NumGoroutine())
-		}
-	}
+	eventually(t, "goroutines are left", func() bool { return runtime.NumGoroutine() <= before })
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package flight
 
 import (
 	"context"
@@ -17,38 +17,21 @@ import (
 	"github.com/firebreak-proxy/firebreak/stale"
 )
 
-// flight is one admitted request on its way through the next handlers.
-//
-// Those run on a goroutine of their own, because nothing else makes the
-// deadline strict: lb_try_duration ignores a context's deadline, and so does
-// Caddy's FastCGI transport once it has dialled. The handler's goroutine waits
-// until they are done, the deadline passes, the body stalls or the client
-// leaves. In the last three cases it leaves them behind, and the flight is
-// cut: from then on they reach neither the client's ResponseWriter nor its
-// request body.
-//
-//	handler's goroutine             next's goroutine
-//	serveDetached -> wait - run ->  next.ServeHTTP(flightWriter, ...)
-//	  done     <------------------  land: the handler finishes
-//	  deadline -> leave (cut)         |
-//	  answers the client 504          |  the transport (trip) sees the real end
-//	                                land: the slot ends
-//
-// A flight is also the context of the next handlers (so that the transport
-// finds it), their ResponseWriter (flightWriter) and their request body
-// (flightBody).
-type flight struct {
+// Flight is one admitted request on its way through the next handlers. It is also
+// the context of those handlers (so that the transport finds it), their
+// ResponseWriter (responseWriter) and their request body (requestBody).
+type Flight struct {
 	client    context.Context
-	h         *Handler
+	log       *zap.Logger
 	slot      *breaker.Slot
-	admission *admission
+	admission Admission
 	w         http.ResponseWriter // the client's; used under mu, or after the flight has landed or was cut
 	end       atomic.Pointer[ending]
 	wake      *wake
-	body      flightGate
+	body      bodyGate
 	began     time.Time
 	tunnel    bool                 // the client asked for a tunnel (CONNECT)
-	wired     atomic.Pointer[trip] // the last whose exchange ends with the flight
+	wired     atomic.Pointer[Trip] // the last whose exchange ends with the flight
 	left      atomic.Bool          // cut; readable without mu
 	stopped   atomic.Bool          // nothing of it is under way any more
 	heard     atomic.Int64         // when the last of the body came; nanoseconds since began
@@ -63,7 +46,7 @@ type flight struct {
 	stream  bool
 	grpc    bool    // its verdict comes with the trailers
 	late    int     // status of a response that came after the cut
-	trips   []*trip // round trips whose worker is still busy
+	trips   []*Trip // round trips whose worker is still busy
 	outcome breaker.Outcome
 	private privateValues
 	copy    *stale.Capture // of the answer; nil: none is made
@@ -78,8 +61,8 @@ type flight struct {
 	declined int
 
 	// Room for what most flights need, to save allocations.
-	firstTrip trip
-	tripSpace [1]*trip
+	firstTrip Trip
+	tripSpace [1]*Trip
 
 	// What next returned; read after landed.
 	err      error
@@ -88,11 +71,11 @@ type flight struct {
 }
 
 // hear notes that the body makes progress.
-func (f *flight) hear() { f.heard.Store(int64(time.Since(f.began))) }
+func (f *Flight) hear() { f.heard.Store(int64(time.Since(f.began))) }
 
 // over reports whether the client is out of reach for the next handlers. Callers
 // hold mu.
-func (f *flight) over() bool { return f.cut || f.landed }
+func (f *Flight) over() bool { return f.cut || f.landed }
 
 // wake is what the handler's goroutine waits for, and the header fields of the
 // next handlers. It goes back to the pool when the flight has landed in time:
@@ -110,47 +93,47 @@ var wakes = sync.Pool{New: func() any {
 	return &wake{timer: timer, done: make(chan struct{}, 1), header: make(http.Header)}
 }}
 
-// serveDetached runs the next handlers for an admitted request.
-func (h *Handler) serveDetached(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, a *admission) error {
-	f := &flight{
-		client: r.Context(), h: h, slot: a.slot, admission: a, w: w,
+// Run serves an admitted request by the next handlers. It returns when they have,
+// or, if the deadline passes, the body stalls or the client leaves before, at once:
+// then the client is answered, if it can be, and the handlers are left to
+// themselves.
+func (x *Runner) Run(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, request Request) error {
+	f := &Flight{
+		client: r.Context(), log: x.Log, slot: request.Slot, admission: request.Admission, w: w,
 		began: time.Now(), tunnel: r.Method == http.MethodConnect, wake: wakes.Get().(*wake),
 	}
 	f.header = f.wake.header
 	shareHeader(f.header, w.Header())
-	f.askMemory(r)
-	timeout := a.slot.Timeout()
-	h.setDeadlineHeader(r.Header, timeout)
-	if h.taught != nil {
-		h.taught.Forget(r.Header)
+	if request.Admission.Prepare(r, &f.wake.asked, f.began) {
+		f.asked = &f.wake.asked
 	}
 	own := r.WithContext(f)
 	if r.Body != nil && r.Body != http.NoBody {
-		f.body.src, f.body.ahead = r.Body, a.body
-		own.Body = (*flightBody)(f)
+		f.body.src, f.body.ahead = r.Body, request.Ahead
+		own.Body = (*requestBody)(f)
 	}
-	f.wake.timer.Reset(timeout)
-	h.handlers.do(job{f, next, own})
+	f.wake.timer.Reset(request.Slot.Timeout())
+	x.handlers.do(job{f, next, own})
 	return f.wait(r)
 }
 
 // run is next's goroutine.
-func (f *flight) run(next caddyhttp.Handler, r *http.Request) {
+func (f *Flight) run(next caddyhttp.Handler, r *http.Request) {
 	defer func() {
 		if v := recover(); v != nil {
 			f.panicked = v
 			if v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, not an error
-				f.h.log.Error("panic in a handler behind firebreak", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+				f.log.Error("panic in a handler behind firebreak", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			}
 		}
 		f.land()
 	}()
-	f.err = next.ServeHTTP((*flightWriter)(f), r)
+	f.err = next.ServeHTTP((*responseWriter)(f), r)
 	f.returned = true
 }
 
 // land is the end of next. If the handler still waits it does the rest.
-func (f *flight) land() {
+func (f *Flight) land() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.landed = true
@@ -163,7 +146,7 @@ func (f *flight) land() {
 }
 
 // wait is the handler's goroutine until the request is over for the client.
-func (f *flight) wait(r *http.Request) error {
+func (f *Flight) wait(r *http.Request) error {
 	gone := f.client.Done()
 	for {
 		select {
@@ -196,7 +179,7 @@ const (
 
 // overdue says whether it is time to leave, and if not, sets the timer for the
 // next look.
-func (f *flight) overdue() leaving {
+func (f *Flight) overdue() leaving {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	policy := f.slot.Policy()
@@ -223,7 +206,7 @@ func (f *flight) overdue() leaving {
 
 // unanswered is overdue for a request whose response has not begun. The time it
 // waited for its client does not count. Callers hold mu.
-func (f *flight) unanswered() leaving {
+func (f *Flight) unanswered() leaving {
 	now, timeout := time.Now(), f.slot.Timeout()
 	waited, patience, waiting := f.body.clock.look(now, timeout)
 	left := timeout - (now.Sub(f.began) - waited)
@@ -243,7 +226,7 @@ func (f *flight) unanswered() leaving {
 
 // holdsOn reports whether there is nothing to be done about a client that left: next
 // is about to return, or owns the connection, and is only told.
-func (f *flight) holdsOn() bool {
+func (f *Flight) holdsOn() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.status == http.StatusSwitchingProtocols {
@@ -254,7 +237,7 @@ func (f *flight) holdsOn() bool {
 }
 
 // leave cuts the flight and answers the client, if it can be answered.
-func (f *flight) leave(r *http.Request, why leaving) error {
+func (f *Flight) leave(r *http.Request, why leaving) error {
 	if !f.cutOff(why) {
 		<-f.wake.done
 		return f.finish()
@@ -264,7 +247,7 @@ func (f *flight) leave(r *http.Request, why leaving) error {
 	switch why {
 	case clientLeft:
 		if f.status == 0 {
-			f.w.WriteHeader(statusClientGone)
+			f.w.WriteHeader(StatusClientGone)
 		}
 		return nil
 	case stalled:
@@ -275,17 +258,16 @@ func (f *flight) leave(r *http.Request, why leaving) error {
 		// Else net/http reads the rest of the body before it sends the answer.
 		f.w.Header()["Connection"] = []string{"close"}
 	}
-	f.admission.reason = refusal.ReasonHung
+	reason := refusal.ReasonHung
 	if why == slowUpload {
-		f.admission.reason = refusal.ReasonSlowRequest
-		f.h.meters.SlowRequests.Inc()
+		reason = refusal.ReasonSlowRequest
 	}
-	return f.h.refuse(f.w, r, f.admission)
+	return f.admission.Refuse(f.w, r, reason, f.asked)
 }
 
 // cutOff takes the client away from next. It reports false if next has
 // returned in the meantime.
-func (f *flight) cutOff(why leaving) bool {
+func (f *Flight) cutOff(why leaving) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.landed {
@@ -306,22 +288,22 @@ func (f *flight) cutOff(why leaving) bool {
 }
 
 // report tells the guard why the client is done with.
-func (f *flight) report(why leaving) {
-	a := f.admission
+func (f *Flight) report(why leaving) {
+	outcome := breaker.Gone
 	switch why {
 	case slowUpload:
 		f.slot.Track() // its worker sees the broken request
-		f.outcome, a.outcome = breaker.Gone, breaker.Gone.String()
+		f.outcome = breaker.Gone
 	case clientLeft:
 		f.clientGone()
-		a.outcome = breaker.Gone.String()
 		if !f.body.unfinished() && time.Since(f.began) >= f.slot.Policy().SlowAfter {
-			a.outcome = breaker.GoneLate.String()
+			outcome = breaker.GoneLate
 		}
 	default:
 		f.slot.Hang()
-		f.outcome, a.outcome = breaker.Hung, breaker.Hung.String()
+		outcome, f.outcome = breaker.Hung, breaker.Hung
 	}
+	f.admission.Ended(outcome)
 	sending := why == clientLeft && f.status != 0
 	if !f.tracked && (sending || f.slot.Policy().CancelOnTimeout) {
 		// Its worker notices the closed connection, so next's return is the
@@ -332,7 +314,7 @@ func (f *flight) report(why leaving) {
 
 // clientGone tells the guard that the client left before its answer began. A worker
 // that waits for the rest of a request sees that it will not come. Callers hold mu.
-func (f *flight) clientGone() {
+func (f *Flight) clientGone() {
 	f.slot.Leave()
 	if f.body.unfinished() {
 		f.slot.Track()
@@ -342,7 +324,7 @@ func (f *flight) clientGone() {
 
 // settleEnd ends the slot if nothing can occupy its worker any more, and what
 // next still does when no client waits for it. Callers hold mu.
-func (f *flight) settleEnd() {
+func (f *Flight) settleEnd() {
 	if len(f.trips) > 0 {
 		return
 	}

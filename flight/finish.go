@@ -1,4 +1,4 @@
-package caddymodule
+package flight
 
 import (
 	"context"
@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/refusal"
 )
 
 // finish is the end of a flight that landed while its client was waiting.
-func (f *flight) finish() error {
+func (f *Flight) finish() error {
 	f.mu.Lock()
 	f.wake.timer.Stop()
 	f.conclude()
@@ -27,7 +26,7 @@ func (f *flight) finish() error {
 	}
 	clear(f.header)
 	f.wake.asked.Reset()
-	f.asked, f.admission.asked = nil, nil
+	f.asked = nil
 	wakes.Put(f.wake)
 	f.wake, f.header = nil, nil
 	f.mu.Unlock()
@@ -37,9 +36,22 @@ func (f *flight) finish() error {
 	return f.err
 }
 
+// endCopy keeps the copy of an answer that is complete, or drops it. Callers hold mu.
+func (f *Flight) endCopy(complete bool) {
+	switch {
+	case f.copy == nil:
+		return
+	case complete:
+		f.copy.Keep()
+	default:
+		f.copy.Drop()
+	}
+	f.copy = nil
+}
+
 // conclude decides the outcome of a flight that landed in time. Callers hold
 // mu.
-func (f *flight) conclude() {
+func (f *Flight) conclude() {
 	switch {
 	case f.status == 0 && (f.client.Err() != nil || f.body.broke.Load()):
 		f.clientGone()
@@ -50,7 +62,7 @@ func (f *flight) conclude() {
 	case f.grpc:
 		f.outcome = grpcOutcome(trailer(f.header, "Grpc-Status"), breaker.OK)
 	}
-	f.admission.outcome = f.outcome.String()
+	f.admission.Ended(f.outcome)
 }
 
 // hearLate takes in what next came to after the cut, if it came to anything: a
@@ -59,12 +71,12 @@ func (f *flight) conclude() {
 // that is the end that is otherwise only seen by firebreak's own transport. A
 // handler that merely noticed the cut says nothing about the worker. Callers
 // hold mu.
-func (f *flight) hearLate() {
+func (f *Flight) hearLate() {
 	if f.tracked {
 		return
 	}
 	switch {
-	case f.late != 0 && f.late != statusClientGone:
+	case f.late != 0 && f.late != StatusClientGone:
 		f.outcome = breaker.OK
 		if f.slot.Policy().Fails(f.late) {
 			f.outcome = breaker.Failure
@@ -80,16 +92,14 @@ func (f *flight) hearLate() {
 }
 
 // begin is the moment a response begins: the deadline is met. Callers hold mu.
-func (f *flight) begin(status int) {
+func (f *Flight) begin(status int) {
 	f.status = status
-	if status == statusClientGone && f.client.Err() != nil {
+	if status == StatusClientGone && f.client.Err() != nil {
 		f.clientGone()
 		return
 	}
 	f.hear()
-	if f.admission.span != nil {
-		f.h.noteExemplar(f.admission, time.Duration(f.heard.Load()))
-	}
+	f.admission.Began(time.Duration(f.heard.Load()))
 	if f.grpc = isGRPC(f.header); f.grpc && first(f.header, "Grpc-Status") == "" {
 		// Decided by the trailers; but a stream of messages may go on for
 		// hours, and must not be taken for a request that hangs.
@@ -107,7 +117,7 @@ func (f *flight) begin(status int) {
 }
 
 // responseOutcome judges a response by its status and headers.
-func (f *flight) responseOutcome(status int) breaker.Outcome {
+func (f *Flight) responseOutcome(status int) breaker.Outcome {
 	if first(f.header, refusal.Header) != "" {
 		return breaker.Refused
 	}
@@ -125,7 +135,7 @@ func (f *flight) responseOutcome(status int) breaker.Outcome {
 const errNoUpstreamText = "no upstreams available"
 
 // errorOutcome judges an error that came instead of a response.
-func (f *flight) errorOutcome(err error) breaker.Outcome {
+func (f *Flight) errorOutcome(err error) breaker.Outcome {
 	var handlerErr caddyhttp.HandlerError
 	if !errors.As(err, &handlerErr) {
 		handlerErr.StatusCode = http.StatusInternalServerError // as Caddy answers it
@@ -142,12 +152,6 @@ func (f *flight) errorOutcome(err error) breaker.Outcome {
 		return breaker.Failure
 	}
 	return breaker.Gone
-}
-
-// isDialError reports whether no connection to the API server was made.
-func isDialError(err error) bool {
-	var dialErr reverseproxy.DialError
-	return errors.As(err, &dialErr)
 }
 
 // grpcOutcome judges a gRPC status: UNAVAILABLE, DEADLINE_EXCEEDED and

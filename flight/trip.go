@@ -1,4 +1,4 @@
-package caddymodule
+package flight
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/internal/http1"
@@ -29,12 +31,12 @@ var (
 	errAbandoned = fmt.Errorf("firebreak: the worker was given up: %w", context.Canceled)
 )
 
-// trip is one round trip of a flight: one worker at work. It runs on the
+// Trip is one round trip of a flight: one worker at work. It runs on the
 // flight's context, which neither the client nor the deadline cancels, and
 // lasts until the worker is known to be free: the response was read to its end,
 // or the connection is closed.
-type trip struct {
-	f         *flight
+type Trip struct {
+	f         *Flight
 	upload    io.ReadCloser // nil: there is no body
 	uploading readState
 	sent      atomic.Bool // the upload, to its end
@@ -43,7 +45,7 @@ type trip struct {
 	abandon *time.Timer // guarded by f.mu
 
 	exchange http1.Exchange // unless the transport behind makes the round trip
-	wired    *trip          // with an exchange, before this one
+	wired    *Trip          // with an exchange, before this one
 
 	late     breaker.Outcome // what the response says of its worker
 	body     io.ReadCloser   // the response's
@@ -51,8 +53,34 @@ type trip struct {
 	flush    bool            // the header, see flushHeader
 }
 
+// RoundTrip sends the request to the API server by send, and watches when its worker
+// is free. With mayDecline it is not sent to a server that another one should be
+// chosen for: the error is as if no connection could be made.
+func (f *Flight) RoundTrip(r *http.Request, mayDecline bool, send func(*Trip, *http.Request) (*http.Response, error)) (*http.Response, error) {
+	if mayDecline && f.declines(r) {
+		return nil, reverseproxy.NewDialError(errDeclined)
+	}
+	t, own := f.beginRoundTrip(r)
+	if t == nil {
+		return nil, errDeadline
+	}
+	address := f.sendTo(r)
+	res, err := send(t, own)
+	if err != nil && isDialError(err) {
+		f.unsent(address)
+	}
+	return t.endRoundTrip(res, err)
+}
+
+// Exchange is what the round trip is to be made with if it is made by package http1:
+// the flight's end ends it.
+func (t *Trip) Exchange() *http1.Exchange {
+	t.f.wire(t)
+	return &t.exchange
+}
+
 // beginRoundTrip begins a round trip, or returns nil if its client is gone already.
-func (f *flight) beginRoundTrip(r *http.Request) (*trip, *http.Request) {
+func (f *Flight) beginRoundTrip(r *http.Request) (*Trip, *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.tracked {
@@ -64,7 +92,7 @@ func (f *flight) beginRoundTrip(r *http.Request) (*trip, *http.Request) {
 	}
 	t := &f.firstTrip
 	if t.f != nil {
-		t = new(trip)
+		t = new(Trip)
 	}
 	t.f = f
 	if r.Context().Done() != f.Done() {
@@ -83,7 +111,7 @@ func (f *flight) beginRoundTrip(r *http.Request) (*trip, *http.Request) {
 }
 
 // endRoundTrip takes what the round trip gave. It returns what the caller gets.
-func (t *trip) endRoundTrip(res *http.Response, err error) (*http.Response, error) {
+func (t *Trip) endRoundTrip(res *http.Response, err error) (*http.Response, error) {
 	if err == nil && t.f.slot.Policy().Fails(res.StatusCode) {
 		t.late = breaker.Failure
 	}
@@ -113,7 +141,7 @@ func (t *trip) endRoundTrip(res *http.Response, err error) (*http.Response, erro
 }
 
 // failure is the outcome of a round trip that gave no response.
-func (t *trip) failure(err error) breaker.Outcome {
+func (t *Trip) failure(err error) breaker.Outcome {
 	switch cause := t.f.cause(); {
 	case errors.Is(cause, errAbandoned):
 		return breaker.Abandoned
@@ -130,16 +158,16 @@ func (t *trip) failure(err error) breaker.Outcome {
 }
 
 // sending reports whether the request was not sent to its end yet.
-func (t *trip) sending() bool { return t.upload != nil && !t.sent.Load() }
+func (t *Trip) sending() bool { return t.upload != nil && !t.sent.Load() }
 
 // end is the moment the worker is free. A second one changes nothing.
-func (t *trip) end(o breaker.Outcome) {
+func (t *Trip) end(o breaker.Outcome) {
 	t.f.mu.Lock()
 	defer t.f.mu.Unlock()
 	t.endLocked(o)
 }
 
-func (t *trip) endLocked(o breaker.Outcome) {
+func (t *Trip) endLocked(o breaker.Outcome) {
 	if t.ended {
 		return
 	}
@@ -148,7 +176,7 @@ func (t *trip) endLocked(o breaker.Outcome) {
 		t.abandon.Stop()
 	}
 	f := t.f
-	f.trips = slices.DeleteFunc(f.trips, func(other *trip) bool { return other == t })
+	f.trips = slices.DeleteFunc(f.trips, func(other *Trip) bool { return other == t })
 	if f.cut || o != breaker.OK && f.status != 0 {
 		f.outcome = o
 	}
@@ -157,7 +185,7 @@ func (t *trip) endLocked(o breaker.Outcome) {
 
 // detach leaves the round trip to itself: its client is done with. Callers
 // hold the flight's mu.
-func (t *trip) detach(why leaving) {
+func (t *Trip) detach(why leaving) {
 	policy := t.f.slot.Policy()
 	switch {
 	case t.sending():
@@ -173,17 +201,17 @@ func (t *trip) detach(why leaving) {
 }
 
 // giveUp takes the worker for dead.
-func (t *trip) giveUp() {
+func (t *Trip) giveUp() {
 	t.interrupt(errAbandoned)
 	t.end(breaker.Abandoned)
 }
 
 // interrupt closes the connection to the worker, as far as possible: a fastcgi
 // transport gives no hold before there is a response.
-func (t *trip) interrupt(cause error) { t.f.stop(cause) }
+func (t *Trip) interrupt(cause error) { t.f.stop(cause) }
 
 // drain reads what is left of a response that no client waits for, and ends the trip.
-func (t *trip) drain(body io.ReadCloser) {
+func (t *Trip) drain(body io.ReadCloser) {
 	var late atomic.Bool
 	limit := time.AfterFunc(drainTime, func() {
 		late.Store(true)
@@ -205,7 +233,7 @@ func (t *trip) drain(body io.ReadCloser) {
 // transport waits for the goroutine of its connection before it reports the end
 // of a body. A simple request waits for nothing then, and a Content-Type guessed
 // from the body, or a Content-Length of 0, would be added by net/http.
-func (t *trip) flushHeader() {
+func (t *Trip) flushHeader() {
 	t.flush = false
 	f := t.f
 	f.mu.Lock()
@@ -217,7 +245,7 @@ func (t *trip) flushHeader() {
 }
 
 // tripUpload is a trip seen as the request body it sends.
-type tripUpload trip
+type tripUpload Trip
 
 // Read reads the request's body.
 func (u *tripUpload) Read(p []byte) (int, error) {
@@ -241,7 +269,7 @@ func (u *tripUpload) Close() error {
 	if u.uploading.close() {
 		return u.upload.Close()
 	}
-	return (*flightBody)(u.f).Close()
+	return (*requestBody)(u.f).Close()
 }
 
 // readState keeps the reads of a body and its close apart.
@@ -276,11 +304,11 @@ func (s *readState) close() bool {
 }
 
 // tripBody is a trip seen as the response body it receives.
-type tripBody trip
+type tripBody Trip
 
 // Read reads from the worker; at the end of the body the worker is free.
 func (b *tripBody) Read(p []byte) (int, error) {
-	t := (*trip)(b)
+	t := (*Trip)(b)
 	if t.flush && t.exchange.Waits() {
 		t.flushHeader()
 	}
@@ -305,7 +333,7 @@ func (b *tripBody) Read(p []byte) (int, error) {
 // Close gives the response up. If its end was not seen, the worker may still
 // be busy with it: the rest is read in the background.
 func (b *tripBody) Close() error {
-	t := (*trip)(b)
+	t := (*Trip)(b)
 	t.f.mu.Lock()
 	ended, stream := t.ended, t.f.stream
 	t.f.mu.Unlock()

@@ -1,4 +1,4 @@
-package caddymodule
+package flight
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 	"github.com/firebreak-proxy/firebreak/internal/upload"
 )
 
-// flightGate is the client's request body, until it is shut.
-type flightGate struct {
+// bodyGate is the client's request body, until it is shut.
+type bodyGate struct {
 	src     io.ReadCloser // nil: there is no body
 	ahead   *upload.Body  // src, if its beginning was received ahead
 	mu      sync.Mutex    // held while reading
@@ -24,13 +24,13 @@ type flightGate struct {
 }
 
 // unfinished reports whether the client has not sent all of the body, as far as is known.
-func (g *flightGate) unfinished() bool {
+func (g *bodyGate) unfinished() bool {
 	return g.src != nil && !g.eof.Load() && (g.ahead == nil || !g.ahead.Complete())
 }
 
 // shut makes sure that the body is not read any more. It reports whether the
 // client has not sent all of it.
-func (g *flightGate) shut(w http.ResponseWriter) bool {
+func (g *bodyGate) shut(w http.ResponseWriter) bool {
 	if g.src == nil {
 		return false
 	}
@@ -86,11 +86,11 @@ func (c *clientClock) look(now time.Time, patience time.Duration) (total, left t
 	return c.total + took, patience - c.recent - took, true
 }
 
-// flightBody is a flight seen as the request body of the next handlers.
-type flightBody flight
+// requestBody is a flight seen as the request body of the next handlers.
+type requestBody Flight
 
 // Read reads from the client, until the flight is cut.
-func (b *flightBody) Read(p []byte) (int, error) {
+func (b *requestBody) Read(p []byte) (int, error) {
 	g := &b.body
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -111,7 +111,7 @@ func (b *flightBody) Read(p []byte) (int, error) {
 }
 
 // read reads, and keeps the account of the time the client takes.
-func (b *flightBody) read(p []byte) (int, error) {
+func (b *requestBody) read(p []byte) (int, error) {
 	g := &b.body
 	if g.ahead != nil && !g.ahead.Waits() {
 		return g.src.Read(p)
@@ -125,7 +125,7 @@ func (b *flightBody) read(p []byte) (int, error) {
 }
 
 // Close closes the client's body, until the flight is cut.
-func (b *flightBody) Close() error {
+func (b *requestBody) Close() error {
 	if b.body.closed.Load() {
 		return nil
 	}

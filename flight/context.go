@@ -1,7 +1,8 @@
-package caddymodule
+package flight
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -13,9 +14,22 @@ import (
 // flightKey finds the flight in a context.
 type flightKey struct{}
 
-// flightOf is the flight that a request belongs to, or nil.
-func flightOf(ctx context.Context) *flight {
-	f, _ := ctx.Value(flightKey{}).(*flight)
+// StatusClientGone is what Caddy writes into the access log for a client that
+// left before it was answered.
+const StatusClientGone = 499
+
+// errClientLeft ends what runs for a client that has left, and errDeadline
+// what runs past its deadline. reverse_proxy takes both for a client that
+// left, answers 499 at once and tries no other upstream. That answer goes
+// nowhere: by then the flight is cut.
+var (
+	errClientLeft = fmt.Errorf("firebreak: the client left: %w", context.Canceled)
+	errDeadline   = fmt.Errorf("firebreak: the deadline passed: %w", context.Canceled)
+)
+
+// Of is the flight that a request belongs to, or nil.
+func Of(ctx context.Context) *Flight {
+	f, _ := ctx.Value(flightKey{}).(*Flight)
 	return f
 }
 
@@ -38,12 +52,12 @@ type ending struct {
 	cancel context.CancelCauseFunc
 }
 
-func (f *flight) ending() *ending {
+func (f *Flight) ending() *ending {
 	if e := f.end.Load(); e != nil {
 		return e
 	}
 	e := new(ending)
-	e.Context, e.cancel = context.WithCancelCause(flightValues{f})
+	e.Context, e.cancel = context.WithCancelCause(values{f})
 	if !f.end.CompareAndSwap(nil, e) {
 		return f.end.Load()
 	}
@@ -54,7 +68,7 @@ func (f *flight) ending() *ending {
 }
 
 // stop ends the flight's context, once, and the exchanges that hang on it.
-func (f *flight) stop(cause error) {
+func (f *Flight) stop(cause error) {
 	f.ending().cancel(cause)
 	for t := f.wired.Load(); t != nil; t = t.wired {
 		_ = t.exchange.Close()
@@ -62,7 +76,7 @@ func (f *flight) stop(cause error) {
 }
 
 // wire makes a round trip's exchange end with the flight's context.
-func (f *flight) wire(t *trip) {
+func (f *Flight) wire(t *Trip) {
 	for {
 		t.wired = f.wired.Load()
 		if f.wired.CompareAndSwap(t.wired, t) {
@@ -76,7 +90,7 @@ func (f *flight) wire(t *trip) {
 
 // stopAll ends the flight's context when nothing is under way any more.
 // Callers hold mu.
-func (f *flight) stopAll() {
+func (f *Flight) stopAll() {
 	f.stopped.Store(true)
 	switch {
 	case f.cut:
@@ -87,7 +101,7 @@ func (f *flight) stopAll() {
 }
 
 // cause is why the flight's context ended; nil if it has not.
-func (f *flight) cause() error {
+func (f *Flight) cause() error {
 	if e := f.end.Load(); e != nil {
 		return context.Cause(e)
 	}
@@ -95,13 +109,13 @@ func (f *flight) cause() error {
 }
 
 // Deadline is the client's.
-func (f *flight) Deadline() (time.Time, bool) { return f.client.Deadline() }
+func (f *Flight) Deadline() (time.Time, bool) { return f.client.Deadline() }
 
 // Done is closed by stop.
-func (f *flight) Done() <-chan struct{} { return f.ending().Done() }
+func (f *Flight) Done() <-chan struct{} { return f.ending().Done() }
 
 // Err is not nil after stop.
-func (f *flight) Err() error {
+func (f *Flight) Err() error {
 	if e := f.end.Load(); e != nil {
 		return e.Err()
 	}
@@ -111,7 +125,7 @@ func (f *flight) Err() error {
 // Value is that of the ending, if there is one, so that package context finds
 // what it can hang on to. Caddy's values are asked for often, and the ending has
 // none.
-func (f *flight) Value(key any) any {
+func (f *Flight) Value(key any) any {
 	if _, ok := key.(caddy.CtxKey); ok {
 		return f.value(key)
 	}
@@ -121,18 +135,18 @@ func (f *flight) Value(key any) any {
 	return f.value(key)
 }
 
-// flightValues are a flight's values as a context that never ends.
-type flightValues struct{ f *flight }
+// values are a flight's values as a context that never ends.
+type values struct{ f *Flight }
 
-func (flightValues) Deadline() (t time.Time, ok bool) { return t, false }
-func (flightValues) Done() <-chan struct{}            { return nil }
-func (flightValues) Err() error                       { return nil }
-func (v flightValues) Value(key any) any              { return v.f.value(key) }
+func (values) Deadline() (t time.Time, ok bool) { return t, false }
+func (values) Done() <-chan struct{}            { return nil }
+func (values) Err() error                       { return nil }
+func (v values) Value(key any) any              { return v.f.value(key) }
 
 // value finds the flight itself. Once it is cut, the variables and log fields
 // it gives are its own: the handlers before this one go on using the real
 // ones, and neither is made for two goroutines.
-func (f *flight) value(key any) any {
+func (f *Flight) value(key any) any {
 	switch key := key.(type) {
 	case flightKey:
 		return f
@@ -149,14 +163,14 @@ func (f *flight) value(key any) any {
 // the flight's end. The worker would be busy after such an end, too.
 type tripContext struct {
 	context.Context
-	f *flight
+	f *Flight
 }
 
 func (c tripContext) Deadline() (time.Time, bool) { return c.f.Deadline() }
 func (c tripContext) Done() <-chan struct{}       { return c.f.Done() }
 func (c tripContext) Err() error                  { return c.f.Err() }
 
-func (f *flight) privateValue(key caddy.CtxKey) any {
+func (f *Flight) privateValue(key caddy.CtxKey) any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch key {
@@ -178,7 +192,7 @@ func (f *flight) privateValue(key caddy.CtxKey) any {
 // ownVars are the variables that Caddy's handlers take for granted: without
 // them they panic. The real ones cannot be copied, since next may be changing
 // them. They decide nothing any more: what is cut is not sent to anybody.
-func (f *flight) ownVars() map[string]any {
+func (f *Flight) ownVars() map[string]any {
 	ip := ""
 	if r, ok := f.client.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		ip, _, _ = net.SplitHostPort(r.RemoteAddr)

@@ -1,4 +1,4 @@
-package caddymodule
+package flight
 
 import (
 	"bufio"
@@ -17,22 +17,22 @@ import (
 // errCut is what writing gives after the client was done with.
 var errCut = errors.New("firebreak: the client has been answered already")
 
-// flightWriter is a flight seen as the ResponseWriter of the next handlers.
+// responseWriter is a flight seen as the ResponseWriter of the next handlers.
 // They have header fields of their own, which become the client's when the
 // response begins. Everything that touches the client's writer happens under
 // the flight's lock and not after the cut; hence there is no Unwrap, and what
 // http.ResponseController looks for is implemented here.
-type flightWriter flight
+type responseWriter Flight
 
 // Header is the handlers' own header fields.
-func (fw *flightWriter) Header() http.Header {
+func (fw *responseWriter) Header() http.Header {
 	// The map itself is next's alone until it has returned.
 	return fw.header
 }
 
 // WriteHeader begins the response, or passes on an informational one.
-func (fw *flightWriter) WriteHeader(status int) {
-	f := (*flight)(fw)
+func (fw *responseWriter) WriteHeader(status int) {
+	f := (*Flight)(fw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -52,11 +52,9 @@ func (fw *flightWriter) WriteHeader(status int) {
 
 // commit makes the handlers' header fields the client's, without those that are for
 // the directory. Callers hold mu.
-func (f *flight) commit(status int) {
+func (f *Flight) commit(status int) {
 	f.begin(status)
-	if f.h.taught != nil {
-		f.h.taught.Learn(f.admission.key, f.header)
-	}
+	f.admission.Learn(f.header)
 	if f.asked != nil {
 		f.copy = f.asked.Begin(status, f.header, f.w.Header())
 	}
@@ -65,13 +63,11 @@ func (f *flight) commit(status int) {
 
 // inform passes on an informational response with its header fields, which
 // are not those of the final one. Callers hold mu.
-func (f *flight) inform(status int) {
+func (f *Flight) inform(status int) {
 	real := f.w.Header()
 	kept := make(http.Header, len(real))
 	shareHeader(kept, real)
-	if f.h.taught != nil {
-		f.h.taught.Forget(f.header)
-	}
+	f.admission.Forget(f.header)
 	copyOwn(real, f.header)
 	f.w.WriteHeader(status)
 	copyOwn(real, kept)
@@ -79,7 +75,7 @@ func (f *flight) inform(status int) {
 
 // ready begins the response if need be. It reports errCut after the cut.
 // Callers hold mu.
-func (f *flight) ready() error {
+func (f *Flight) ready() error {
 	if f.over() {
 		return errCut
 	}
@@ -90,8 +86,8 @@ func (f *flight) ready() error {
 }
 
 // Write sends a part of the body.
-func (fw *flightWriter) Write(p []byte) (int, error) {
-	f := (*flight)(fw)
+func (fw *responseWriter) Write(p []byte) (int, error) {
+	f := (*Flight)(fw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.ready(); err != nil {
@@ -105,8 +101,8 @@ func (fw *flightWriter) Write(p []byte) (int, error) {
 }
 
 // WriteString sends a part of the body.
-func (fw *flightWriter) WriteString(s string) (int, error) {
-	f := (*flight)(fw)
+func (fw *responseWriter) WriteString(s string) (int, error) {
+	f := (*Flight)(fw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.ready(); err != nil {
@@ -123,7 +119,7 @@ var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // ReadFrom sends all of src. Files take the server's fast path; anything else
 // may block while it is read, and the lock must be free meanwhile.
-func (fw *flightWriter) ReadFrom(src io.Reader) (int64, error) {
+func (fw *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 	if isFile(src) {
 		return fw.readFile(src)
 	}
@@ -132,8 +128,8 @@ func (fw *flightWriter) ReadFrom(src io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{fw}, struct{ io.Reader }{src}, buf[:])
 }
 
-func (fw *flightWriter) readFile(src io.Reader) (int64, error) {
-	f := (*flight)(fw)
+func (fw *responseWriter) readFile(src io.Reader) (int64, error) {
+	f := (*Flight)(fw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.ready(); err != nil {
@@ -160,8 +156,8 @@ func isFile(src io.Reader) bool {
 }
 
 // FlushError sends what is buffered.
-func (fw *flightWriter) FlushError() error {
-	f := (*flight)(fw)
+func (fw *responseWriter) FlushError() error {
+	f := (*Flight)(fw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.ready(); err != nil {
@@ -171,11 +167,11 @@ func (fw *flightWriter) FlushError() error {
 }
 
 // Flush is FlushError for callers of http.Flusher.
-func (fw *flightWriter) Flush() { _ = fw.FlushError() }
+func (fw *responseWriter) Flush() { _ = fw.FlushError() }
 
 // Hijack hands the client's connection over.
-func (fw *flightWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	f := (*flight)(fw)
+func (fw *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	f := (*Flight)(fw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.over() {
@@ -190,22 +186,22 @@ func (fw *flightWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // SetReadDeadline limits reading the request body.
-func (fw *flightWriter) SetReadDeadline(t time.Time) error {
+func (fw *responseWriter) SetReadDeadline(t time.Time) error {
 	return fw.control(func(c *http.ResponseController) error { return c.SetReadDeadline(t) })
 }
 
 // SetWriteDeadline limits writing the response.
-func (fw *flightWriter) SetWriteDeadline(t time.Time) error {
+func (fw *responseWriter) SetWriteDeadline(t time.Time) error {
 	return fw.control(func(c *http.ResponseController) error { return c.SetWriteDeadline(t) })
 }
 
 // EnableFullDuplex allows to read the request body while responding.
-func (fw *flightWriter) EnableFullDuplex() error {
+func (fw *responseWriter) EnableFullDuplex() error {
 	return fw.control((*http.ResponseController).EnableFullDuplex)
 }
 
-func (fw *flightWriter) control(do func(*http.ResponseController) error) error {
-	f := (*flight)(fw)
+func (fw *responseWriter) control(do func(*http.ResponseController) error) error {
+	f := (*Flight)(fw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.over() {
@@ -215,8 +211,8 @@ func (fw *flightWriter) control(do func(*http.ResponseController) error) error {
 }
 
 // Push starts an HTTP/2 push.
-func (fw *flightWriter) Push(target string, opts *http.PushOptions) error {
-	f := (*flight)(fw)
+func (fw *responseWriter) Push(target string, opts *http.PushOptions) error {
+	f := (*Flight)(fw)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if pusher, ok := f.w.(http.Pusher); ok && !f.over() {
@@ -290,9 +286,9 @@ func isEventStream(h http.Header) bool {
 
 // Interface guards.
 var (
-	_ http.Flusher    = (*flightWriter)(nil)
-	_ http.Hijacker   = (*flightWriter)(nil)
-	_ http.Pusher     = (*flightWriter)(nil)
-	_ io.ReaderFrom   = (*flightWriter)(nil)
-	_ io.StringWriter = (*flightWriter)(nil)
+	_ http.Flusher    = (*responseWriter)(nil)
+	_ http.Hijacker   = (*responseWriter)(nil)
+	_ http.Pusher     = (*responseWriter)(nil)
+	_ io.ReaderFrom   = (*responseWriter)(nil)
+	_ io.StringWriter = (*responseWriter)(nil)
 )

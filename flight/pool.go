@@ -1,4 +1,4 @@
-package caddymodule
+package flight
 
 import (
 	"net/http"
@@ -7,20 +7,20 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// handlerPool is goroutines that run what comes after a handler. They are kept when
+// pool is goroutines that run the next handlers. They are kept when
 // they have nothing to do, because a new goroutine would have to grow its
 // stack, by copying it several times, down into reverse_proxy for every
 // request. One that is held up by a hung request is not waited for: a new
 // one takes their place.
-type handlerPool struct {
-	mu      sync.Mutex
+type pool struct {
+	mu      sync.Mutex // guards below
 	idle    []chan job // each is an idle goroutine; the last one in is the first one out, while its stack is warm
 	stopped bool
 }
 
 // job is one request on its way.
 type job struct {
-	f    *flight
+	f    *Flight
 	next caddyhttp.Handler
 	r    *http.Request
 }
@@ -28,10 +28,8 @@ type job struct {
 // maxIdleWorkers is how many goroutines wait for work at most.
 const maxIdleWorkers = 256
 
-func newHandlerPool() *handlerPool { return new(handlerPool) }
-
 // do runs a job on a goroutine of its own.
-func (c *handlerPool) do(j job) {
+func (c *pool) do(j job) {
 	c.mu.Lock()
 	n := len(c.idle) - 1
 	if n < 0 {
@@ -46,7 +44,7 @@ func (c *handlerPool) do(j job) {
 }
 
 // worker runs a job, and then others.
-func (c *handlerPool) worker(j job) {
+func (c *pool) worker(j job) {
 	jobs := make(chan job, 1)
 	for ok := true; ok; j, ok = <-jobs {
 		j.f.run(j.next, j.r)
@@ -58,7 +56,7 @@ func (c *handlerPool) worker(j job) {
 }
 
 // wait puts a goroutine among the idle ones, unless there are enough of them.
-func (c *handlerPool) wait(jobs chan job) bool {
+func (c *pool) wait(jobs chan job) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped || len(c.idle) >= maxIdleWorkers {
@@ -69,7 +67,7 @@ func (c *handlerPool) wait(jobs chan job) bool {
 }
 
 // stop ends the idle goroutines, and the others when they are done.
-func (c *handlerPool) stop() {
+func (c *pool) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped = true
