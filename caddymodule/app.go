@@ -195,6 +195,7 @@ func (a *App) Start() error {
 	a.keepAnswers()
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
+	a.live.work.Go(func() { a.shared.episodes.Run(ctx, a.episodeSource()) })
 	if a.sharesAuto() {
 		a.live.work.Go(func() { a.followShare(ctx) })
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/episodes"
 	"github.com/firebreak-proxy/firebreak/recent"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 	"github.com/firebreak-proxy/firebreak/zonecheck"
@@ -29,6 +30,7 @@ type sharedGuard struct {
 	measures *measures
 	others   *otherGuards
 	turn     *telemetry.Turn
+	episodes *episodes.Keeper
 
 	sharing sharing
 
@@ -48,7 +50,7 @@ func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
 		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Ask: askDatabase(), Dial: dialServer, CheckServer: checkServer})
 		return &sharedGuard{
-			Guard: guard, recent: recent.Watch(guard), turn: telemetry.NewTurn(),
+			Guard: guard, recent: recent.Watch(guard), turn: telemetry.NewTurn(), episodes: episodes.NewKeeper(),
 			memory: &memoryFile{guard: guard}, measures: &measures{guard: guard}, others: &otherGuards{guard: guard},
 		}, nil
 	})

@@ -22,7 +22,7 @@ func (a *App) unfollowMeters() {
 // eventSources is where the events come from that this app tells of.
 func (a *App) eventSources() telemetry.Sources {
 	return telemetry.Sources{
-		Guard: a.Guard(), Turn: a.shared.turn, Switches: a.board.Events(), Jobs: a.recoveries.Jobs,
+		Guard: a.Guard(), Turn: a.shared.turn, Switches: a.board.Events(), Jobs: a.recoveries.Jobs, Episodes: a.shared.episodes,
 		Listener: a.shared.recent.Events, Incidents: a.watchIncidents,
 	}
 }

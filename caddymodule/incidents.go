@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/episodes"
 	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
@@ -171,6 +172,14 @@ func (a *App) watchIncidents() *incidents.Log {
 // incidentSource is where incidents look things up.
 func (a *App) incidentSource() incidents.Source {
 	return incidents.Source{Zone: a.Guard().Zone, Servers: a.Guard().Servers, Upkeep: telemetry.Shared().RefusedInMaintenance, Memory: telemetry.Shared().AnsweredFromMemory, Switches: a.switchesInForce}
+}
+
+// episodeSource is where episodes are looked up. A backend that lets sidecars agree on
+// them is used.
+func (a *App) episodeSource() episodes.Source {
+	from := episodes.Source{Log: a.incidentLog(), Member: a.instanceID()}
+	from.Backend, _ = a.backend.(maintenance.Episodes)
+	return from
 }
 
 // switchesInForce lists the switches in force that refuse requests, with the

@@ -323,6 +323,7 @@ func (l *Log) breakOff(i *Incident) {
 // flush writes what has changed, some records at a time. The last time it
 // writes everything.
 func (l *Log) flush(last bool) error {
+	l.readAmended()
 	renamed := false
 	for n := 0; last || n < maxWrites; n++ {
 		id, data, full := l.next(last && n == 0)
@@ -388,6 +389,34 @@ func (l *Log) encode(id string, now time.Time) (data []byte, full *Incident, asI
 	return nil, nil, false
 }
 
+// readAmended reads the records into memory whose files lack what was agreed on since.
+func (l *Log) readAmended() {
+	l.mu.Lock()
+	var ids []string
+	for _, r := range l.past {
+		if r.amended {
+			ids = append(ids, r.summary.ID)
+			r.amended = false
+		}
+	}
+	l.mu.Unlock()
+	for _, id := range ids {
+		full, err := l.files.read(id)
+		if err != nil {
+			continue // it stays as it is
+		}
+		l.mu.Lock()
+		for _, r := range l.past {
+			if r.summary.ID == id && r.full == nil {
+				full.Episode = r.summary.Episode
+				r.full = full
+				l.touch(full)
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
 // written forgets the lists of an incident that is over and on disk.
 func (l *Log) written(full *Incident) {
 	if full == nil {
@@ -396,7 +425,7 @@ func (l *Log) written(full *Incident) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.past {
-		if r.full == full {
+		if r.full == full && !l.dirty[full.ID] { // else it is written once more
 			r.full = nil
 		}
 	}

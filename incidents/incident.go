@@ -62,6 +62,9 @@ type Incident struct {
 	// Worst first.
 	Culprits []breaker.Culprit `json:"culprits"`
 
+	// What the sidecars of a fleet agree on: one id, and the figures of all.
+	Episode *Episode `json:"episode,omitempty"`
+
 	// How many stores were in the dark for longer than their zone, and the time
 	// that every store of the zone was, but those that are listed with less.
 	StoresDark  int     `json:"stores_dark"`

@@ -70,6 +70,7 @@ type Log struct {
 type record struct {
 	summary Incident
 	full    *Incident // until it is on disk
+	amended bool      // what is on disk lacks the summary's episode
 }
 
 // now is the time of day as the process began to know it.

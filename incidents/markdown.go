@@ -32,8 +32,36 @@ func (i *Incident) Markdown() string {
 	p.line("")
 	i.writeCulprits(&p)
 	i.writeStores(&p)
+	i.writeFleet(&p)
 	i.writeQuestions(&p)
 	return p.String()
+}
+
+// writeFleet writes what all sidecars saw, and each.
+func (i *Incident) writeFleet(p *page) {
+	if i.Episode == nil || i.Episode.Sum == nil {
+		return
+	}
+	p.line("## All sidecars")
+	p.line("")
+	p.line("Everything above is of one sidecar. This is of the %s that had a part in the episode %s:", counted(len(i.Episode.Sidecars), "sidecar"), inert(i.Episode.ID))
+	p.line("")
+	p.line("| sidecar | began | cut off after | over after | workers at worst | hung | failed | refused |")
+	p.line("|---|---|---|---|---|---|---|---|")
+	after := func(s *Part, t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return lasted(t.Sub(s.Began))
+	}
+	row := func(name string, s *Part) {
+		p.line("| %s | %s | %s | %s | %d | %d | %d | %d |", name, i.clock(s.Began), after(s, s.Opened), after(s, s.Ended), s.WorstOccupied, s.Hung, s.Failed, s.Refused)
+	}
+	row("all", i.Episode.Sum)
+	for n := range i.Episode.Sidecars {
+		row(inert(i.Episode.Sidecars[n].Sidecar), &i.Episode.Sidecars[n])
+	}
+	p.line("")
 }
 
 // writeQuestions ends a page: what people have to add, and which record it is of.

@@ -119,15 +119,20 @@ func newestFirst(a, b Incident) int {
 // ErrUnknown is returned if there is no such incident.
 var ErrUnknown = errors.New("no such incident")
 
-// Get is one incident, whole.
+// Get is one incident, whole, by its own id or that of its episode. If several are of
+// that, the latest.
 func (l *Log) Get(id string) (Incident, error) {
 	l.wait()
 	found, past, err := l.inMemory(id)
+	if err != nil {
+		found, past, err = l.inMemory(l.ofEpisode(id))
+	}
 	if err != nil || !past {
 		return found, err
 	}
-	read, problem := l.files.read(id)
+	read, problem := l.files.read(found.ID)
 	if problem == nil {
+		read.Episode = found.Episode // may be later
 		return *read, nil
 	}
 	found.Interrupted = "its lists cannot be read: " + problem.Error()
@@ -155,6 +160,23 @@ func (l *Log) inMemory(id string) (found Incident, onDisk bool, err error) {
 		return r.summary, true, nil
 	}
 	return Incident{}, false, ErrUnknown
+}
+
+// ofEpisode is the id of the latest incident that is of an episode, or "".
+func (l *Log) ofEpisode(id string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range l.ongoing {
+		if i.isOfEpisode(id) {
+			return i.ID
+		}
+	}
+	for _, r := range slices.Backward(l.past) {
+		if r.summary.isOfEpisode(id) {
+			return r.summary.ID
+		}
+	}
+	return ""
 }
 
 func (l *Log) wait() {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/episodes"
 	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
@@ -44,6 +45,7 @@ type Sources struct {
 	Turn      *Turn
 	Switches  <-chan maintenance.Event
 	Jobs      *recovery.Jobs
+	Episodes  *episodes.Keeper
 	Listener  Listener
 	Incidents func() *incidents.Log // called when the worker's turn has come; nil: none are kept
 }
@@ -115,6 +117,8 @@ func (w *Reporter) read(ctx context.Context, from *Sources) {
 			w.tellSwitch(&e)
 		case e := <-from.Jobs.Events():
 			w.tellRecovery(&e)
+		case e := <-from.Episodes.Events():
+			w.tellEpisode(e)
 		case <-w.nextDue():
 		case <-ctx.Done():
 			for caddy.Exiting() && len(events) > 0 {

@@ -51,6 +51,8 @@ type webhookEvent struct {
 	url    *url.URL
 	header http.Header
 	body   []byte
+
+	receipt *receipt // nil: nobody waits for it
 }
 
 // Handle implements caddyevents.Handler. It never blocks.
@@ -64,7 +66,10 @@ func (h *Webhook) Handle(ctx context.Context, e caddy.Event) error {
 		h.log.Error(LogWebhookFailed, zap.String("event", e.Name()), zap.Error(err))
 		return nil
 	}
+	event.receipt = receiptOf(e.Name(), e.Data)
+	event.receipt.expect()
 	if !h.enqueue(event) {
+		event.receipt.done(false)
 		Shared().dropped.Inc()
 		h.log.Warn(LogWebhookFull, zap.String("event", e.Name()), zap.Int("queue", cap(h.queue)), logHost(event.url))
 	}
@@ -166,7 +171,9 @@ func (p *webhookPost) run(ctx context.Context) {
 	defer p.stop()
 	defer p.client.CloseIdleConnections()
 	for event := range p.queue {
-		if err := p.deliver(ctx, event); err != nil {
+		again, err := p.deliver(ctx, event)
+		event.receipt.done(err == nil || !again)
+		if err != nil {
 			Shared().undelivered.Inc()
 			p.log.Error(LogWebhookFailed, zap.String("event", event.name), logHost(event.url), zap.Error(err))
 			continue
@@ -175,17 +182,18 @@ func (p *webhookPost) run(ctx context.Context) {
 	}
 }
 
-// deliver posts an event until it is accepted or there is no point in it.
-func (p *webhookPost) deliver(ctx context.Context, event *webhookEvent) error {
+// deliver posts an event until it is accepted or there is no point in it. again is
+// true if somebody else may have more luck.
+func (p *webhookPost) deliver(ctx context.Context, event *webhookEvent) (again bool, err error) {
 	for try := 0; ; try++ {
-		again, err := p.post(ctx, event)
+		again, err = p.post(ctx, event)
 		if err == nil || !again || try >= p.retries {
-			return err
+			return again, err
 		}
 		select {
 		case <-time.After(p.first << min(try, 6)):
 		case <-ctx.Done():
-			return err
+			return again, err
 		}
 	}
 }

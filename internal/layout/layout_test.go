@@ -24,6 +24,7 @@ var layers = [][]string{
 	{"recent"},
 	{"telemetry"},
 	{"refusal", "sizing"},
+	{"episodes"},
 	{"incidents", "recovery", "replay", "replay/scenario"},
 	{"maintenance/conformance", "replay/virtual"},
 	{"breaker/httpguard", "fleet", "maintenance", "routing/learned", "routing/lookup", "routing/pgtable", "zonecheck"},

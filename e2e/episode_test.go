@@ -1,0 +1,288 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firebreak-proxy/firebreak/incidents"
+	"github.com/firebreak-proxy/firebreak/internal/loopback"
+)
+
+// freezable is an API server that answers at once, but for the stores of a zone that
+// is frozen.
+type freezable struct {
+	addr string
+
+	mu     sync.Mutex // guards below
+	frozen string     // what the names of its stores begin with; "": none
+	healed chan struct{}
+}
+
+func startFreezable(t *testing.T) *freezable {
+	t.Helper()
+	f := &freezable{addr: freeAddr(t), healed: make(chan struct{})}
+	listener, err := net.Listen("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: f}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { f.heal(); _ = server.Close() })
+	return f
+}
+
+// ServeHTTP blocks as a worker does: also if its client has left.
+func (f *freezable) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	frozen, healed := f.frozen, f.healed
+	f.mu.Unlock()
+	if frozen != "" && strings.HasPrefix(r.URL.Query().Get("key"), frozen) {
+		<-healed
+	}
+}
+
+func (f *freezable) freeze(stores string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen, f.healed = stores, make(chan struct{})
+}
+
+func (f *freezable) heal() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.frozen != "" {
+		f.frozen = ""
+		close(f.healed)
+	}
+}
+
+// hooks receives webhooks.
+type hooks struct {
+	addr string
+
+	mu  sync.Mutex // guards below
+	got []hook
+}
+
+// hook is what was posted, and by which sidecar.
+type hook struct {
+	From     string
+	Event    string
+	Incident string
+	Zone     string
+	Sidecars int
+	Refused  uint64
+	Hung     uint64
+	Table    string
+	At       time.Time
+}
+
+func startHooks(t *testing.T) *hooks {
+	t.Helper()
+	h := &hooks{addr: freeAddr(t)}
+	listener, err := net.Listen("tcp", h.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: h}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return h
+}
+
+func (h *hooks) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	posted := hook{From: r.URL.Query().Get("from")}
+	_ = json.Unmarshal(body, &posted)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.got = append(h.got, posted)
+}
+
+func (h *hooks) of(event string) []hook {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(h.got), func(p hook) bool { return p.Event != "firebreak.episode_"+event })
+}
+
+// one waits for an event and for a while longer, and returns it if it came once. n is
+// how many have come before it.
+func (h *hooks) one(t *testing.T, event string, limit time.Duration, n int) hook {
+	t.Helper()
+	eventually(t, limit, event+" is told of", func() bool { return len(h.of(event)) > n })
+	time.Sleep(6 * time.Second) // the others beat meanwhile
+	all := h.of(event)
+	if len(all) != n+1 {
+		t.Errorf("%s was told of %d times: %+v", event, len(all)-n, all[n:])
+	}
+	return all[n]
+}
+
+// trickle sends a sidecar requests to all zones until the test ends.
+func (p *proxy) trickle(t *testing.T, every time.Duration) {
+	t.Helper()
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+	tick, stop, asking := time.NewTicker(every), make(chan struct{}), sync.WaitGroup{}
+	asking.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			zone := 3
+			if n%3 == 0 {
+				zone = n / 3 % zones
+			}
+			asking.Go(func() {
+				resp, err := client.Get("http://" + p.addr + "/search?key=" + url.QueryEscape(storeName(zone, 1+n%40)))
+				if err == nil {
+					_, _ = io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { tick.Stop(); close(stop); asking.Wait(); client.CloseIdleConnections() })
+}
+
+// TestOneEpisode: one zone freezes for fifty sidecars that share one Redis. People
+// are told of its beginning once and of its end once, with one id and the figures of
+// all; also if the sidecar that told of the beginning is killed before the end.
+func TestOneEpisode(t *testing.T) {
+	const sidecars = 50
+	redis, server, receiver := startRedis(t), startFreezable(t), startHooks(t)
+	on := "\tevents {\n"
+	for _, kind := range []string{"began", "worsened", "merged", "ended"} {
+		on += fmt.Sprintf("\t\ton firebreak.episode_%s firebreak_webhook http://%s/?from={env.SIDECAR}\n", kind, receiver.addr)
+	}
+	s := site{
+		pool: workers, app: "state redis " + redis.addr, servers: on + "\t}\n",
+		handlers: guard + "\n\treverse_proxy " + server.addr + " {\n\t\ttransport firebreak\n\t}",
+	}
+	ports, err := loopback.Ports(2 * sidecars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fleet := make([]*proxy, sidecars)
+	for i := range fleet {
+		fleet[i] = newProxy(t, s, fmt.Sprintf("127.0.0.1:%d", ports[2*i]), fmt.Sprintf("127.0.0.1:%d", ports[2*i+1]),
+			"GOMAXPROCS=1", "GOMEMLIMIT=64MiB", fmt.Sprintf("SIDECAR=%d", i))
+		fleet[i].start(t)
+		if i >= 4 {
+			fleet[i-4].listening(t)
+		}
+	}
+	for _, p := range fleet {
+		p.listening(t)
+		p.trickle(t, 120*time.Millisecond)
+	}
+	time.Sleep(2 * time.Second)
+
+	froze := time.Now()
+	server.freeze("s04")
+	opened(t, fleet)
+	figure(t, "%d sidecars had cut the zone off after %.1f s", sidecars, time.Since(froze).Seconds())
+	began := receiver.one(t, "began", 10*time.Second, 0)
+	figure(t, "told of by sidecar %s %.1f s after the freeze", began.From, began.At.Sub(froze).Seconds())
+	same(t, fleet, began.Incident)
+	server.heal()
+	healed := time.Now()
+	ended := receiver.one(t, "ended", 60*time.Second, 0)
+	figure(t, "its end was told of %.1f s after the heal, by sidecar %s, of %d sidecars: %d refused, %d hung", ended.At.Sub(healed).Seconds(), ended.From, ended.Sidecars, ended.Refused, ended.Hung)
+	if ended.Incident != began.Incident || ended.Sidecars != sidecars || ended.Refused == 0 {
+		t.Errorf("ended: %+v\nbegan: %+v", ended, began)
+	}
+	sums(t, fleet, ended)
+
+	// Again, and the one that tells of the beginning is killed.
+	server.freeze("s04")
+	opened(t, fleet)
+	again := receiver.one(t, "began", 10*time.Second, 1)
+	if again.Incident == began.Incident {
+		t.Errorf("two episodes have the id %s", again.Incident)
+	}
+	var teller int
+	if _, err := fmt.Sscan(again.From, &teller); err != nil {
+		t.Fatal(err)
+	}
+	killGroup(fleet[teller].cmd)
+	server.heal()
+	last := receiver.one(t, "ended", 60*time.Second, 1)
+	figure(t, "sidecar %d told of the beginning and was killed; sidecar %s told of the end", teller, last.From)
+	if last.Incident != again.Incident || last.From == again.From {
+		t.Errorf("ended: %+v\nbegan: %+v", last, again)
+	}
+	if n := len(receiver.of("worsened")) + len(receiver.of("merged")); n > 0 {
+		t.Errorf("%d other events", n)
+	}
+}
+
+// opened waits until all have cut the zone off.
+func opened(t *testing.T, fleet []*proxy) {
+	t.Helper()
+	eventually(t, 40*time.Second, "all sidecars have cut the zone off", func() bool {
+		return !slices.ContainsFunc(fleet, func(p *proxy) bool {
+			state := p.zone(t, "z04").State
+			return state != "open" && state != "half_open"
+		})
+	})
+}
+
+// same checks that all sidecars give the episode one id, and find their incident by it.
+func same(t *testing.T, fleet []*proxy, id string) {
+	t.Helper()
+	eventually(t, 10*time.Second, "all sidecars call it "+id, func() bool {
+		for _, p := range fleet {
+			list := p.incidentsOf(t, "z04")
+			if len(list) == 0 || list[0].Episode == nil || list[0].Episode.ID != id {
+				return false
+			}
+		}
+		return true
+	})
+	for _, p := range fleet {
+		var i incidents.Incident
+		if p.get(t, "/firebreak/incidents/"+id, &i); i.Zone != "z04" {
+			t.Errorf("by the episode's id: %+v", i)
+		}
+	}
+}
+
+// sums checks that what was told of all sidecars is the sum of what each says.
+func sums(t *testing.T, fleet []*proxy, ended hook) {
+	t.Helper()
+	var refused, hung uint64
+	for _, p := range fleet {
+		i := p.incidentsOf(t, "z04")[0]
+		part := i.Part("")
+		refused, hung = refused+part.Refused, hung+part.Hung
+	}
+	if refused != ended.Refused || hung != ended.Hung {
+		t.Errorf("all told: %d refused, %d hung; the sidecars say %d and %d", ended.Refused, ended.Hung, refused, hung)
+	}
+	if lines := strings.Count(ended.Table, "\n"); lines != len(fleet) {
+		t.Errorf("the table has %d lines:\n%s", lines, ended.Table)
+	}
+	eventually(t, 15*time.Second, "each sidecar has the figures of all", func() bool {
+		return !slices.ContainsFunc(fleet, func(p *proxy) bool {
+			e := p.incidentsOf(t, "z04")[0].Episode
+			return e.Sum == nil || e.Sum.Refused != refused || e.Sum.Hung != hung || !e.Ended
+		})
+	})
+	page := string(fleet[0].page(t, "/firebreak/incidents/"+ended.Incident+"?format=markdown"))
+	if _, rest, ok := strings.Cut(page, "## All sidecars"); !ok || strings.Count(rest, "\n| ") != len(fleet)+2 {
+		t.Errorf("the draft of the postmortem:\n%s", page)
+	}
+}
