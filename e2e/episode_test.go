@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -157,19 +158,13 @@ func (p *proxy) trickle(t *testing.T, every time.Duration) {
 	t.Cleanup(func() { tick.Stop(); close(stop); asking.Wait(); client.CloseIdleConnections() })
 }
 
-// TestOneEpisode: one zone freezes for fifty sidecars that share one Redis. People
-// are told of its beginning once and of its end once, with one id and the figures of
-// all; also if the sidecar that told of the beginning is killed before the end.
-func TestOneEpisode(t *testing.T) {
-	const sidecars = 50
-	redis, server, receiver := startRedis(t), startFreezable(t), startHooks(t)
+// hookedFleet starts sidecars that share one Redis and one receiver of webhooks, under
+// traffic; those of even numbers the first server.
+func hookedFleet(t *testing.T, sidecars int, redis *redisServer, receiver *hooks, servers ...*freezable) []*proxy {
+	t.Helper()
 	on := "\tevents {\n"
 	for _, kind := range []string{"began", "worsened", "merged", "ended"} {
 		on += fmt.Sprintf("\t\ton firebreak.episode_%s firebreak_webhook http://%s/?from={env.SIDECAR}\n", kind, receiver.addr)
-	}
-	s := site{
-		pool: workers, app: "state redis " + redis.addr, servers: on + "\t}\n",
-		handlers: guard + "\n\treverse_proxy " + server.addr + " {\n\t\ttransport firebreak\n\t}",
 	}
 	ports, err := loopback.Ports(2 * sidecars)
 	if err != nil {
@@ -177,6 +172,10 @@ func TestOneEpisode(t *testing.T) {
 	}
 	fleet := make([]*proxy, sidecars)
 	for i := range fleet {
+		s := site{
+			pool: workers, app: "state redis " + redis.addr, servers: on + "\t}\n",
+			handlers: guard + "\n\treverse_proxy " + servers[i%len(servers)].addr + " {\n\t\ttransport firebreak\n\t}",
+		}
 		fleet[i] = newProxy(t, s, fmt.Sprintf("127.0.0.1:%d", ports[2*i]), fmt.Sprintf("127.0.0.1:%d", ports[2*i+1]),
 			"GOMAXPROCS=1", "GOMEMLIMIT=64MiB", fmt.Sprintf("SIDECAR=%d", i))
 		fleet[i].start(t)
@@ -189,6 +188,16 @@ func TestOneEpisode(t *testing.T) {
 		p.trickle(t, 120*time.Millisecond)
 	}
 	time.Sleep(2 * time.Second)
+	return fleet
+}
+
+// TestOneEpisode: one zone freezes for fifty sidecars that share one Redis. People
+// are told of its beginning once and of its end once, with one id and the figures of
+// all; also if the sidecar that told of the beginning is killed before the end.
+func TestOneEpisode(t *testing.T) {
+	const sidecars = 50
+	redis, server, receiver := startRedis(t), startFreezable(t), startHooks(t)
+	fleet := hookedFleet(t, sidecars, redis, receiver, server)
 
 	froze := time.Now()
 	server.freeze("s04")
@@ -284,5 +293,53 @@ func sums(t *testing.T, fleet []*proxy, ended hook) {
 	page := string(fleet[0].page(t, "/firebreak/incidents/"+ended.Incident+"?format=markdown"))
 	if _, rest, ok := strings.Cut(page, "## All sidecars"); !ok || strings.Count(rest, "\n| ") != len(fleet)+2 {
 		t.Errorf("the draft of the postmortem:\n%s", page)
+	}
+}
+
+// TestEpisodeWithoutRedis: while Redis hangs, each sidecar tells of the episode by
+// itself, at once; when it is back, they agree, and people are told of one end.
+func TestEpisodeWithoutRedis(t *testing.T) {
+	const sidecars = 4
+	redis, server, later, receiver := startRedis(t), startFreezable(t), startFreezable(t), startHooks(t)
+	fleet := hookedFleet(t, sidecars, redis, receiver, server, later)
+	redis.signal(t, syscall.SIGSTOP)
+	server.freeze("s04")
+	time.Sleep(2 * time.Second) // so that ids differ
+	later.freeze("s04")
+	opened(t, fleet)
+	froze := time.Now()
+	eventually(t, 10*time.Second, "all tell of it", func() bool { return len(receiver.of("began")) == sidecars })
+	figure(t, "without Redis, all %d sidecars had told of the episode %.1f s after the last had cut the zone off", sidecars, time.Since(froze).Seconds())
+	redis.signal(t, syscall.SIGCONT)
+	var id string
+	eventually(t, 15*time.Second, "all agree", func() bool {
+		id = ""
+		for _, p := range fleet {
+			e := p.incidentsOf(t, "z04")[0].Episode
+			if id == "" {
+				id = e.ID
+			}
+			if e.ID != id || e.Told == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	time.Sleep(6 * time.Second)
+	server.heal()
+	later.heal()
+	ended := receiver.one(t, "ended", 60*time.Second, 0)
+	told := make(map[string]bool)
+	for _, b := range receiver.of("began") {
+		told[b.Incident] = true
+	}
+	delete(told, ended.Incident)
+	merged := receiver.of("merged")
+	figure(t, "%d other ids had been told of; %d ends of these", len(told), len(merged))
+	for _, m := range merged {
+		delete(told, m.Incident)
+	}
+	if len(merged) == 0 || len(told) > 0 || ended.Incident != id || len(receiver.of("began")) != sidecars {
+		t.Errorf("never ended: %v; %+v", told, receiver.got)
 	}
 }
