@@ -46,6 +46,7 @@ func (e *Event) Settle(told bool) {
 type telling struct {
 	kind  string
 	level int
+	alone bool // decided without the others; of the keeper
 
 	mu      sync.Mutex // guards below
 	settled bool

@@ -175,6 +175,14 @@ func (k *Keeper) step(ctx context.Context, from *Source, e *episode) {
 		k.alone(e, from)
 		return
 	}
+	// What was told of alone was told of with this sidecar's id: that is to be said
+	// first.
+	if t := e.telling; t != nil && t.alone && t.kind != EventEnded {
+		if settled, _ := t.outcome(); !settled {
+			return
+		}
+		e.told, e.telling = max(e.told, t.level), nil
+	}
 	if now.Before(e.next) && !e.changed() {
 		return
 	}
@@ -316,8 +324,10 @@ func (k *Keeper) alone(e *episode, from *Source) {
 		e.over = true
 	case e.left.IsZero() && e.grave > e.told && e.told > 0:
 		e.telling = k.emit(e, from, EventWorsened, e.grave, "")
+		e.telling.alone = true
 	case e.left.IsZero() && e.grave > e.told:
 		e.telling = k.emit(e, from, EventBegan, e.grave, "")
+		e.telling.alone = true
 	case e.left.IsZero():
 	case e.told == 0 || e.ended:
 		e.over = !e.shared || now.Sub(e.left) > forgetAfter

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/episodes"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 )
@@ -28,8 +29,9 @@ func TestEventsAreDocumented(t *testing.T) {
 	}
 	transitions, rest, ok := strings.Cut(string(page), "\n## Operators' switches\n")
 	switches, rest, ok2 := strings.Cut(rest, "\n## Recoveries\n")
-	recoveries, _, ok3 := strings.Cut(rest, "\n## ")
-	if !ok || !ok2 || !ok3 {
+	recoveries, rest, ok3 := strings.Cut(rest, "\n## Episodes\n")
+	episode, _, ok4 := strings.Cut(rest, "\n## ")
+	if !ok || !ok2 || !ok3 || !ok4 {
 		t.Fatal("docs/events.md has other sections")
 	}
 	for _, section := range []struct {
@@ -40,6 +42,7 @@ func TestEventsAreDocumented(t *testing.T) {
 		{"transitions", transitions, slices.Sorted(maps.Keys(stories)), eventData(&breaker.Event{}, story{})},
 		{"switches", switches, slices.Sorted(maps.Keys(switchStories)), switchData(&maintenance.Event{}, "", "")},
 		{"recoveries", recoveries, slices.Sorted(maps.Keys(recoveryStories)), recoveryData(&recovery.Event{}, "", "")},
+		{"episodes", episode, slices.Sorted(maps.Keys(episodeStories)), episodeData(&episodes.Event{})},
 	} {
 		t.Run(section.name, func(t *testing.T) {
 			var events, fields []string

@@ -123,7 +123,7 @@ func episodeNext(e *episodes.Event) string {
 		}
 		return fmt.Sprintf("look at the database of zone %s; it is retried automatically", e.Zone)
 	}
-	return "the incident's page: firebreak incidents show " + e.ID
+	return "what is known of it: firebreak incident " + e.ID
 }
 
 // mostRows bounds the table: receivers have their own limits, PagerDuty 512 KB, Slack
