@@ -39,6 +39,8 @@ type Counters struct {
 	// end.
 	Returned, Abandoned, Presumed uint64
 
+	Cancelled uint64 // queries of hung requests that were cancelled in zones' databases
+
 	ChecksPassed, ChecksFailed uint64 // of zones' own checks
 	NoUpstream                 uint64
 	EventsDropped              uint64
@@ -75,6 +77,7 @@ type ZoneCounters struct {
 type totals struct {
 	admitted, episodes, openings, quarantines uint64
 	returned, abandoned, presumed, stalled    uint64
+	cancelled                                 uint64
 	outcomes                                  [outcomes]uint64
 	firstByte                                 *histogram.Histogram // nil: no answer yet
 	wait                                      *histogram.Histogram // nil: no request has waited yet
@@ -89,6 +92,7 @@ func (t *totals) add(other *totals) {
 	t.abandoned += other.abandoned
 	t.presumed += other.presumed
 	t.stalled += other.stalled
+	t.cancelled += other.cancelled
 	for o, n := range other.outcomes {
 		t.outcomes[o] += n
 	}
@@ -156,6 +160,7 @@ func (g *Guard) Counters() Counters {
 	c.Admitted, c.Outcomes = all.admitted, all.outcomes
 	c.Episodes, c.Openings, c.Quarantines = all.episodes, all.openings, all.quarantines
 	c.Returned, c.Abandoned, c.Presumed = all.returned, all.abandoned, all.presumed
+	c.Cancelled = all.cancelled
 	c.FirstByte, c.Wait = all.firstByte.Counts(firstByteScale), all.wait.Counts(waitScale)
 	return c
 }

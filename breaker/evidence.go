@@ -214,6 +214,8 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 	switch {
 	case !settled:
 		z.settle(s, o, now)
+	case s.cancelled: // an answer says as little as an error
+		z.lost = z.lost || s.witness && !s.void && s.start > z.answered.last
 	case wasHung && o.good() && !s.check:
 		z.cameBack(s, now)
 	case wasHung && !s.check && s.remembered == 0:

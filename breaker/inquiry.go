@@ -24,6 +24,11 @@ type Inquiry struct {
 	// Next is the store to try next; false: there is none left. It may be called
 	// concurrently.
 	Next func() (store string, ok bool)
+
+	// Cancel reports whether the query is to be cancelled whose comment names this
+	// request, and this store if it names one; nil: none is. The answer is yes at
+	// most once, and what came of it is to be reported.
+	Cancel func(request, store string) bool
 }
 
 // Findings is what a zone's database says.
@@ -36,6 +41,9 @@ type Findings struct {
 	// The store that was tried, if any, and how that went.
 	Tried   string
 	Verdict Verdict
+
+	// What came of a query that was to be cancelled, if there was one.
+	Cancelled *Cancellation
 }
 
 // Verdict is how a store is according to its database.
@@ -121,6 +129,12 @@ func (z *zone) wantsInquiry(now int64) (q *Inquiry, c *config.Check) {
 		z.said.since = now
 	}
 	q = &Inquiry{Calm: calm, SlowAfter: z.policy.SlowAfter, Next: z.nextToTry}
+	if c.OnHung != nil {
+		z.cancels.count(z.totals.admitted, now)
+		if !z.policy.Observe {
+			q.Cancel = z.mayCancel
+		}
+	}
 	return q, c
 }
 

@@ -90,7 +90,7 @@ func (z *zone) status() ZoneStatus {
 		StoresSeen: z.storesSeen(now), StoresBad: z.storesBad(),
 		Quarantined: []string{}, QuarantinedCount: z.sick,
 		Outcomes: make(map[string]uint64, outcomes), Refusals: named(z.refusals), WouldRefuse: named(z.wouldRefuse),
-		Abandoned: z.totals.abandoned,
+		Abandoned: z.totals.abandoned, Cancelled: z.totals.cancelled,
 	}
 	s.DatabaseTrouble = z.said.trouble
 	if z.said.listedAt != 0 && now-z.said.listedAt < int64(findingsHold) {

@@ -62,6 +62,9 @@ type Slot struct {
 	storePass permit // probe of the store
 	zonePass  permit // probe of the zone
 
+	request   string // the tag of its queries in the zone's database, see Tag
+	cancelled bool   // its query was cancelled there, so that its end says nothing
+
 	abandonedAt int64 // when its connection was closed, which its worker does not notice; 0: it was not
 	remembered  int64 // when it was taken over from an earlier process; 0: it was not
 }
@@ -71,6 +74,14 @@ func (s *Slot) Timeout() time.Duration { return time.Duration(s.timeout) }
 
 // Policy is the zone's policy when the slot was opened.
 func (s *Slot) Policy() *config.ZonePolicy { return s.policy }
+
+// Tag tells by which id the request's queries are known in the zone's database. If
+// the slot hangs, and the zone's check says so, they are cancelled there.
+func (s *Slot) Tag(request string) {
+	s.z.mu.Lock()
+	defer s.z.mu.Unlock()
+	s.request = request
+}
 
 // Track declares that the owner sees the worker's real end and will report it with
 // End. Without it a slot that hangs is held for hung_hold.

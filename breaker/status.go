@@ -87,6 +87,7 @@ type ZoneStatus struct {
 	Refusals         map[string]uint64 `json:"refusals"`               // since start, by reason
 	WouldRefuse      map[string]uint64 `json:"would_refuse,omitempty"` // in mode observe
 	Abandoned        uint64            `json:"abandoned"`              // workers taken for dead, since start
+	Cancelled        uint64            `json:"cancelled,omitempty"`    // queries of hung requests that were cancelled in the zone's database, since start
 }
 
 // Culprit is a store named as the cause, with its evidence.
@@ -136,6 +137,7 @@ const (
 	EventStoreIsolated    = "store_isolated"
 	EventStoreAdmitted    = "store_admitted"
 	EventStoreAuto        = "store_auto"
+	EventQueryCancelled   = "query_cancelled" // in the zone's database, to free the worker of a request that hung
 	EventServerOut        = "server_out"
 	EventServerBack       = "server_back"
 	EventWorkersWrong     = "server_workers_wrong"

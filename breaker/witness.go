@@ -43,6 +43,9 @@ func (z *zone) testify(f *Findings, began, now int64) {
 	if f.Tried != "" && z.said.tried != nil {
 		z.noteTrial(f.Tried, f.Verdict, now)
 	}
+	if f.Cancelled != nil {
+		z.noteCancelled(f.Cancelled, now)
+	}
 	z.lookForLate(now)
 	z.judge(now)
 }

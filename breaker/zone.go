@@ -112,6 +112,7 @@ type zone struct {
 	inquiredAt int64     // when its database was last asked about its stores
 	said       testimony // what it said
 	confirmed  bool      // the quarantine that begins is confirmed by the database
+	cancels    cancels   // queries of its database that were cancelled
 
 	passedAt int64               // when a store last passed a check of a recovery
 	passed   map[string]struct{} // stores that passed one since the zone opened

@@ -67,7 +67,34 @@ var checkOptions = directive.Options[config.Check]{Block: "firebreak check", Kno
 
 	"store_in":    {Usage: "store_in comment", Min: 1, Max: 1, Repeats: true, Set: setStoreIn},
 	"store_probe": {Usage: `store_probe "SELECT 1 FROM products WHERE store = $1 LIMIT 1"`, Min: 1, Max: 1, Set: setStoreProbe},
+	"on_hung":     {Block: parseOnHung},
 }}
+
+// onHungOptions are the options of the block behind "on_hung ...".
+var onHungOptions = directive.Options[config.OnHung]{Block: "firebreak check on_hung", Known: map[string]directive.Option[config.OnHung]{
+	"methods":    {Usage: "methods GET HEAD", Min: 1, Max: -1, Set: func(o *config.OnHung, args []string) error { o.Methods = args; return nil }},
+	"per_minute": directive.Count("per_minute 60", 1, func(o *config.OnHung) *int { return &o.PerMinute }),
+	"max_share":  directive.Share("max_share 10%", func(o *config.OnHung) *float64 { return &o.MaxShare }),
+}}
+
+// parseOnHung reads
+//
+//	on_hung cancel_query {
+//	    methods    <method...>
+//	    per_minute <number>
+//	    max_share  <percent>
+//	}
+func parseOnHung(d *caddyfile.Dispenser, c *config.Check) error {
+	at := directive.Here(d)
+	if err := c.CheckAsks("on_hung"); err != nil {
+		return at.WrapErr(err)
+	}
+	if args := d.RemainingArgs(); len(args) != 1 || args[0] != config.CancelQuery {
+		return at.Errf("firebreak check option 'on_hung' says what to do; write: on_hung cancel_query")
+	}
+	c.OnHung = &config.OnHung{Action: config.CancelQuery}
+	return onHungOptions.Parse(d, c.OnHung)
+}
 
 func setStoreIn(c *config.Check, args []string) error {
 	if err := c.CheckAsks("store_in"); err != nil {
@@ -100,6 +127,7 @@ const checkUsage = "check tcp db7:6379 send PING\\r\\n expect PONG, check http h
 //	    timeout     <duration>
 //	    store_in    comment|application_name|<regexp>
 //	    store_probe <statement>
+//	    on_hung     cancel_query { ... }
 //	}
 func parseCheck(d *caddyfile.Dispenser, z *config.Zone) error {
 	at := directive.Here(d)

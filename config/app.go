@@ -209,6 +209,32 @@ type Check struct {
 	// statement does not end in time goes into quarantine without having cost a
 	// worker. It must ask for what the requests ask for, locks included.
 	StoreProbe string `json:"store_probe,omitempty"`
+
+	// What to do about the query of a request that hangs (postgres, mysql). Default:
+	// nothing; the worker is busy for as long as the query is.
+	OnHung *OnHung `json:"on_hung,omitempty"`
+}
+
+// OnHung frees the workers of requests that hang: once its client was answered, a
+// request's query is cancelled in the zone's database. The API server must write
+// the request's id, which it gets in the header X-Firebreak-Request, into a comment
+// of its queries: /*request='...'*/. A query without it, or whose id is not that of
+// one request that hangs, is never cancelled.
+type OnHung struct {
+	// What is done. There is only cancel_query.
+	Action string `json:"action"`
+
+	// Methods of the requests whose queries are cancelled. A query that writes is
+	// undone by its database, but the API server may have done other things
+	// before. Default: GET and HEAD.
+	Methods []string `json:"methods,omitempty"`
+
+	// At most how many queries of the zone are cancelled in a minute. Default: 60.
+	PerMinute int `json:"per_minute,omitempty"`
+
+	// The same as a share of the zone's requests of the last minute, in percent; one
+	// query at least. Default: 10.
+	MaxShare float64 `json:"max_share,omitempty"`
 }
 
 // Store is the settings of stores.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,7 +16,58 @@ const (
 )
 
 // Asks reports whether the zone's database is asked about its stores.
-func (c *Check) Asks() bool { return c != nil && (len(c.StoreIn) > 0 || c.StoreProbe != "") }
+func (c *Check) Asks() bool {
+	return c != nil && (len(c.StoreIn) > 0 || c.StoreProbe != "" || c.OnHung != nil)
+}
+
+// CancelQuery is the action of [OnHung].
+const CancelQuery = "cancel_query"
+
+// Defaults of [OnHung].
+const (
+	defaultCancelPerMinute = 60
+	defaultCancelShare     = 10
+)
+
+// Cancels reports whether queries of requests with this method are cancelled in the
+// database when they hang.
+func (c *Check) Cancels(method string) bool {
+	return c != nil && c.OnHung != nil && slices.Contains(c.OnHung.Methods, method)
+}
+
+// check finds what is wrong with the settings.
+func (o *OnHung) check() error {
+	switch {
+	case o == nil:
+	case o.Action != CancelQuery:
+		return fmt.Errorf("on_hung %q: there is only on_hung cancel_query", o.Action)
+	case o.PerMinute < 0:
+		return fmt.Errorf("on_hung: per_minute %d must not be negative", o.PerMinute)
+	default:
+		if err := checkShare("on_hung max_share", o.MaxShare); err != nil {
+			return err
+		}
+		for _, method := range o.Methods {
+			if method == "" || method != strings.ToUpper(method) {
+				return fmt.Errorf("on_hung: %q is no method; write for example: methods GET HEAD", method)
+			}
+		}
+	}
+	return nil
+}
+
+func (o *OnHung) withDefaults() *OnHung {
+	if o == nil {
+		return nil
+	}
+	own := *o
+	if len(own.Methods) == 0 {
+		own.Methods = []string{"GET", "HEAD"}
+	}
+	own.PerMinute = cmp.Or(own.PerMinute, defaultCancelPerMinute)
+	own.MaxShare = cmp.Or(own.MaxShare, defaultCancelShare)
+	return &own
+}
 
 // AskProtocols are the protocols of databases that are asked about their stores.
 var AskProtocols = []string{"postgres", "mysql"}
@@ -62,8 +114,11 @@ func (c *Check) checkAsks() error {
 	if !c.Asks() {
 		return nil
 	}
-	if err := c.CheckAsks("store_in and store_probe"); err != nil {
+	if err := c.CheckAsks("store_in, store_probe and on_hung"); err != nil {
 		return fmt.Errorf("check %s: %w", c.Protocol, err)
+	}
+	if err := c.OnHung.check(); err != nil {
+		return err
 	}
 	for _, where := range c.StoreIn {
 		if err := c.CheckStoreIn(where); err != nil {

@@ -203,6 +203,7 @@ func (c *Check) withDefaults() *Check {
 	full := *c
 	full.Every = cmp.Or(c.Every, defaultCheckEvery)
 	full.Timeout = cmp.Or(c.Timeout, defaultCheckTimeout)
+	full.OnHung = c.OnHung.withDefaults()
 	return &full
 }
 

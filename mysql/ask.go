@@ -98,7 +98,7 @@ const listGap = 120 * time.Millisecond
 var listMaria = fmt.Sprintf(ours+`SELECT p.id, p.command, p.user, p.time_ms / 1000,
 	COALESCE(TIMESTAMPDIFF(MICROSECOND, t.trx_started, NOW(6)) / 1000000, p.time_ms / 1000), LEFT(p.info, %d), w.blockers,
 	p.state LIKE 'Waiting for %%lock' OR COALESCE(t.trx_state = 'LOCK WAIT'
-		AND TIMESTAMPDIFF(MICROSECOND, t.trx_wait_started, NOW(6)) <= p.time_ms * 1000 + 1000000, FALSE) AS waits
+		AND TIMESTAMPDIFF(MICROSECOND, t.trx_wait_started, NOW(6)) <= p.time_ms * 1000 + 1000000, FALSE) AS waits, p.query_id
 FROM information_schema.processlist p
 LEFT JOIN information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.id
 LEFT JOIN (SELECT l.requesting_trx_id, GROUP_CONCAT(DISTINCT b.trx_mysql_thread_id) AS blockers
@@ -112,10 +112,10 @@ ORDER BY waits DESC, 5 DESC LIMIT %d`, zonecheck.MostText, zonecheck.MostListed)
 // performance schema.
 var listMySQL = fmt.Sprintf(ours+`SELECT p.processlist_id, p.processlist_command, p.processlist_user, COALESCE(s.ran, p.processlist_time),
 	COALESCE(TIMESTAMPDIFF(MICROSECOND, t.trx_started, NOW(6)) / 1000000, p.processlist_time), LEFT(COALESCE(p.processlist_info, s.text), %d), w.blockers,
-	w.blockers IS NOT NULL OR COALESCE(p.processlist_state LIKE 'Waiting for %%lock', FALSE) AS waits
+	w.blockers IS NOT NULL OR COALESCE(p.processlist_state LIKE 'Waiting for %%lock', FALSE) AS waits, s.event
 FROM performance_schema.threads p
 LEFT JOIN information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.processlist_id
-LEFT JOIN (SELECT thread_id, MAX(timer_wait) / 1e12 AS ran, MAX(sql_text) AS text
+LEFT JOIN (SELECT thread_id, MAX(timer_wait) / 1e12 AS ran, MAX(sql_text) AS text, MAX(event_id) AS event
 	FROM performance_schema.events_statements_current WHERE nesting_event_id IS NULL GROUP BY thread_id) s ON s.thread_id = p.thread_id
 LEFT JOIN (SELECT l.requesting_thread_id, GROUP_CONCAT(DISTINCT b.processlist_id) AS blockers
 	FROM performance_schema.data_lock_waits l JOIN performance_schema.threads b ON b.thread_id = l.blocking_thread_id
@@ -133,17 +133,64 @@ func (c *conn) List(ctx context.Context) (l zonecheck.Listing, err error) {
 	if c.maria {
 		query = listMaria
 	}
-	err = c.rows(ctx, 8, zonecheck.MostListed, func(row []string) { l.Sessions = append(l.Sessions, readSession(row)) }, query)
+	err = c.rows(ctx, 9, zonecheck.MostListed, func(row []string) { l.Sessions = append(l.Sessions, readSession(row)) }, query)
 	c.listed = time.Now()
 	return l, err
 }
+
+// stillRuns asks MySQL whether the session still runs the statement. It has no way
+// to cancel a statement by its own number.
+const stillRuns = ours + `SELECT COUNT(*) FROM performance_schema.threads p JOIN performance_schema.events_statements_current s ON s.thread_id = p.thread_id
+WHERE p.processlist_id = ? AND s.event_id = ? AND s.end_event_id IS NULL`
+
+// Cancel implements [zonecheck.Conn]. MariaDB cancels exactly the statement that was
+// listed. In MySQL the session may end it and begin another in the moment between
+// two statements; so it is asked first.
+func (c *conn) Cancel(ctx context.Context, s *zonecheck.Session) error {
+	if s.Began == "" {
+		return zonecheck.ErrOver
+	}
+	id, err := strconv.ParseInt(s.Began, 10, 64)
+	if err != nil {
+		return err
+	}
+	kill := fmt.Sprintf("KILL QUERY ID %d", id)
+	if !c.maria {
+		runs := false
+		if err := c.rows(ctx, 1, 1, func(row []string) { runs = row[0] == "1" }, stillRuns, s.ID, id); err != nil {
+			return err
+		}
+		if !runs {
+			return zonecheck.ErrOver
+		}
+		kill = fmt.Sprintf("KILL QUERY %d", s.ID)
+	}
+	err = c.rows(ctx, 0, 0, nil, kill)
+	var said *mysql.MySQLError
+	switch {
+	case !errors.As(err, &said):
+	case said.Number == errNoThread, said.Number == errNoQuery:
+		return zonecheck.ErrOver
+	case said.Number == errDenied, said.Number == errNotOwner:
+		return fmt.Errorf("%w: GRANT CONNECTION ADMIN (MySQL: CONNECTION_ADMIN) ON *.* TO the user of the check", err)
+	}
+	return err
+}
+
+// The errors of KILL QUERY.
+const (
+	errNoThread = 1094 // ER_NO_SUCH_THREAD
+	errNotOwner = 1095 // ER_KILL_DENIED_ERROR
+	errDenied   = 1227 // ER_SPECIFIC_ACCESS_DENIED_ERROR
+	errNoQuery  = 1957 // ER_NO_SUCH_QUERY, MariaDB
+)
 
 func readSession(row []string) (s zonecheck.Session) {
 	s.ID, _ = strconv.Atoi(row[0])
 	s.State, s.App, s.Query = stateOf(row[1]), row[2], row[5]
 	s.Ran, s.Age = zonecheck.Seconds(row[3]), zonecheck.Seconds(row[4])
 	s.WaitsFor = zonecheck.IDs(row[6])
-	s.Waits = row[7] == "1"
+	s.Waits, s.Began = row[7] == "1", row[8]
 	return s
 }
 

@@ -55,6 +55,9 @@ const (
 	codeNoLock   = "55P03"
 )
 
+// codeForbidden is the code of a statement that the role may not run.
+const codeForbidden = "42501"
+
 // TimedOut implements [zonecheck.Conn].
 func (c *conn) TimedOut(err error) bool {
 	var said *pgconn.PgError
@@ -102,14 +105,15 @@ func (c *conn) Try(ctx context.Context, statement, store string, limit time.Dura
 // lock, and for a bounded number of queries, since that takes the lock manager's
 // own locks.
 var listing = fmt.Sprintf(`SELECT pid, state, application_name, ran, age, left(query, %d),
-	CASE WHEN waits AND place <= 200 THEN array_to_string(pg_blocking_pids(pid), ',') ELSE '' END, waits
+	CASE WHEN waits AND place <= 200 THEN array_to_string(pg_blocking_pids(pid), ',') ELSE '' END, waits, began
 FROM (SELECT *, row_number() OVER (ORDER BY waits DESC, age DESC) AS place FROM (
 	SELECT pid, coalesce(state, backend_type) AS state, application_name, query,
-		coalesce(extract(epoch FROM clock_timestamp() - query_start), 0) AS ran,
+		coalesce(extract(epoch FROM clock_timestamp() - query_start), 0) AS ran, extract(epoch FROM query_start) AS began,
 		coalesce(extract(epoch FROM clock_timestamp() - coalesce(xact_start, query_start)), 0) AS age,
 		coalesce(wait_event_type = 'Lock' AND state = 'active', false) AS waits
 	FROM pg_stat_activity
 	WHERE datname = current_database() AND pid <> pg_backend_pid() AND coalesce(state, '') <> 'idle'
+		AND backend_type <> 'parallel worker'
 ) a) b WHERE place <= %d`, zonecheck.MostText, zonecheck.MostListed)
 
 // List implements [zonecheck.Conn].
@@ -127,15 +131,35 @@ func (c *conn) List(ctx context.Context) (l zonecheck.Listing, err error) {
 }
 
 func readSession(row [][]byte) (s zonecheck.Session) {
-	if len(row) < 8 {
+	if len(row) < 9 {
 		return s
 	}
 	s.ID, _ = strconv.Atoi(string(row[0]))
 	s.State, s.App, s.Query = string(row[1]), string(row[2]), string(row[5])
 	s.Ran, s.Age = zonecheck.Seconds(string(row[3])), zonecheck.Seconds(string(row[4]))
 	s.WaitsFor = zonecheck.IDs(string(row[6]))
-	s.Waits = string(row[7]) == "t"
+	s.Waits, s.Began = string(row[7]) == "t", string(row[8])
 	return s
+}
+
+// cancel sends the signal only while the session runs the same statement: it is
+// looked at once more in the statement that sends it.
+const cancel = `SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+WHERE pid = $1 AND state = 'active' AND extract(epoch FROM query_start)::text = $2`
+
+// Cancel implements [zonecheck.Conn].
+func (c *conn) Cancel(ctx context.Context, s *zonecheck.Session) error {
+	result := c.ExecParams(ctx, cancel, [][]byte{[]byte(strconv.Itoa(s.ID)), []byte(s.Began)}, nil, nil, nil).Read()
+	var said *pgconn.PgError
+	switch {
+	case errors.As(result.Err, &said) && said.Code == codeForbidden:
+		return fmt.Errorf("%w: GRANT pg_signal_backend TO the role of the check", result.Err)
+	case result.Err != nil:
+		return result.Err
+	case len(result.Rows) == 0 || string(result.Rows[0][0]) != "t":
+		return zonecheck.ErrOver
+	}
+	return nil
 }
 
 // rows reads up to so many rows. After an error that is not the database's own the

@@ -24,6 +24,10 @@ type Conn interface {
 	// after limit, which is an error for which TimedOut is true.
 	Try(ctx context.Context, statement, store string, limit time.Duration) error
 
+	// Cancel cancels the statement of a session that List has listed, if the session
+	// still runs it. [ErrOver] means that it does not.
+	Cancel(ctx context.Context, s *Session) error
+
 	// TimedOut reports whether err says that the database ended a statement for its
 	// time limits, Said whether it is the database's answer to a statement, which
 	// leaves the connection as it was.
@@ -88,8 +92,43 @@ func (s SQL) list(ctx context.Context, l *lines, c *config.Check, q *breaker.Inq
 	}
 	if !listing.TooSoon {
 		report(findings(listing.Sessions, finder, q.SlowAfter))
+		if q.Cancel != nil {
+			err = l.cancelQueries(ctx, listing.Sessions, finder, q, report)
+		}
 	}
-	return listing.Warning
+	return cmp.Or(listing.Warning, err)
+}
+
+// ErrOver is why a statement was not cancelled: it has ended by itself.
+var ErrOver = errors.New("it has ended by itself")
+
+// cancelQueries cancels the statements of requests that hang. One whose request is
+// not known for sure stays: if it names none, or two sessions name the same.
+func (l *lines) cancelQueries(ctx context.Context, sessions []Session, finder *Finder, q *breaker.Inquiry, report func(breaker.Findings)) error {
+	of := make(map[string]*Session)
+	for i := range sessions {
+		s := &sessions[i]
+		request := finder.Request(s.Query)
+		if request == "" {
+			continue
+		}
+		if _, twice := of[request]; twice || !s.hangs(q.SlowAfter) {
+			s = nil
+		}
+		of[request] = s
+	}
+	var failed error
+	for request, s := range of {
+		if s == nil || ctx.Err() != nil || !q.Cancel(request, finder.Store(s.Query, s.App)) {
+			continue
+		}
+		err := l.held.run(ctx, l, func(conn Conn) error { return conn.Cancel(ctx, s) })
+		report(breaker.Findings{Cancelled: &breaker.Cancellation{Request: request, PID: s.ID, For: s.Ran, Err: err}})
+		if err != nil && !errors.Is(err, ErrOver) {
+			failed = fmt.Errorf("on_hung cancel_query: %w", AnswerError(ctx, err))
+		}
+	}
+	return failed
 }
 
 // keepAlive sees that the held connections are there: one statement, and none for

@@ -2,6 +2,7 @@ package zonecheck
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -100,7 +101,7 @@ func (n *line) run(ctx context.Context, l *lines, use func(Conn) error) error {
 		n.conn = conn
 	}
 	err := use(n.conn)
-	if err != nil && (!n.conn.Said(err) || ctx.Err() != nil) {
+	if err != nil && !errors.Is(err, ErrOver) && (!n.conn.Said(err) || ctx.Err() != nil) {
 		n.drop()
 	}
 	return err

@@ -28,8 +28,14 @@ type Session struct {
 	Ran      time.Duration
 	Age      time.Duration // since its transaction began
 	Query    string
+	Began    string // tells the statement from others of the session
 	WaitsFor []int // sessions that hold locks it waits for
 	Waits    bool  // it waits for a lock
+}
+
+// hangs reports whether the session's statement waits for a lock, or runs for long.
+func (s *Session) hangs(slowAfter time.Duration) bool {
+	return s.State == "active" && (s.Waits && s.Ran >= briefWait || !s.Waits && s.Ran >= slowAfter)
 }
 
 // findings sorts out who waits for what.
@@ -42,7 +48,7 @@ func findings(sessions []Session, finder *Finder, slowAfter time.Duration) break
 	blocks := make(map[int]int)
 	for i := range sessions {
 		s := &sessions[i]
-		if s.State != "active" || s.Waits && s.Ran < briefWait || !s.Waits && s.Ran < slowAfter {
+		if !s.hangs(slowAfter) {
 			continue
 		}
 		root := 0

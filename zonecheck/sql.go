@@ -48,7 +48,7 @@ func (f *Finder) Store(query, appName string) string {
 		found := ""
 		switch re := f.res[way]; {
 		case way == config.StoreInComment:
-			found = f.dialect.taggedStore(query)
+			found = f.dialect.tagged(storeTag, query)
 		case way == config.StoreInAppName:
 			found = appName
 		case re != nil:
@@ -73,26 +73,37 @@ func onlyOne(re *regexp.Regexp, query string) (store string) {
 	return store
 }
 
-// storeTag is the pair store='...' of a comment as sqlcommenter writes it: URL
-// encoded, with quotes escaped by a backslash.
-var storeTag = regexp.MustCompile(`(?:^|,)\s*store='((?:[^'\\]|\\.)*)'\s*(?:,|$)`)
+// Request is the request that a query's comments name; empty if they name none, or
+// several.
+func (f *Finder) Request(query string) string { return f.dialect.tagged(requestTag, query) }
 
-// taggedStore is the store that comments of the query name. Text in literals and
-// identifiers is no comment.
-func (d Dialect) taggedStore(query string) (store string) {
+// Pairs like store='...' of a comment as sqlcommenter writes it: URL encoded, with
+// quotes escaped by a backslash.
+var (
+	storeTag   = tagOf("store")
+	requestTag = tagOf("request")
+)
+
+func tagOf(name string) *regexp.Regexp {
+	return regexp.MustCompile(`(?:^|,)\s*` + name + `='((?:[^'\\]|\\.)*)'\s*(?:,|$)`)
+}
+
+// tagged is the value that comments of the query give, if it is the same everywhere.
+// Text in literals and identifiers is no comment.
+func (d Dialect) tagged(tag *regexp.Regexp, query string) (found string) {
 	for _, part := range d.split(query) {
 		if part.kind != comment || !strings.HasPrefix(part.text, "/*") || !strings.HasSuffix(part.text, "*/") || len(part.text) < 4 {
 			continue
 		}
-		for _, m := range storeTag.FindAllStringSubmatch(strings.TrimSpace(part.text[2:len(part.text)-2]), 16) {
+		for _, m := range tag.FindAllStringSubmatch(strings.TrimSpace(part.text[2:len(part.text)-2]), 16) {
 			value, err := url.PathUnescape(strings.ReplaceAll(m[1], `\'`, `'`))
-			if err != nil || store != "" && value != store {
+			if err != nil || found != "" && value != found {
 				return ""
 			}
-			store = value
+			found = value
 		}
 	}
-	return store
+	return found
 }
 
 // maxShownQuery bounds the text of a query that is shown.
