@@ -214,7 +214,7 @@ func (z *zone) end(s *Slot, o Outcome, now int64) {
 	switch {
 	case !settled:
 		z.settle(s, o, now)
-	case s.cancelled: // an answer says as little as an error
+	case s.cancelledAt != 0: // an answer says as little as an error
 		z.lost = z.lost || s.witness && !s.void && s.start > z.answered.last
 	case wasHung && o.good() && !s.check:
 		z.cameBack(s, now)

@@ -62,8 +62,8 @@ type Slot struct {
 	storePass permit // probe of the store
 	zonePass  permit // probe of the zone
 
-	request   string // the tag of its queries in the zone's database, see Tag
-	cancelled bool   // its query was cancelled there, so that its end says nothing
+	request     string // the tag of its queries in the zone's database, see Tag
+	cancelledAt int64  // when one was cancelled there, so that its end says nothing; 0: none was
 
 	abandonedAt int64 // when its connection was closed, which its worker does not notice; 0: it was not
 	remembered  int64 // when it was taken over from an earlier process; 0: it was not

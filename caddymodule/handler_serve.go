@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"runtime/debug"
@@ -142,8 +143,23 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 	a.slot = slot
 	if slot == nil {
 		a.reason, a.retryAfter = refusal.Reason, refusal.RetryAfter
+		return a, true
 	}
+	tagRequest(r, slot)
 	return a, true
+}
+
+// tagRequest gives the request an id by which its queries can be found in the zone's
+// database, if they are cancelled when it hangs.
+func tagRequest(r *http.Request, slot *breaker.Slot) {
+	if len(r.Header[config.RequestHeader]) > 0 {
+		delete(r.Header, config.RequestHeader)
+	}
+	if slot.Policy().Check.Cancels(r.Method) {
+		id := rand.Text()
+		slot.Tag(id)
+		r.Header[config.RequestHeader] = []string{id}
+	}
 }
 
 // place finds out where the request belongs. It reports true if the request is

@@ -214,6 +214,9 @@ func (s *session) showIncident(i *incidents.Incident) {
 	}
 	s.printf("workers:      %d occupied at worst\n", i.WorstOccupied)
 	s.printf("requests:     %d hung, %d failed, %d refused%s\n", i.Hung, i.Failed, refusals(i), byReason(i.Refused))
+	if i.Cancelled > 0 {
+		s.printf("cancelled:    %s of hung requests, in the zone's database\n", plural(int(i.Cancelled), "statement"))
+	}
 	if i.FromMemory > 0 {
 		s.printf("from memory:  %s of these answered from memory\n", number(i.FromMemory))
 	}

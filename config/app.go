@@ -217,7 +217,7 @@ type Check struct {
 
 // OnHung frees the workers of requests that hang: once its client was answered, a
 // request's query is cancelled in the zone's database. The API server must write
-// the request's id, which it gets in the header X-Firebreak-Request, into a comment
+// the request's id, which it gets in the header Firebreak-Request, into a comment
 // of its queries: /*request='...'*/. A query without it, or whose id is not that of
 // one request that hangs, is never cancelled.
 type OnHung struct {

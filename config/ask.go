@@ -23,6 +23,10 @@ func (c *Check) Asks() bool {
 // CancelQuery is the action of [OnHung].
 const CancelQuery = "cancel_query"
 
+// RequestHeader gives the API server the id of a request whose query is cancelled if
+// it hangs. What a client puts there itself never arrives.
+const RequestHeader = "Firebreak-Request"
+
 // Defaults of [OnHung].
 const (
 	defaultCancelPerMinute = 60

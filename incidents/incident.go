@@ -56,6 +56,9 @@ type Incident struct {
 	// worker.
 	Saved uint64 `json:"saved"`
 
+	// Queries of requests that hung which were cancelled in the zone's database.
+	Cancelled uint64 `json:"cancelled,omitempty"`
+
 	// Requests answered from memory, of those that were refused or hung.
 	FromMemory uint64 `json:"from_memory,omitempty"`
 

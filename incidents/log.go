@@ -292,6 +292,8 @@ func (i *Incident) apply(e *breaker.Event) {
 		light(zoneHeld)
 	case breaker.EventStoreQuarantined:
 		dark(storeDark + e.Store)
+	case breaker.EventQueryCancelled:
+		i.Cancelled++
 	case breaker.EventStoreReleased:
 		light(storeDark + e.Store)
 	case breaker.EventStoreIsolated:

@@ -146,6 +146,9 @@ func (i *Incident) writeImpact(p *page) {
 	for _, reason := range slices.Sorted(maps.Keys(i.Refused)) {
 		p.line("| requests refused: %s | %d |", inert(refusalWords(reason)), i.Refused[reason])
 	}
+	if i.Cancelled > 0 {
+		p.line("| of the hung, freed by cancelling their query in the database | %d |", i.Cancelled)
+	}
 	if i.FromMemory > 0 {
 		p.line("| of the refused and hung, answered from memory | %d |", i.FromMemory)
 	}

@@ -171,7 +171,7 @@ func (c *conn) Cancel(ctx context.Context, s *zonecheck.Session) error {
 	case !errors.As(err, &said):
 	case said.Number == errNoThread, said.Number == errNoQuery:
 		return zonecheck.ErrOver
-	case said.Number == errDenied, said.Number == errNotOwner:
+	case said.Number == errDenied, said.Number == errNotOwner, said.Number == errNotOwnerOfQuery:
 		return fmt.Errorf("%w: GRANT CONNECTION ADMIN (MySQL: CONNECTION_ADMIN) ON *.* TO the user of the check", err)
 	}
 	return err
@@ -179,10 +179,11 @@ func (c *conn) Cancel(ctx context.Context, s *zonecheck.Session) error {
 
 // The errors of KILL QUERY.
 const (
-	errNoThread = 1094 // ER_NO_SUCH_THREAD
-	errNotOwner = 1095 // ER_KILL_DENIED_ERROR
-	errDenied   = 1227 // ER_SPECIFIC_ACCESS_DENIED_ERROR
-	errNoQuery  = 1957 // ER_NO_SUCH_QUERY, MariaDB
+	errNoThread        = 1094 // ER_NO_SUCH_THREAD
+	errNotOwner        = 1095 // ER_KILL_DENIED_ERROR
+	errDenied          = 1227 // ER_SPECIFIC_ACCESS_DENIED_ERROR
+	errNoQuery         = 1957 // ER_NO_SUCH_QUERY, MariaDB
+	errNotOwnerOfQuery = 1979 // ER_KILL_QUERY_DENIED_ERROR, MariaDB
 )
 
 func readSession(row []string) (s zonecheck.Session) {

@@ -3,6 +3,7 @@
 package mysql_test
 
 import (
+	crand "crypto/rand"
 	"database/sql"
 	"math/rand/v2"
 	"slices"
@@ -21,6 +22,7 @@ type pool struct {
 	guard *breaker.Guard
 	zone  string
 	app   *sql.DB
+	tags  bool // queries name their request
 	under sync.WaitGroup
 
 	mu      sync.Mutex
@@ -28,6 +30,7 @@ type pool struct {
 	asked   map[string]bool          // culprits
 	named   map[string]time.Duration // stores in quarantine, and when they came there
 	most    int                      // workers of culprits that were hung at a time
+	hung    int                      // how many are now
 }
 
 const (
@@ -45,9 +48,15 @@ func (p *pool) request(t *testing.T, store string, innocent bool) {
 		answered <- false
 	} else {
 		slot.Track()
+		tag := "/*store='" + store + "'*/ "
+		if p.tags {
+			id := crand.Text()
+			slot.Tag(id)
+			tag = "/*store='" + store + "',request='" + id + "'*/ "
+		}
 		hang := time.AfterFunc(slot.Timeout(), slot.Hang)
 		p.under.Go(func() {
-			_, err := p.app.ExecContext(t.Context(), "/*store='"+store+"'*/ UPDATE shop.stores SET v = 'y' WHERE id = ?", store)
+			_, err := p.app.ExecContext(t.Context(), tag+"UPDATE shop.stores SET v = 'y' WHERE id = ?", store)
 			hang.Stop()
 			if err != nil {
 				slot.End(breaker.Failure)
@@ -99,7 +108,7 @@ func (p *pool) note(at time.Duration, store, k int) {
 			p.named[store] = at
 		}
 	}
-	p.most = max(p.most, z.Hung)
+	p.most, p.hung = max(p.most, z.Hung), z.Hung
 }
 
 // testCulprits: the first k of 100 stores are locked by one session.

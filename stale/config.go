@@ -121,6 +121,7 @@ func (c *Config) policy() policy {
 	if c.Refresh > 0 {
 		p.refresh = uint32(time.Duration(c.Refresh) / time.Second)
 	}
+	p.headers[config.RequestHeader] = true // another one for each request
 	for _, name := range c.IgnoreHeaders {
 		p.headers[http.CanonicalHeaderKey(name)] = true
 	}

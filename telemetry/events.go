@@ -266,6 +266,7 @@ var stories = map[string]struct {
 	breaker.EventStoreIsolated:    {zapcore.WarnLevel, LogStoreIsolated, nextHeld},
 	breaker.EventStoreAdmitted:    {zapcore.WarnLevel, LogStoreAdmitted, nextHeld},
 	breaker.EventStoreAuto:        {zapcore.InfoLevel, LogStoreAuto, nil},
+	breaker.EventQueryCancelled:   {zapcore.InfoLevel, LogQueryCancelled, nil},
 	breaker.EventServerOut:        {zapcore.WarnLevel, LogServerOut, nextServerOut},
 	breaker.EventServerBack:       {zapcore.InfoLevel, LogServerBack, nil},
 	breaker.EventWorkersWrong:     {zapcore.WarnLevel, LogWorkersWrong, nextWorkersWrong},

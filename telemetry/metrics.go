@@ -215,6 +215,7 @@ func collectPool(out collection, c *breaker.Counters) {
 	out.send(allReturned, float64(c.Returned))
 	out.send(allAbandoned, float64(c.Abandoned))
 	out.send(allPresumed, float64(c.Presumed))
+	out.send(allCancelled, float64(c.Cancelled))
 	out.send(allChecks, float64(c.ChecksPassed), "passed")
 	out.send(allChecks, float64(c.ChecksFailed), "failed")
 	out.send(allNoUpstream, float64(c.NoUpstream))

@@ -79,6 +79,7 @@ var (
 	allReturned     = newCounter("returned_workers_total", "Hung workers that were seen to be free again.")
 	allAbandoned    = newCounter("abandoned_workers_total", "Hung workers that were given up at abandon_after.")
 	allPresumed     = newCounter("presumed_workers_total", "Hung workers presumed free after hung_hold, behind a transport that shows no end.")
+	allCancelled    = newCounter("cancelled_queries_total", "Queries of hung requests that were cancelled in zones' databases.")
 	allChecks       = newCounter("zone_checks_total", "Checks of zones' own databases by result.", "result")
 	allNoUpstream   = newCounter("no_upstream_total", "Requests for which no connection to the API server could be made.")
 	allUnknown      = newCounter("unknown_store_refusals_total", "Requests refused because their key names no store.")

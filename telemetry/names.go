@@ -51,6 +51,7 @@ const (
 	LogStoreIsolated    = "store is isolated by hand: its requests are refused"
 	LogStoreAdmitted    = "store is admitted by hand: its breaker does not open"
 	LogStoreAuto        = "store is handed back to its breaker"
+	LogQueryCancelled   = "the query of a request that hangs was cancelled in the zone's database"
 	LogServerOut        = "server is out of service: no further request is sent to it"
 	LogServerBack       = "server is in service again"
 	LogWorkersWrong     = "the number of workers of a server is set wrong"

@@ -102,24 +102,10 @@ func (s SQL) list(ctx context.Context, l *lines, c *config.Check, q *breaker.Inq
 // ErrOver is why a statement was not cancelled: it has ended by itself.
 var ErrOver = errors.New("it has ended by itself")
 
-// cancelQueries cancels the statements of requests that hang. One whose request is
-// not known for sure stays: if it names none, or two sessions name the same.
-func (l *lines) cancelQueries(ctx context.Context, sessions []Session, finder *Finder, q *breaker.Inquiry, report func(breaker.Findings)) error {
-	of := make(map[string]*Session)
-	for i := range sessions {
-		s := &sessions[i]
-		request := finder.Request(s.Query)
-		if request == "" {
-			continue
-		}
-		if _, twice := of[request]; twice || !s.hangs(q.SlowAfter) {
-			s = nil
-		}
-		of[request] = s
-	}
-	var failed error
-	for request, s := range of {
-		if s == nil || ctx.Err() != nil || !q.Cancel(request, finder.Store(s.Query, s.App)) {
+// cancelQueries cancels the statements of requests that hang.
+func (l *lines) cancelQueries(ctx context.Context, sessions []Session, finder *Finder, q *breaker.Inquiry, report func(breaker.Findings)) (failed error) {
+	for request, s := range requestsOf(sessions, finder, q.SlowAfter) {
+		if ctx.Err() != nil || !q.Cancel(request, finder.Store(s.Query, s.App)) {
 			continue
 		}
 		err := l.held.run(ctx, l, func(conn Conn) error { return conn.Cancel(ctx, s) })
@@ -129,6 +115,25 @@ func (l *lines) cancelQueries(ctx context.Context, sessions []Session, finder *F
 		}
 	}
 	return failed
+}
+
+// requestsOf are the sessions whose statement hangs, by the request that it names.
+// Requests that two sessions name are left out.
+func requestsOf(sessions []Session, finder *Finder, slowAfter time.Duration) map[string]*Session {
+	named, of := make(map[string]int), make(map[string]*Session)
+	for i := range sessions {
+		s := &sessions[i]
+		request := finder.Request(s.Query)
+		if request == "" {
+			continue
+		}
+		if named[request]++; named[request] == 1 && s.hangs(slowAfter) {
+			of[request] = s
+		} else {
+			delete(of, request)
+		}
+	}
+	return of
 }
 
 // keepAlive sees that the held connections are there: one statement, and none for

@@ -85,7 +85,7 @@ var (
 )
 
 func tagOf(name string) *regexp.Regexp {
-	return regexp.MustCompile(`(?:^|,)\s*` + name + `='((?:[^'\\]|\\.)*)'\s*(?:,|$)`)
+	return regexp.MustCompile(`(?:^|,)\s*` + name + `='((?:[^'\\]|\\.)*)'\s*`)
 }
 
 // tagged is the value that comments of the query give, if it is the same everywhere.
@@ -95,8 +95,12 @@ func (d Dialect) tagged(tag *regexp.Regexp, query string) (found string) {
 		if part.kind != comment || !strings.HasPrefix(part.text, "/*") || !strings.HasSuffix(part.text, "*/") || len(part.text) < 4 {
 			continue
 		}
-		for _, m := range tag.FindAllStringSubmatch(strings.TrimSpace(part.text[2:len(part.text)-2]), 16) {
-			value, err := url.PathUnescape(strings.ReplaceAll(m[1], `\'`, `'`))
+		text := strings.TrimSpace(part.text[2 : len(part.text)-2])
+		for _, at := range tag.FindAllStringSubmatchIndex(text, 16) {
+			if at[1] < len(text) && text[at[1]] != ',' {
+				continue
+			}
+			value, err := url.PathUnescape(strings.ReplaceAll(text[at[2]:at[3]], `\'`, `'`))
 			if err != nil || found != "" && value != found {
 				return ""
 			}

@@ -73,6 +73,7 @@ const told = {
 	zone_opened: (e) => `Zone ${e.zone} is cut off.`,
 	zone_half_open: (e) => `Zone ${e.zone} is tried again.`,
 	zone_calm: (e) => `Zone ${e.zone} is calm again.`,
+	query_cancelled: (e) => `A query of store ${e.store} was cancelled in zone ${e.zone}.`,
 	server_out: (e) => `Server ${e.server} is out of service.`,
 	server_back: (e) => `Server ${e.server} is in service again.`,
 	pool_suspect: () => 'The pool itself is suspect.',

@@ -33,7 +33,7 @@ export class Incident extends Asking {
 		super('Incident', 5000);
 		this.id = subject;
 		this.facts = new Facts({
-			began: 'Began', ended: 'Ended', lost: 'Requests lost', openings: 'Times cut off', worst: 'Workers at worst', hung: 'Requests that hung', failed: 'Requests that failed', refused: 'Requests refused', memory: 'Answered from memory', dark: 'Minutes without service, of all stores', back: 'Stores brought back',
+			began: 'Began', ended: 'Ended', lost: 'Requests lost', openings: 'Times cut off', worst: 'Workers at worst', hung: 'Requests that hung', failed: 'Requests that failed', refused: 'Requests refused', cancelled: 'Queries cancelled', memory: 'Answered from memory', dark: 'Minutes without service, of all stores', back: 'Stores brought back',
 		});
 		this.lead = el('p', { class: 'sub' });
 		this.zone = el('a', {}, 'Zone');
@@ -68,6 +68,7 @@ export class Incident extends Asking {
 		this.facts.set('hung', i.hung || '');
 		this.facts.set('failed', i.failed || '');
 		this.facts.set('refused', sum(i.refused) ? reasons(i.refused) : '');
+		this.facts.set('cancelled', i.cancelled || '');
 		this.facts.set('memory', i.from_memory ? i.from_memory.toLocaleString() : '');
 		this.facts.set('dark', i.dark_minutes ? i.dark_minutes.toFixed(1) : '');
 		this.facts.set('back', (i.recoveries ?? []).map((r) => `${r.automatic} of ${r.total} automatically (${r.repaired} repaired), ${r.manual} by hand, ${r.remaining} remaining`).join('; '));

@@ -21,8 +21,9 @@ import psycopg2
 
 # FOR KEY SHARE waits for a row that somebody else holds FOR UPDATE: a locked
 # row hangs the requests of its store and of no other.
-# The tag tells the database, and firebreak with it, which store a query is for.
-TAG = "/*store='%s'*/ "
+# The tag tells the database, and firebreak with it, which store and which request a
+# query is for.
+TAG = "/*store='%s',request='%s'*/ "
 QUERY = "SELECT v, pg_sleep(cost) FROM stores WHERE id = %s FOR KEY SHARE"
 RECORD = 64
 
@@ -73,15 +74,17 @@ def connect_all():
             pass
 
 
-def read(zone, store):
+def read(zone, store, request):
     """Reads a store's row, once more on a new connection if the old one broke."""
     for last in (False, True):
         try:
             conn = connections.get(zone) or connect(zone)
             with conn.cursor() as cursor:
-                tag = TAG % quote(store, safe="").replace("%", "%%")
-                cursor.execute(tag + QUERY, (store,))
+                tag = TAG % (quote(store, safe=""), quote(request, safe=""))
+                cursor.execute(tag.replace("%", "%%") + QUERY, (store,))
                 return cursor.fetchone()
+        except psycopg2.errors.QueryCanceled:
+            raise  # nobody waits for it any more
         except psycopg2.Error:
             broken = connections.pop(zone, None)
             if broken is not None:
@@ -107,7 +110,7 @@ def search(environ):
         return "404 Not Found", {"error": "unknown key"}
     busy.mark(zone + " " + store)
     try:
-        row = read(zone, store)
+        row = read(zone, store, environ.get("HTTP_FIREBREAK_REQUEST", ""))
     except psycopg2.Error as e:
         return "500 Internal Server Error", {"store": store, "error": str(e)}
     finally:
