@@ -72,7 +72,7 @@ var checkOptions = directive.Options[config.Check]{Block: "firebreak check", Kno
 
 // onHungOptions are the options of the block behind "on_hung ...".
 var onHungOptions = directive.Options[config.OnHung]{Block: "firebreak check on_hung", Known: map[string]directive.Option[config.OnHung]{
-	"methods":    {Usage: "methods GET HEAD", Min: 1, Max: -1, Set: func(o *config.OnHung, args []string) error { o.Methods = args; return nil }},
+	"methods":    {Usage: "methods GET HEAD", Min: 1, Max: -1, Set: func(o *config.OnHung, args []string) error { o.Methods = args; return o.Check() }},
 	"per_minute": directive.Count("per_minute 60", 1, func(o *config.OnHung) *int { return &o.PerMinute }),
 	"max_share":  directive.Share("max_share 10%", func(o *config.OnHung) *float64 { return &o.MaxShare }),
 }}

@@ -340,6 +340,34 @@ func TestDeadlineHeader(t *testing.T) {
 	}
 }
 
+// TestRequestHeader: a request whose query may be cancelled has an id that is its own.
+// What the client has put there never arrives.
+func TestRequestHeader(t *testing.T) {
+	var got atomic.Pointer[string]
+	next := func(_ http.ResponseWriter, r *http.Request) error {
+		v := strings.Join(r.Header["Firebreak-Request"], " ")
+		got.Store(&v)
+		return nil
+	}
+	const check = "check postgres postgres://firebreak@db/shop {\non_hung cancel_query\n}"
+	s := startNext(t, check, "", next)
+	s.get(t, "/?key=a", "Firebreak-Request", "mine")
+	first := *got.Load()
+	s.get(t, "/?key=a", "firebreak-request", "mine")
+	if second := *got.Load(); len(first) < 20 || len(second) < 20 || first == second {
+		t.Errorf("the ids are %q and %q", first, second)
+	}
+	for _, c := range []struct{ settings, method string }{{check, http.MethodPost}, {"", http.MethodGet}} {
+		s := startNext(t, c.settings, "", next)
+		if _, err := s.do(t.Context(), c.method, "/?key=a", nil, "Firebreak-Request", "mine"); err != nil {
+			t.Fatal(err)
+		}
+		if *got.Load() != "" {
+			t.Errorf("%s %s: the header is %q", c.settings, c.method, *got.Load())
+		}
+	}
+}
+
 // TestHandlerTimeout: a handler's own timeout goes before its zone's.
 func TestHandlerTimeout(t *testing.T) {
 	s := startNext(t, "", "timeout 5s", func(http.ResponseWriter, *http.Request) error {

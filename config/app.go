@@ -226,7 +226,7 @@ type OnHung struct {
 
 	// Methods of the requests whose queries are cancelled. A query that writes is
 	// undone by its database, but the API server may have done other things
-	// before. Default: GET and HEAD.
+	// before. Default: GET HEAD.
 	Methods []string `json:"methods,omitempty"`
 
 	// At most how many queries of the zone are cancelled in a minute. Default: 60.

@@ -39,8 +39,8 @@ func (c *Check) Cancels(method string) bool {
 	return c != nil && c.OnHung != nil && slices.Contains(c.OnHung.Methods, method)
 }
 
-// check finds what is wrong with the settings.
-func (o *OnHung) check() error {
+// Check finds what is wrong with the settings.
+func (o *OnHung) Check() error {
 	switch {
 	case o == nil:
 	case o.Action != CancelQuery:
@@ -121,7 +121,7 @@ func (c *Check) checkAsks() error {
 	if err := c.CheckAsks("store_in, store_probe and on_hung"); err != nil {
 		return fmt.Errorf("check %s: %w", c.Protocol, err)
 	}
-	if err := c.OnHung.check(); err != nil {
+	if err := c.OnHung.Check(); err != nil {
 		return err
 	}
 	for _, where := range c.StoreIn {
