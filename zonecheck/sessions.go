@@ -29,8 +29,8 @@ type Session struct {
 	Age      time.Duration // since its transaction began
 	Query    string
 	Began    string // tells the statement from others of the session
-	WaitsFor []int // sessions that hold locks it waits for
-	Waits    bool  // it waits for a lock
+	WaitsFor []int  // sessions that hold locks it waits for
+	Waits    bool   // it waits for a lock
 }
 
 // hangs reports whether the session's statement waits for a lock, or runs for long.
