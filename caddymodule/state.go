@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/firebreak-proxy/firebreak/internal/shorten"
 	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/state"
@@ -108,6 +109,7 @@ func (a *App) describe() maintenance.Instance {
 		i.Zones = append(i.Zones, maintenance.InstanceZone{
 			Zone: zone.Zone, State: zone.State.String(), Since: zone.Since,
 			Live: zone.Live, Hung: zone.Hung, Quarantined: zone.QuarantinedCount,
+			Evidence: shorten.To(zone.Evidence, 160),
 		})
 	}
 	return i

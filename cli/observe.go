@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"fmt"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,31 +46,6 @@ type statusView struct {
 		Summary string `json:"summary"`
 		Problem string `json:"problem"`
 	} `json:"fleet"`
-}
-
-func (s *session) showFleet(v *statusView) {
-	s.printf("\nfleet: %s\n", v.Fleet.Summary)
-	if v.Fleet.Problem != "" {
-		s.printf("%s\n", s.paint(red, clean(v.Fleet.Problem)))
-	}
-	rows := [][]string{{"SIDECAR", "HOST", "APPLIES", "SEEN", "WORKERS", "HUNG", "ZONES IN TROUBLE", "VERSION"}}
-	for _, i := range v.Fleet.Instances {
-		applies := "revision " + strconv.FormatUint(i.Applies.Revision, 10)
-		if i.Applies != v.Fleet.Latest {
-			applies += " (behind)"
-		}
-		if i.Stale {
-			applies += " (stale)"
-		}
-		var zones []string
-		for _, zone := range i.Zones {
-			zones = append(zones, zone.Zone+" "+fleetWord(zone.State))
-		}
-		rows = append(rows, []string{
-			i.ID, i.Host, applies, s.since(i.At), fmt.Sprintf("%d of %d", i.Occupied, i.Workers), strconv.Itoa(i.Hung), strings.Join(zones, ", "), i.Version,
-		})
-	}
-	s.table(rows)
 }
 
 var zonesCommand = &command{

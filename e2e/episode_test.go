@@ -18,6 +18,8 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/internal/loopback"
+	"github.com/firebreak-proxy/firebreak/maintenance"
+	firebreakredis "github.com/firebreak-proxy/firebreak/redis"
 )
 
 // freezable is an API server that answers at once, but for the stores of a zone that
@@ -341,5 +343,71 @@ func TestEpisodeWithoutRedis(t *testing.T) {
 	}
 	if len(merged) == 0 || len(told) > 0 || ended.Incident != id || len(receiver.of("began")) != sidecars {
 		t.Errorf("never ended: %v; %+v", told, receiver.got)
+	}
+}
+
+// TestFleetPage: what the dashboard and the command line show of a fleet of which one
+// sidecar sees a frozen zone otherwise. Nothing in a name becomes a part of the page.
+func TestFleetPage(t *testing.T) {
+	const hostile = `<b onclick=window.pwned=7>z"4</b>`
+	redis, ill, well := startRedis(t), startFreezable(t), startFreezable(t)
+	fleet := make([]*proxy, 4)
+	for i := range fleet {
+		server := ill
+		if i == 3 {
+			server = well
+		}
+		s := site{
+			pool: workers, browsers: true, app: "state redis " + redis.addr,
+			handlers: guard + "\n\treverse_proxy " + server.addr + " {\n\t\ttransport firebreak\n\t}",
+		}
+		fleet[i] = startProxy(t, s)
+		fleet[i].trickle(t, 100*time.Millisecond)
+	}
+	b := openDashboard(t, fleet[3])
+	b.visit(t, "#/fleet", "Fleet")
+	b.wait(t, "a calm fleet", `document.getElementById('main').textContent.includes('All zones are calm on all sidecars')`)
+	b.accessible(t, "a calm fleet")
+	ill.freeze("s04")
+	b.wait(t, "the zone", `document.querySelector('main .tile')?.textContent.includes('open on 3 of 4, calm on 1')`)
+	b.wait(t, "who sees it otherwise", fmt.Sprintf(`document.querySelector('main .differ').textContent.includes(':%d calm')`, fleet[3].cmd.Process.Pid))
+	b.wait(t, "the workers of all", `document.getElementById('main').textContent.includes('of 128 workers occupied on 4 sidecars')`)
+	publish(t, redis, maintenance.Instance{
+		ID: hostile, Host: hostile, Stale: true, ZoneCount: 1,
+		Zones: []maintenance.InstanceZone{{Zone: hostile, State: hostile, Since: time.Now(), Evidence: hostile + strings.Repeat("very_long", 30)}},
+	})
+	b.wait(t, "another sidecar", fmt.Sprintf(`[...document.querySelectorAll('main .tile h3')].some((h) => h.textContent === %s)`, quoted(hostile)))
+	for _, scheme := range []string{"light", "dark"} {
+		b.look(t, scheme, 1440, 1000)
+		b.accessible(t, "the fleet, "+scheme)
+		b.shoot(t, "fleet-"+scheme)
+		b.look(t, scheme, 360, 740)
+		b.inert(t, "the fleet, "+scheme)
+		b.look(t, scheme, 390, 844)
+		b.accessible(t, "the fleet on a phone, "+scheme)
+		b.shoot(t, "fleet-phone-"+scheme)
+	}
+	out := fleet[0].mustCommand(t, "status", "--fleet")
+	t.Logf("on the command line:\n%s", out)
+	wantText(t, "status --fleet", out, "open on 3 of 5, calm on 2", "DIFFERS", fmt.Sprintf(":%d ", fleet[3].cmd.Process.Pid), "workers of all: ")
+	redis.signal(t, syscall.SIGSTOP)
+	b.wait(t, "what it says without Redis", `document.getElementById('main').textContent.includes('cannot be read') && document.querySelector('.behind').textContent.includes('Stale or behind')`)
+	redis.signal(t, syscall.SIGCONT)
+}
+
+// publish puts the record of a sidecar into Redis, as one of a later or a broken version may.
+func publish(t *testing.T, redis *redisServer, i maintenance.Instance) {
+	t.Helper()
+	record, err := json.Marshal(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := firebreakredis.New(firebreakredis.Options{Addresses: []string{redis.addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Close()
+	if _, err := backend.Publish(t.Context(), i.ID, record, time.Minute); err != nil {
+		t.Fatal(err)
 	}
 }

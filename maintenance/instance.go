@@ -45,6 +45,7 @@ type InstanceZone struct {
 	Live        int       `json:"live"`
 	Hung        int       `json:"hung"`
 	Quarantined int       `json:"quarantined,omitempty"`
+	Evidence    string    `json:"evidence,omitempty"` // why the state began, shortened
 }
 
 // Fleet is all sidecars that share a backend.
@@ -54,6 +55,18 @@ type Fleet struct {
 	Latest   Head `json:"latest"`
 	Total    int  `json:"total"`
 	Applying int  `json:"applying"`
+
+	// On all sidecars together: workers there are, occupied, and hung. Those of a
+	// server count once for each sidecar that does not share them.
+	Workers  int `json:"workers"`
+	Occupied int `json:"occupied"`
+	Hung     int `json:"hung"`
+
+	// The zones that are not calm on all of them, the worst first.
+	Zones []FleetZone `json:"zones"`
+
+	// The sidecars that cannot read the backend, or do not apply the latest state.
+	Behind []string `json:"behind,omitempty"`
 
 	// By id.
 	Instances []Instance `json:"instances"`
@@ -77,6 +90,7 @@ func newFleet(latest Head, records map[string][]byte) *Fleet {
 			continue
 		}
 		f.Instances = append(f.Instances, i)
+		f.Workers, f.Occupied, f.Hung = f.Workers+i.Workers, f.Occupied+i.Occupied, f.Hung+i.Hung
 		if i.Applies == latest {
 			f.Applying++
 		}
@@ -84,5 +98,6 @@ func newFleet(latest Head, records map[string][]byte) *Fleet {
 	f.Total = len(f.Instances)
 	slices.SortFunc(f.Instances, func(a, b Instance) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(f.Corrupt, func(a, b Corrupt) int { return strings.Compare(a.Record, b.Record) })
+	f.Zones, f.Behind = f.zones(), f.stale()
 	return f
 }

@@ -1,6 +1,6 @@
-// The fleet: which sidecars there are, and which switches they apply.
+// The fleet: its zones by their worst state, and the sidecars.
 
-import { el, reconcile, row, table } from './dom.js';
+import { attribute, el, icon, reconcile, row, say, setIcon, show, table } from './dom.js';
 import { conditions, plural, tick as tell } from './format.js';
 import { Asking } from './page.js';
 import { get, path } from './net.js';
@@ -25,12 +25,79 @@ function zones(i) {
 	return `${list}${ill.length > 5 ? ` and ${ill.length - 5} more` : ''}; ${plural(i.zone_count, 'zone')}`;
 }
 
+const words = { open: 'Cut off', half_open: 'Tried again', troubled: 'Trouble', calm: 'Calm' };
+
+const looks = { open: 'open', half_open: 'half_open', troubled: 'troubled', calm: 'calm' };
+
+function why(d) {
+	return [d.evidence, d.stale && 'it cannot read the state backend'].filter(Boolean).join('; ');
+}
+
+function differRow() {
+	const who = el('bdi', { class: 'name' });
+	const state = el('span');
+	const since = el('time');
+	const reason = el('span', { class: 'muted' });
+	return {
+		node: el('li', {}, who, ' ', state, ' ', since, ' ', reason),
+		update(d) {
+			say(who, d.sidecar);
+			say(state, (words[d.state] ?? d.state).toLowerCase());
+			tell(since, d.since ?? 0, 'since');
+			show(since, Boolean(d.since));
+			say(reason, why(d));
+		},
+	};
+}
+
+// A zone that is not calm on all sidecars.
+function zoneTile() {
+	const link = el('a', { class: 'zone-link' });
+	const shape = icon('calm');
+	const word = el('span');
+	const badge = el('span', { class: 'badge' }, shape, word);
+	const on = el('p', { class: 'since' });
+	const since = el('time');
+	const busy = el('p', { class: 'took' });
+	const reason = el('p', { class: 'evidence' });
+	const differ = el('ul', { class: 'differ' });
+	const others = el('div', {}, el('h4', { text: 'Who sees it otherwise' }), differ);
+	const on2 = el('span');
+	on.append(on2, ' ', since);
+	return {
+		node: el('article', { class: 'tile' }, el('header', {}, el('h3', {}, el('bdi', { class: 'name' }, link)), badge), on, busy, reason, others),
+		update(z) {
+			say(link, z.zone);
+			attribute(link, 'href', `#/zones/${encodeURIComponent(z.zone)}`);
+			attribute(this.node, 'data-zone', z.zone);
+			const look = looks[z.state] ?? 'troubled';
+			attribute(this.node, 'data-look', look);
+			attribute(badge, 'data-look', look);
+			setIcon(shape, look);
+			say(word, words[z.state] ?? 'Unknown'); // of a later version
+			say(on2, z.summary);
+			tell(since, z.since ?? 0, 'since');
+			show(since, Boolean(z.since));
+			say(busy, `${plural(z.live + z.hung, 'worker')} occupied${z.hung ? `, ${z.hung} hung` : ''}${z.quarantined ? `; ${plural(z.quarantined, 'store')} in quarantine` : ''}`);
+			say(reason, z.evidence ?? '');
+			show(reason, Boolean(z.evidence));
+			reconcile(differ, z.differ ?? [], (d) => d.sidecar, differRow);
+			show(others, Boolean(z.differ?.length));
+		},
+	};
+}
+
 /** Fleet is its page. */
 export class Fleet extends Asking {
 	constructor() {
-		super('Fleet', 2000, 'All sidecars that share the switches. What each observes stays its own.');
+		super('Fleet', 2000, 'All sidecars that share the switches, as one.');
+		this.total = el('p');
+		this.behind = el('p', { class: 'behind' });
+		this.zones = el('div', { class: 'grid' });
+		this.calm = el('p', { class: 'muted', text: 'All zones are calm on all sidecars.' });
 		this.table = table('Sidecars', ['Sidecar', 'Host', 'Applies revision', 'Workers busy', 'Zones', 'Heard of', 'Started', 'Version']);
-		this.body.append(this.table.node);
+		this.body.append(this.total, this.behind, el('section', { 'aria-labelledby': 'fleet-zones' }, el('h2', { id: 'fleet-zones', text: 'Zones' }), this.calm, this.zones),
+			el('section', { 'aria-labelledby': 'fleet-sidecars' }, el('h2', { id: 'fleet-sidecars', text: 'Sidecars' }), this.table.node));
 	}
 
 	ask() {
@@ -39,6 +106,13 @@ export class Fleet extends Asking {
 
 	show(fleet) {
 		this.tell([fleet.summary, fleet.problem].filter(Boolean).join('. '));
+		say(this.total, `${fleet.occupied} of ${plural(fleet.workers, 'worker')} occupied on ${plural(fleet.total, 'sidecar')}${fleet.hung ? `, ${fleet.hung} of them hung` : ''}.`);
+		const behind = fleet.behind ?? [];
+		say(this.behind, `Stale or behind: ${behind.slice(0, 10).join(', ')}${behind.length > 10 ? ` and ${behind.length - 10} more` : ''}.`);
+		show(this.behind, behind.length > 0);
+		const zones = fleet.zones ?? [];
+		reconcile(this.zones, zones, (z) => z.zone, zoneTile);
+		show(this.calm, zones.length === 0);
 		reconcile(this.table.body, fleet.instances ?? [], (i) => i.id, instanceRow);
 	}
 }

@@ -10,7 +10,8 @@ export class Asking {
 		this.note = el('p', { class: 'muted', role: 'status', text: 'Loading…' });
 		this.body = el('div');
 		this.node = el('div', {}, this.heading, lead && el('p', { class: 'sub', text: lead }), this.note, this.body);
-		this.timer = setInterval(() => document.hidden || this.load(), every);
+		// An answer may take longer than that, such as while the state backend hangs.
+		this.timer = setInterval(() => document.hidden || this.asked || this.load(), every);
 		queueMicrotask(() => this.load());
 	}
 
@@ -40,6 +41,8 @@ export class Asking {
 			if (asked !== this.asked || this.ended) return;
 			this.tell(error.status === 404 ? this.missing ?? error.message : error.message);
 			if (error.status === 404) this.body.replaceChildren();
+		} finally {
+			if (asked === this.asked) this.asked = null;
 		}
 	}
 
