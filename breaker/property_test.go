@@ -27,7 +27,10 @@ var verbs = []string{
 	"admit", "admit", "admit", "admit", "check", "check", "track", "answer", "answer", "hang", "leave", "stream", "end", "end", "end", "wait", "apply", "restart",
 }
 
-func drawSteps(t *rapid.T) []step {
+// jointVerbs are verbs of a fleet.
+var jointVerbs = append([]string{"agree", "agree", "agree on store", "heard", "store heard", "leased", "not leased", "observe"}, verbs...)
+
+func drawSteps(t *rapid.T, verbs []string) []step {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 		return step{
 			verb:    rapid.SampledFrom(verbs).Draw(t, "verb"),
@@ -43,17 +46,67 @@ func drawSteps(t *rapid.T) []step {
 // TestInvariants drives the guard with anything, in any order, any number of
 // times, and checks the books after each step.
 func TestInvariants(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		workers := rapid.IntRange(1, 24).Draw(rt, "workers")
-		steps := drawSteps(rt)
-		var problem string
-		synctest.Test(t, func(t *testing.T) {
-			problem = play(t, workers, steps)
+	for name, verbs := range map[string][]string{"alone": verbs, "in a fleet": jointVerbs} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) {
+				workers := rapid.IntRange(1, 24).Draw(rt, "workers")
+				steps := drawSteps(rt, verbs)
+				var problem string
+				synctest.Test(t, func(t *testing.T) {
+					problem = play(t, workers, steps)
+				})
+				if problem != "" {
+					rt.Fatal(problem)
+				}
+			})
 		})
-		if problem != "" {
-			rt.Fatal(problem)
-		}
-	})
+	}
+}
+
+// moody is a fleet that gives the right to try something, refuses it, does not answer,
+// and is not there, in turn.
+type moody struct {
+	g *breaker.Guard
+	n int
+}
+
+func (m *moody) Lease(zone, store string, _ time.Duration) bool {
+	m.n++
+	switch m.n % 4 {
+	case 0:
+		m.g.Leased(zone, store, true, 0)
+	case 1:
+		m.g.Leased(zone, store, false, 2*time.Second)
+	case 2:
+		return false
+	}
+	return true
+}
+
+// joint does what a fleet does. It reports false for what it does not.
+func joint(g *breaker.Guard, s step) bool {
+	zone, store, ago := fmt.Sprint("z", s.zone), fmt.Sprint("s", s.store), s.wait
+	switch s.verb {
+	case "agree":
+		g.SetFleet(&moody{g: g})
+		g.Agree(silentZone(zone, ago))
+	case "agree on store":
+		g.SetFleet(&moody{g: g})
+		g.Agree(silentStore(zone, store, ago))
+	case "heard":
+		g.PeerAnswered(answered(zone, "", ago))
+	case "store heard":
+		g.PeerAnswered(answered(zone, store, ago))
+	case "leased":
+		g.Leased(zone, []string{"", store}[s.slot%2], true, 0)
+	case "not leased":
+		g.Leased(zone, []string{"", store}[s.slot%2], false, ago)
+	case "observe":
+		g.Answers(g.Observe(nil), nil)
+	default:
+		return false
+	}
+	return true
 }
 
 func play(t *testing.T, workers int, steps []step) string {
@@ -95,6 +148,7 @@ func play(t *testing.T, workers int, steps []step) string {
 			if now := g.Status(); now.Occupied < min(old.Hung, workers-max(1, workers/8)) || now.Occupied > old.Occupied {
 				return fmt.Sprintf("step %d: a restart made %d workers occupied of %d, %d hung", i, now.Occupied, old.Occupied, old.Hung)
 			}
+		case joint(g, s):
 		case slot != nil:
 			act(slot, s)
 		}

@@ -26,7 +26,8 @@ type sidecars struct {
 
 	lost       func(from, to int) bool // messages that do not arrive; nil: all arrive
 	told       func(s *sidecar, e breaker.Event)
-	sent       int // messages
+	sent       int      // messages
+	old        []func() // some messages that were sent a while ago, to be sent again
 	asked      int
 	ok         int
 	stuck      map[string]int             // requests that got stuck, by zone and by zone/store
@@ -49,12 +50,18 @@ type sidecar struct {
 
 	seen        map[int]int // latest message by sender
 	claims      map[subject]map[int]claim
-	answers     map[subject]map[int]time.Duration // when senders were last answered
-	enough      map[subject]time.Duration         // since when enough sidecars observe it
-	discredited map[int]time.Duration             // until when
+	answers     map[subject][]answer      // when senders were last answered
+	enough      map[subject]time.Duration // since when enough sidecars observe it
+	discredited map[int]time.Duration     // until when
 }
 
 type subject struct{ zone, store string }
+
+// answer is when a sender was last answered.
+type answer struct {
+	by int
+	at time.Duration
+}
 
 type claim struct {
 	start, seen  time.Duration
@@ -82,7 +89,7 @@ func newSidecars(t testing.TB, n, workers, zones int, seed uint64) *sidecars {
 		app.Workers = workers
 		s := &sidecar{
 			world: newWorld(t, &app, names, seed*1000+uint64(i)), of: f, id: i, swept: time.Duration(i%5) * sliceLength,
-			seen: map[int]int{}, claims: map[subject]map[int]claim{}, answers: map[subject]map[int]time.Duration{},
+			seen: map[int]int{}, claims: map[subject]map[int]claim{}, answers: map[subject][]answer{},
 			enough: map[subject]time.Duration{}, discredited: map[int]time.Duration{},
 		}
 		s.serve = f.serve
@@ -207,14 +214,24 @@ func (s *sidecar) post(obs []breaker.Observation) {
 	f := s.of
 	f.sent++
 	number, kept := f.sent, slices.Clone(obs)
-	for part := range 5 {
-		f.at(f.now+time.Duration(1+f.random.IntN(50))*time.Millisecond, func() {
-			for i := part; i < len(f.all); i += 5 {
-				if i != s.id && (f.lost == nil || !f.lost(s.id, i)) {
-					f.all[i].receive(s.id, number, kept)
-				}
+	deliver := func(part int) {
+		for i := part; i < len(f.all); i += 5 {
+			if i != s.id && (f.lost == nil || !f.lost(s.id, i)) {
+				f.all[i].receive(s.id, number, kept)
+			}
+		}
+	}
+	if len(f.old) < 100 {
+		f.old = append(f.old, func() {
+			for part := range 5 {
+				deliver(part)
 			}
 		})
+	} else if f.random.IntN(100) == 0 {
+		f.old[f.random.IntN(len(f.old))] = func() { deliver(0) }
+	}
+	for part := range 5 {
+		f.at(f.now+time.Duration(1+f.random.IntN(50))*time.Millisecond, func() { deliver(part) })
 	}
 }
 
@@ -244,10 +261,7 @@ func (s *sidecar) take(from int, obs []breaker.Observation) {
 	for _, o := range obs {
 		at := subject{o.Zone, o.Store}
 		if o.Kind == breaker.ObservedAnswered {
-			if s.answers[at] == nil {
-				s.answers[at] = map[int]time.Duration{}
-			}
-			s.answers[at][from] = max(s.answers[at][from], now-o.For)
+			s.noteAnswer(at, answer{from, now - o.For})
 			if from != s.id {
 				s.sim.Guard().PeerAnswered(o)
 			}
@@ -265,11 +279,25 @@ func (s *sidecar) take(from int, obs []breaker.Observation) {
 	}
 }
 
-// contradictions is how many others were answered since the start of a sender's claim.
+func (s *sidecar) noteAnswer(at subject, a answer) {
+	all := s.answers[at]
+	for i := range all {
+		if all[i].by == a.by {
+			all[i].at = max(all[i].at, a.at)
+			return
+		}
+	}
+	s.answers[at] = append(all, a)
+}
+
+// contradictions is how many others were answered since the start of a sender's claim,
+// two at most.
 func (s *sidecar) contradictions(at subject, from int, start time.Duration) (n int) {
-	for id, answered := range s.answers[at] {
-		if id != from && answered > start {
-			n++
+	for _, a := range s.answers[at] {
+		if a.by != from && a.at > start {
+			if n++; n == 2 {
+				break
+			}
 		}
 	}
 	return n
@@ -278,11 +306,18 @@ func (s *sidecar) contradictions(at subject, from int, start time.Duration) (n i
 // judge has the guard told what enough sidecars observe and none contradicts.
 func (s *sidecar) judge() {
 	now, wrong := s.of.now, map[int]int{}
+	zones := map[int]int{}
 	for at, claims := range s.claims {
 		for id, c := range claims {
 			if now-c.seen > claimHolds {
 				delete(claims, id)
 				continue
+			}
+			if at.store == "" {
+				// It is the host, if it claims it of more zones than may be open.
+				if zones[id]++; zones[id] > max(1, s.sim.Guard().ZoneCount()/2) {
+					s.discredited[id] = now + 10*time.Second
+				}
 			}
 			if s.contradictions(at, id, c.start) < 2 {
 				continue
