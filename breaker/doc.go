@@ -95,6 +95,34 @@
 // what they usually need; a store that holds most of a zone's workers leaves some to
 // the others.
 //
+// # Fleet
+//
+// Guards of many sidecars may tell each other what they observe (peers.go), so that a
+// fault is found once for all. None has to be believed alone, and none gives verdicts
+// to others. [Guard.Observe] says, by the same blame as above and with ages instead of
+// times:
+//
+//	zone z is silent, by these stores   requests of it have no answer for slow_after, none was
+//	                                    answered since they began, and other zones were
+//	store s of z is silent              the same of a store, while others of its zone are
+//	                                    answered, here or by another sidecar
+//	z was answered, s was answered      it has come back, or [Guard.Answers] contradicts others
+//
+// [Guard.Agree] is told what enough sidecars observe and none contradicts. It opens the
+// zone if min_bad_stores different stores are silent in all, or puts the store into
+// quarantine without a second look. A sidecar needs no request of its own. Its own
+// answers since the silence began are a veto, and so is whatever keeps the guard from a
+// verdict of its own: a pool that is suspected, a hold, the most zones that may be open.
+// A guard whose verdicts are suspended observes nothing.
+//
+// When an open time is over the state stays, and the first request that comes waits up
+// to 100 ms until the [Fleet] says which sidecar tries it for all (lease.go). That one
+// sends its request; if it hangs, the others are kept off until its next open time is
+// over, and theirs grow as if it had been their own. Without an answer each guard
+// decides by itself. After an answer to another sidecar ([Guard.PeerAnswered]) each tries
+// at once; if that request hangs, no other such answer is believed until the zone has
+// closed. A zone that is checked is tried as its check says.
+//
 // # Invariants
 //
 //   - live + hung (all zones) = workers occupied <= workers.
@@ -103,7 +131,8 @@
 //   - Every admission is settled exactly once and ended exactly once; an owner
 //     that reports nothing is reported for.
 //   - A request waits for a bounded time, whatever happens.
-//   - No breaker stays open or half-open for ever; time, not traffic, moves it.
+//   - No breaker stays open or half-open for ever; time, not traffic, moves it. As long
+//     as a fleet agrees on what is silent, one without requests stays open.
 //   - Live evidence is never evicted: stores in quarantine or with late or hung
 //     requests are kept beside the bounded LRU of the others.
 //   - A bug in the bookkeeping ends neither the process nor the lock it was met

@@ -124,6 +124,15 @@ func TestObserve(t *testing.T) {
 			t.Errorf("observed %+v", buf)
 		}
 	})
+	t.Run("no zone while no other is asked", func(t *testing.T) {
+		l := newLonely(t)
+		l.frozen["z1"] = true
+		l.send("z1", "a")
+		l.pass(3 * time.Second)
+		if buf := l.guard().Observe(nil); len(buf) > 0 {
+			t.Errorf("observed %+v", buf)
+		}
+	})
 	t.Run("a store, where the zone is answered", func(t *testing.T) {
 		l := newLonely(t)
 		l.frozen["z0/bad"] = true
