@@ -9,7 +9,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 : "${TARGETS:=linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64}"
-: "${NFPM:=go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4}"
 : "${CYCLONEDX:=go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0}"
 
 # Without a tag the version is v0.0.0, with the commit behind it.
@@ -44,9 +43,7 @@ for target in $TARGETS; do
 	archive "$name" "$name"
 	[ "$os" = linux ] || continue
 	for packager in deb rpm; do
-		# Debian's versions begin with a digit; a tilde comes before a release, a plus after it.
-		PACKAGE_VERSION=$(echo "${VERSION#v}" | sed -E 's/-([0-9]+)-g/+\1.g/; s/-/~/; s/-/./g') ARCH=$arch PROGRAM=$program \
-			$NFPM package --config build/package/nfpm.yaml --packager "$packager" --target dist/
+		build/package.sh "$packager" "$program" "$VERSION" "$arch" dist
 	done
 	images="$images $arch=$program"
 done

@@ -31,7 +31,7 @@ var notRun = []struct{ command, why string }{
 	{`^make bench\b`, "takes minutes, and prints figures of a machine that has nothing else to do; make lint compiles all of it"},
 	{`^go test \./caddymodule -run Docs$`, "a part of make test, a step of .ci/run"},
 	{`^go test -tags e2e \./e2e -run 'Docs\|Newcomer'$`, "this test"},
-	{`^sudo (dpkg|rpm) -i `, "needs what make dist builds; build/try-package.sh installs it in a clean Debian"},
+	{`^sudo (dpkg|rpm) -i `, "needs what make dist builds; TestPackage installs a .deb that is made in the same way"},
 	{`^podman `, "there is no podman here; build/try-image.sh runs the image in namespaces"},
 	{`^sha256sum --check`, "needs what make dist builds"},
 	{`^make (dist|pictures)\b`, "takes minutes; the results are in the releases and in docs/images"},
