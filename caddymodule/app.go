@@ -63,6 +63,8 @@ type App struct {
 	board     *maintenance.Board
 	backend   maintenance.Backend // of the board; nil: not opened, or closed
 	stateID   string
+	fleet     *sharedFleet // nil: none
+	fleetKey  string       // has to be given back; "": not held
 	events    *telemetry.Reporter
 	live      *live
 	admin     *admin.API // nil before Start
@@ -92,6 +94,8 @@ type live struct {
 	meters    [2]*telemetry.Source // what this app has put in force for scrapes, and what was before
 
 	deps, depsBefore *recovery.Deps // the same for recoveries
+
+	fleetBefore *sharedFleet // what was in force before Start; nil: none
 
 	answersBefore int64 // how many bytes of answers were kept before Start
 }
@@ -187,6 +191,7 @@ func (a *App) Start() error {
 	a.shared.others.follow(a)
 	a.followMeters()
 	a.logStart(mine.zones)
+	a.startFleet()
 	ctx, cancel := context.WithCancel(context.Background())
 	a.live.stop, a.live.ended = cancel, ctx.Done()
 	a.admin = a.newAdminAPI()
@@ -232,6 +237,7 @@ func (a *App) Stop() error {
 	a.shared.replace(a.live.mine, a.live.previous)
 	a.shared.measures.reconcile()
 	a.live.mine, a.live.previous = nil, nil
+	a.stopFleet()
 	a.unfollowMeters()
 	a.recoveries.Replace(a.live.deps, a.live.depsBefore)
 	a.live.deps, a.live.depsBefore = nil, nil
@@ -254,7 +260,7 @@ func (a *App) Cleanup() error {
 	if cause := context.Cause(a.ctx); cause != nil && cause.Error() == validated {
 		a.warn()
 	}
-	err := errors.Join(a.dropRecoveries(), a.dropAnswers())
+	err := errors.Join(a.dropFleet(), a.dropRecoveries(), a.dropAnswers())
 	a.closeBoard()
 	if !a.holds {
 		return err

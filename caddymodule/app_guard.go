@@ -36,6 +36,7 @@ type sharedGuard struct {
 
 	mu      sync.Mutex // guards below
 	inForce *settings
+	fleet   *sharedFleet // whom the guard asks; nil: nobody
 }
 
 // settings is what a configuration puts in force. Told apart by pointer.

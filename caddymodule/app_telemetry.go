@@ -6,7 +6,7 @@ import (
 
 // followMeters makes scrapes read this app.
 func (a *App) followMeters() {
-	mine := &telemetry.Source{Guard: a.Guard(), Board: a.board, Directory: a.directory, Jobs: a.recoveries.Jobs, Answers: a.answers.Memory}
+	mine := &telemetry.Source{Guard: a.Guard(), Board: a.board, Directory: a.directory, Jobs: a.recoveries.Jobs, Answers: a.answers.Memory, Fleet: a.fleetCounts()}
 	previous := telemetry.Shared().Follow(mine)
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()

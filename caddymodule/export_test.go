@@ -26,6 +26,19 @@ func TempHome(tb testing.TB) string {
 	return dir
 }
 
+// Fleet is what sidecars tell each other; nil if they do not.
+func (a *App) Fleet() *sharedFleet { return a.fleet }
+
+// Running reports whether the fleet has begun and not ended.
+func (f *sharedFleet) Running() bool {
+	select {
+	case <-f.done:
+		return false
+	default:
+		return f.stop != nil
+	}
+}
+
 // CheckServer asks an API server whether it is well.
 var CheckServer = checkServer
 

@@ -37,6 +37,9 @@ func (a *App) openBoard() error {
 	}
 	a.stateID = state.Identity
 	a.backend = state.Backend
+	if err := a.holdFleet(state); err != nil {
+		return err
+	}
 	options := maintenance.Options{
 		Backend: state.Backend, Sync: state.Sync, Timeout: state.Timeout,
 		Snapshot: snapshotPath(state.Identity), ID: a.instanceID(), Describe: a.describe, InForce: a.applyDrains, Release: a.releaseAnswers,
@@ -86,11 +89,7 @@ func snapshotPath(identity string) string {
 // instanceID names this process among the sidecars: the same across reloads,
 // and after a restart in the same container, so that it leaves no ghosts.
 func (a *App) instanceID() string {
-	name := a.Instance
-	if name == "" {
-		name, _ = os.Hostname()
-	}
-	return fmt.Sprintf("%s:%d", name, os.Getpid())
+	return fmt.Sprintf("%s:%d", a.hostName(), os.Getpid())
 }
 
 // describe is what the other sidecars are told about this one.

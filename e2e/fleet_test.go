@@ -66,13 +66,19 @@ func TestFleet(t *testing.T) {
 // other.
 func startFleet(t *testing.T, n int, s site) []*proxy {
 	t.Helper()
+	return startFleetOf(t, n, func(int) site { return s })
+}
+
+// startFleetOf starts sidecars that have a site each.
+func startFleetOf(t *testing.T, n int, siteOf func(i int) site) []*proxy {
+	t.Helper()
 	ports, err := loopback.Ports(2 * n)
 	if err != nil {
 		t.Fatal(err)
 	}
 	fleet := make([]*proxy, n)
 	for i := range fleet {
-		fleet[i] = newProxy(t, s, fmt.Sprintf("127.0.0.1:%d", ports[2*i]), fmt.Sprintf("127.0.0.1:%d", ports[2*i+1]),
+		fleet[i] = newProxy(t, siteOf(i), fmt.Sprintf("127.0.0.1:%d", ports[2*i]), fmt.Sprintf("127.0.0.1:%d", ports[2*i+1]),
 			"GOMAXPROCS=1", "GOMEMLIMIT=64MiB")
 		fleet[i].start(t)
 		if i >= 4 {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -120,6 +121,9 @@ type board struct {
 	answers func(asked, buf []breaker.Observation) []breaker.Observation // of this sidecar's guard
 	random  func() float64
 
+	mostZones func() int
+	most      int // zones that a host may claim
+
 	senders    senders
 	sidecars   int // that were heard lately, this one included
 	counted    time.Duration
@@ -145,10 +149,12 @@ type boardOptions struct {
 	boot     uint64
 	answers  func(asked, buf []breaker.Observation) []breaker.Observation
 	random   func() float64
+
+	mostZones func() int // nil: no bound
 }
 
 func newBoard(o boardOptions) *board {
-	b := &board{agree: o.agree, answers: o.answers, random: o.random, sidecars: 1}
+	b := &board{agree: o.agree, answers: o.answers, random: o.random, mostZones: o.mostZones, most: math.MaxInt, sidecars: 1}
 	b.self = &sender{run: run{o.id, o.boot}, host: o.host}
 	b.senders = newSenders(b.forget)
 	b.matters, _ = simplelru.NewLRU[subject, *matter](maxMatters, nil)
@@ -186,11 +192,13 @@ func (b *board) own(now time.Duration, all []breaker.Observation) {
 }
 
 func (b *board) take(now time.Duration, s *sender, all []breaker.Observation, lag time.Duration, whole bool) {
+	if claimedZones(all) > b.most {
+		b.forget(s) // it is the host
+		all = slices.DeleteFunc(slices.Clone(all), isSilent)
+	}
 	if whole {
 		for about := range s.claims {
-			if !slices.ContainsFunc(all, func(o breaker.Observation) bool {
-				return o.Kind == breaker.ObservedSilent && subjectOf(&o) == about
-			}) {
+			if !slices.ContainsFunc(all, func(o breaker.Observation) bool { return isSilent(o) && subjectOf(&o) == about }) {
 				b.withdraw(s, about)
 			}
 		}
@@ -205,6 +213,18 @@ func (b *board) take(now time.Duration, s *sender, all []breaker.Observation, la
 			b.answer(now, s, o, now-age)
 		}
 	}
+}
+
+func isSilent(o breaker.Observation) bool { return o.Kind == breaker.ObservedSilent }
+
+// claimedZones counts the zones that are claimed to be silent.
+func claimedZones(all []breaker.Observation) (n int) {
+	for i := range all {
+		if o := &all[i]; isSilent(*o) && o.Zone != "" && o.Store == "" {
+			n++
+		}
+	}
+	return n
 }
 
 func (b *board) claim(now time.Duration, s *sender, o *breaker.Observation, start time.Duration) {
@@ -376,6 +396,9 @@ func (b *board) tick(now, grace time.Duration, prompt bool) []decision {
 	if now-b.counted > time.Second {
 		b.counted = now
 		b.sidecars = 1 + b.senders.heardSince(now-heardLately)
+		if b.mostZones != nil {
+			b.most = b.mostZones()
+		}
 	}
 	b.ask(now, nil)
 	for _, about := range b.matters.Keys() {

@@ -257,6 +257,22 @@ func TestObstinateHostIsDiscredited(t *testing.T) {
 	p.want(t, "after more than a second", decidedDiscredited, 1)
 }
 
+// TestHostThatSuspectsAllIsItselfAtFault: it claims more zones than may be open.
+func TestHostThatSuspectsAllIsItselfAtFault(t *testing.T) {
+	for most, want := range map[int]int{2: 0, 3: 3} {
+		p := newPeers(3)
+		p.mostZones = func() int { return most }
+		p.meet("a", "b", "c")
+		p.pass(time.Second)
+		for i, host := range []string{"a", "b", "c"} {
+			n := uint32(i)
+			p.says(host, silent("z1", time.Second, 1+n), silent("z2", time.Second, 4+n), silent("z3", time.Second, 7+n))
+		}
+		p.pass(300 * time.Millisecond)
+		p.want(t, fmt.Sprint(most, " zones may be open, and three are claimed"), decidedAgreed, want)
+	}
+}
+
 // TestAnswersReachTheGuard: what others were answered is told to the guard, once
 // something that was agreed on also to the operator.
 func TestAnswersReachTheGuard(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
@@ -30,6 +31,9 @@ const (
 	// leastGrace is how long after enough claims came an answer may come that
 	// contradicts them, at least. It is longer where messages take longer.
 	leastGrace = 100 * time.Millisecond
+
+	// startPatience is how long after the start the transport need not be there yet.
+	startPatience = 5 * time.Second
 
 	publishTimeout = 500 * time.Millisecond
 	leaseTimeout   = 250 * time.Millisecond
@@ -83,6 +87,10 @@ type Options struct {
 	// How many hosts have to observe the same. Default: 3.
 	Agree int
 
+	// MostZones is how many zones may be open at once. A host that claims more of them
+	// to be silent is itself at fault. Default: no bound.
+	MostZones func() int
+
 	// Observe tells what would be done, and does nothing.
 	Observe bool
 
@@ -90,8 +98,11 @@ type Options struct {
 	Tell func(Event)
 }
 
-// DefaultAgree is how many hosts have to observe the same, by default.
-const DefaultAgree = 3
+// How many hosts have to observe the same, by default and at most.
+const (
+	DefaultAgree = 3
+	MostAgree    = 20
+)
 
 // EventKind is what an event is about.
 type EventKind uint8
@@ -141,6 +152,7 @@ type Fleet struct {
 	renewAt   time.Duration
 	helloAt   time.Duration
 	connected bool
+	noted     bool // and somebody was told whether it is
 	observed  []breaker.Observation
 	out       []breaker.Observation
 
@@ -166,6 +178,9 @@ func New(o Options) *Fleet {
 	if o.Agree == 0 {
 		o.Agree = DefaultAgree
 	}
+	if o.MostZones == nil {
+		o.MostZones = func() int { return math.MaxInt }
+	}
 	if o.Tell == nil {
 		o.Tell = func(Event) {}
 	}
@@ -174,9 +189,15 @@ func New(o Options) *Fleet {
 		inbox: make(chan received, maxInbox), outbox: make(chan []breaker.Observation, maxOutbox), leases: make(chan leaseRequest, maxLeases),
 		sent: make(map[subject]time.Duration), answered: make(map[subject]time.Duration), echo: make(map[uint64]time.Duration),
 	}
-	f.board = newBoard(boardOptions{agree: o.Agree, id: o.ID, host: o.Host, boot: f.boot, answers: o.Guard.Answers, random: rand.Float64})
+	f.board = newBoard(boardOptions{agree: o.Agree, id: o.ID, host: o.Host, boot: f.boot, answers: o.Guard.Answers, mostZones: o.MostZones, random: rand.Float64})
 	return f
 }
+
+// Agree is how many hosts have to observe the same.
+func (f *Fleet) Agree() int { return f.o.Agree }
+
+// Close ends a fleet that never ran.
+func (f *Fleet) Close() error { return f.o.Transport.Close() }
 
 // now counts from an hour before the fleet began, so that no observation is older.
 func (f *Fleet) now() time.Duration { return maxAge + time.Since(f.began) }
@@ -331,10 +352,10 @@ func (f *Fleet) step() {
 // noteConnection tells when messages come back, and when they do not any more.
 func (f *Fleet) noteConnection(prompt bool) {
 	f.Counts.Connected.Store(prompt)
-	if prompt == f.connected {
+	if prompt == f.connected && (prompt || f.noted || time.Since(f.began) < startPatience) {
 		return
 	}
-	f.connected = prompt
+	f.connected, f.noted = prompt, true
 	if prompt {
 		f.o.Tell(Event{Kind: Connected})
 		return
@@ -456,9 +477,7 @@ func (f *Fleet) claims(now time.Duration) (n int, news bool) {
 // forgetClaims leaves out the claims that are not made any more.
 func (f *Fleet) forgetClaims() {
 	for about := range f.sent {
-		if !slices.ContainsFunc(f.out, func(o breaker.Observation) bool {
-			return o.Kind == breaker.ObservedSilent && subjectOf(&o) == about
-		}) {
+		if !slices.ContainsFunc(f.out, func(o breaker.Observation) bool { return isSilent(o) && subjectOf(&o) == about }) {
 			delete(f.sent, about)
 		}
 	}

@@ -446,6 +446,17 @@ func TestLeaseNeverWaits(t *testing.T) {
 	})
 }
 
+// TestNoTransportAtTheStart: it is told, once.
+func TestNoTransportAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, 1, func(o *fleet.Options) { o.Transport.(*wire).hub.down = true })
+		defer s.stop()
+		if n := s.told(fleet.Lost); n != 1 {
+			t.Errorf("%d times", n)
+		}
+	})
+}
+
 func TestNoTransport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, 3, nil)

@@ -91,18 +91,23 @@ func New(o Options) (*Backend, error) {
 	if prefix == "" {
 		prefix = "firebreak"
 	}
-	client := redis.NewUniversalClient(&redis.UniversalOptions{
+	client := redis.NewUniversalClient(o.universal("firebreak", 4))
+	return &Backend{client: client, prefix: "{" + prefix + "}:"}, nil
+}
+
+// universal are the client's own options.
+func (o *Options) universal(name string, connections int) *redis.UniversalOptions {
+	return &redis.UniversalOptions{
 		Addrs: o.Addresses, MasterName: o.MasterName, IsClusterMode: o.Cluster,
 		SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
 		Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLS,
-		ClientName: "firebreak", Protocol: 2, DisableIdentity: true,
+		ClientName: name, Protocol: 2, DisableIdentity: true,
 		// The caller's context bounds everything: a call that fails is made
 		// again by the board, at the next poll.
 		ContextTimeoutEnabled: true, MaxRetries: 1, DialerRetries: 1, DialTimeout: time.Second,
-		PoolSize: 4, MaxIdleConns: 2,
+		PoolSize: connections, MaxIdleConns: 2,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	return &Backend{client: client, prefix: "{" + prefix + "}:"}, nil
+	}
 }
 
 // Close implements Backend.

@@ -1,8 +1,11 @@
 package redis
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/fleet"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/state"
 )
@@ -63,6 +67,21 @@ type State struct {
 
 	// How long a call may take. Default: 2s.
 	Timeout config.Duration `json:"timeout,omitempty"`
+
+	// The sidecars tell each other what they observe, and cut off together what enough
+	// of them observe. Without it each sidecar decides by itself.
+	Fleet *Fleet `json:"fleet,omitempty"`
+}
+
+// Fleet is how sidecars that share a Redis decide together.
+type Fleet struct {
+	// Only log what would be done for what the others observe. The others are told
+	// what this sidecar observes all the same.
+	Observe bool `json:"observe,omitempty"`
+
+	// On how many hosts sidecars have to observe the same, this one included. At least
+	// 2, at most 20. Default: 3.
+	Agree int `json:"agree,omitempty"`
 }
 
 // TLS is how connections are encrypted.
@@ -110,7 +129,19 @@ func (s *State) Validate() error {
 	case s.TLS != nil && (s.TLS.Cert == "") != (s.TLS.Key == ""):
 		return errors.New("a certificate needs its key")
 	}
+	if err := s.Fleet.check(); err != nil {
+		return err
+	}
 	return state.CheckTimes(s.Sync, s.Timeout)
+}
+
+var errAgree = fmt.Errorf("from 2 to %d hosts are possible; to have each sidecar decide by itself leave out fleet", fleet.MostAgree)
+
+func (f *Fleet) check() error {
+	if f != nil && f.Agree != 0 && (f.Agree < 2 || f.Agree > fleet.MostAgree) {
+		return fmt.Errorf("fleet: agree %d: %w", f.Agree, errAgree)
+	}
+	return nil
 }
 
 // OpenState returns the backend.
@@ -148,9 +179,26 @@ func (s *State) OpenState() (*state.State, error) {
 	addresses := slices.Sorted(slices.Values(s.Addresses))
 	return &state.State{
 		Backend:  backend,
+		Fleet:    s.fleet(options),
 		Identity: fmt.Sprintf("redis %s %s %d %s", strings.Join(addresses, ","), s.Sentinel, s.DB, s.Prefix),
 		Sync:     time.Duration(s.Sync), Timeout: time.Duration(s.Timeout),
 	}, nil
+}
+
+// fleet is how the fleet is opened; nil if there is none.
+func (s *State) fleet(o Options) *state.Fleet {
+	f := s.Fleet
+	if f == nil {
+		return nil
+	}
+	return &state.Fleet{Identity: s.digest(), Observe: f.Observe, Agree: f.Agree, Open: func() (fleet.Transport, error) { return NewTransport(o) }}
+}
+
+// digest is the same for the same settings.
+func (s *State) digest() string {
+	text, _ := json.Marshal(s) // it came out of JSON
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // config reads the files.
@@ -196,7 +244,36 @@ var redisStateOptions = directive.Options[State]{Block: "firebreak state redis",
 	"tls":      {Block: parseRedisTLS},
 	"sync":     directive.Duration("sync 1s", func(s *State) *config.Duration { return &s.Sync }),
 	"timeout":  directive.Duration("timeout 2s", func(s *State) *config.Duration { return &s.Timeout }),
+	"fleet":    {Block: parseFleet},
 }}
+
+var fleetOptions = directive.Options[Fleet]{Block: "firebreak state redis fleet", Known: map[string]directive.Option[Fleet]{
+	"agree": {Usage: "agree 3", Min: 1, Max: 1, Set: setAgree},
+}}
+
+func setAgree(f *Fleet, args []string) (err error) {
+	if f.Agree, err = strconv.Atoi(args[0]); err != nil {
+		return fmt.Errorf("invalid number %q", args[0])
+	}
+	if f.Agree == 0 || f.check() != nil { // 0 would be the default
+		return fmt.Errorf("invalid number %d: %w", f.Agree, errAgree)
+	}
+	return nil
+}
+
+func parseFleet(d *caddyfile.Dispenser, s *State) error {
+	s.Fleet = new(Fleet)
+	if d.NextArg() {
+		if d.Val() != "observe" {
+			return d.Errf("firebreak state redis option 'fleet' takes observe, a block or nothing, but has '%s'", d.Val())
+		}
+		s.Fleet.Observe = true
+	}
+	if d.NextArg() {
+		return d.Errf("firebreak state redis option 'fleet' takes observe, a block or nothing, but has also '%s'", d.Val())
+	}
+	return fleetOptions.Parse(d, s.Fleet)
+}
 
 func setRedisDB(s *State, args []string) (err error) {
 	if s.DB, err = strconv.Atoi(args[0]); err != nil || s.DB < 0 {
@@ -246,6 +323,9 @@ func parseRedisTLS(d *caddyfile.Dispenser, s *State) error {
 //	    }
 //	    sync     <duration>
 //	    timeout  <duration>
+//	    fleet [observe] {
+//	        agree <hosts>
+//	    }
 //	}
 func (s *State) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the backend's name

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/firebreak-proxy/firebreak/fleet"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
@@ -36,6 +37,22 @@ type State struct {
 	// How often it is asked for changes; how long a call may take. Defaults:
 	// 1s, 2s.
 	Sync, Timeout time.Duration
+
+	// How sidecars that share this state tell each other what they observe; nil: they
+	// do not.
+	Fleet *Fleet
+}
+
+// Fleet is how sidecars decide together.
+type Fleet struct {
+	// Open makes the transport. It connects when it is first used.
+	Open func() (fleet.Transport, error)
+
+	// All that it is made of: configurations that give the same share one fleet.
+	Identity string
+
+	Observe bool // only tell what would be done
+	Agree   int  // on how many hosts; 0: the default
 }
 
 // Names are the names of all registered backends, sorted.

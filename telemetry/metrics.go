@@ -15,6 +15,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/fleet"
 	"github.com/firebreak-proxy/firebreak/incidents"
 	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
@@ -57,6 +58,7 @@ type Source struct {
 	Directory routing.Directory
 	Jobs      *recovery.Jobs
 	Answers   *stale.Memory // nil: none
+	Fleet     *fleet.Counts // nil: there is none
 }
 
 // tally is a counter that starts at zero with the process.
@@ -176,6 +178,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	out.send(selfDropped, float64(dropped))
 	m.collectDirectory(out, source.Directory)
 	m.collectStale(out, source.Answers)
+	collectFleet(out, source.Fleet)
 }
 
 // collectSelf sends what firebreak knows of itself.

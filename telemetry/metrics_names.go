@@ -111,6 +111,19 @@ var (
 	stateCorrupt  = newGauge("state_corrupt_records", "Records of the state backend that cannot be read and were left out.")
 )
 
+// The fleet, if there is one.
+var (
+	fleetConnected   = newGauge("fleet_connected", "1 while this sidecar hears the fleet's messages in time; otherwise it decides by itself.")
+	fleetSidecars    = newGauge("fleet_sidecars", "Sidecars of the fleet that were heard in the last 20 minutes, this one included.")
+	fleetMessages    = newCounter("fleet_messages_total", "Messages of the fleet by what became of them: sent, unsent or received. Own ones are received, too.", "result")
+	fleetBytes       = newCounter("fleet_bytes_total", "Bytes of the messages that were sent and received.", "direction")
+	fleetDropped     = newCounter("fleet_dropped_messages_total", "Received messages that do not count, by reason: introduction, late, overflow, replayed or unreadable.", "reason")
+	fleetAgreements  = newCounter("fleet_agreements_total", "Times that enough hosts observed the same zone or store to be silent.")
+	fleetVetoes      = newCounter("fleet_vetoes_total", "Times that enough hosts did, and another one was answered since.")
+	fleetDiscredited = newCounter("fleet_discredited_total", "Times that a host was left out for a while, since others contradicted it.")
+	fleetLeases      = newCounter("fleet_leases_total", "Times that this sidecar asked to try a zone or a store for all, by answer: granted, refused or none.", "answer")
+)
+
 // Recoveries.
 var (
 	recoveryJobs    = newGauge("recoveries", "Recoveries that are not finished.", "state")

@@ -62,6 +62,16 @@ const (
 	LogPoolTrusted      = "the pool is trusted again"
 	LogInternalError    = "firebreak has a bug and goes on; please report this line"
 
+	LogFleetStarted     = "this sidecar tells the fleet what it observes, and cuts off what enough others observe"
+	LogFleetObserving   = "this sidecar tells the fleet what it observes, and only logs what it would do for what others observe"
+	LogFleetConnected   = "the fleet's messages are heard"
+	LogFleetLost        = "the fleet's messages are not heard in time: this sidecar decides by itself"
+	LogFleetAgreed      = "the fleet agrees that something is silent"
+	LogFleetWould       = "the fleet agrees that something is silent: it would be cut off here"
+	LogFleetVetoed      = "enough sidecars observe that something is silent, and another one was answered: it is not cut off for that"
+	LogFleetAnswered    = "what the fleet agreed on was answered at another sidecar"
+	LogFleetDiscredited = "a host does not count in the fleet for a while: others contradict what it observes"
+
 	LogShare        = "this sidecar's part of the workers has changed with the number of sidecars"
 	LogShareRefused = "this sidecar's part of the workers cannot be used: the last one stays"
 
@@ -113,6 +123,8 @@ const (
 	FieldCount    = "count"
 	FieldRevision = "revision"
 	FieldDetail   = "detail"
+	FieldHost     = "host"
+	FieldStores   = "stores"
 
 	// EventPrefix stands before the kind of a transition in the names of Caddy
 	// events: firebreak.zone_opened, firebreak.store_quarantined and so on.
