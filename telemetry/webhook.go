@@ -3,8 +3,10 @@ package telemetry
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +63,14 @@ type Webhook struct {
 	// are filled in, escaped to stand between the quotes of JSON.
 	Body string `json:"body,omitempty"`
 
+	// Post what this receiver wants, and only what it wants: pagerduty, alertmanager,
+	// slack or statuspage.
+	Format string `json:"format,omitempty"`
+
+	// The routing key or API token of the format. Placeholders such as {env.KEY} are
+	// filled in.
+	Key string `json:"key,omitempty"`
+
 	*webhookPost
 }
 
@@ -109,6 +119,9 @@ func (h *Webhook) Validate() error {
 	if h.Timeout < 0 || h.Queue < 0 || h.Retries != nil && *h.Retries < 0 {
 		return errors.New("firebreak_webhook: timeout, retries and queue must not be negative")
 	}
+	if err := checkFormat(h); err != nil {
+		return err
+	}
 	for name := range h.Headers {
 		if name == "" || strings.ContainsAny(name, " \t\r\n:") {
 			return fmt.Errorf("firebreak_webhook: %q is no name of a header field; write for example: header Authorization \"Bearer {env.TOKEN}\"", name)
@@ -136,6 +149,8 @@ func (h *Webhook) checkURL() error {
 //	    queue   <number>
 //	    header  <name> <value>
 //	    body    <text>
+//	    format  pagerduty|alertmanager|slack|statuspage
+//	    key     <secret>
 //	}
 func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the handler's name
@@ -163,6 +178,17 @@ var webhookOptions = directive.Options[Webhook]{Block: "firebreak_webhook", Know
 			h.Headers = make(map[string]string)
 		}
 		h.Headers[args[0]] = args[1]
+		return nil
+	}},
+	"format": {Usage: "format pagerduty", Min: 1, Max: 1, Set: func(h *Webhook, args []string) error {
+		h.Format = args[0]
+		if _, ok := webhookFormats[h.Format]; !ok {
+			return errors.New(directive.Unrecognized("format", h.Format, slices.Sorted(maps.Keys(webhookFormats))))
+		}
+		return nil
+	}},
+	"key": {Usage: "key {env.PAGERDUTY_KEY}", Min: 1, Max: 1, Set: func(h *Webhook, args []string) error {
+		h.Key = args[0]
 		return nil
 	}},
 	"body": {Usage: `body "{\"text\": \"{event.data.message}\"}"`, Min: 1, Max: 1, Set: func(h *Webhook, args []string) error {

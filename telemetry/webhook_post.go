@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,6 +50,7 @@ type webhookPost struct {
 type webhookEvent struct {
 	name   string
 	url    *url.URL
+	method string // "": POST
 	header http.Header
 	body   []byte
 
@@ -66,6 +68,9 @@ func (h *Webhook) Handle(ctx context.Context, e caddy.Event) error {
 		h.log.Error(LogWebhookFailed, zap.String("event", e.Name()), zap.Error(err))
 		return nil
 	}
+	if event == nil {
+		return nil // the format's receiver does not want it
+	}
 	event.receipt = receiptOf(e.Name(), e.Data)
 	event.receipt.expect()
 	if !h.enqueue(event) {
@@ -76,7 +81,8 @@ func (h *Webhook) Handle(ctx context.Context, e caddy.Event) error {
 	return nil
 }
 
-// fill renders the event, as long as its placeholders are at hand.
+// fill renders the event, as long as its placeholders are at hand; nil if the receiver
+// does not want it.
 func (h *Webhook) fill(ctx context.Context, e caddy.Event) (*webhookEvent, error) {
 	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -89,6 +95,13 @@ func (h *Webhook) fill(ctx context.Context, e caddy.Event) (*webhookEvent, error
 	event := &webhookEvent{name: e.Name(), url: to, header: http.Header{"Content-Type": {"application/json"}, "User-Agent": {"firebreak"}}}
 	for name, value := range h.Headers {
 		event.header.Set(name, strings.NewReplacer("\r", " ", "\n", " ").Replace(repl.ReplaceAll(value, "")))
+	}
+	if h.Format != "" {
+		wanted, err := h.format(event, e, repl)
+		if !wanted || err != nil {
+			return nil, err
+		}
+		return event, nil
 	}
 	if h.Body != "" {
 		event.body = []byte(fillBody(h.Body, repl))
@@ -200,7 +213,7 @@ func (p *webhookPost) deliver(ctx context.Context, event *webhookEvent) (again b
 
 // post posts an event once. again is true if another try may help.
 func (p *webhookPost) post(ctx context.Context, event *webhookEvent) (again bool, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, event.url.String(), bytes.NewReader(event.body))
+	r, err := http.NewRequestWithContext(ctx, cmp.Or(event.method, http.MethodPost), event.url.String(), bytes.NewReader(event.body))
 	if err != nil {
 		return false, err
 	}
