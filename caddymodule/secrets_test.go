@@ -136,6 +136,11 @@ func TestSecretsAreNotLogged(t *testing.T) {
 						header Authorization "Bearer %[3]s28"
 						retries 0
 					}
+					on * firebreak_webhook http://%[4]s/hook/%[3]s29 {
+						format pagerduty
+						key %[3]s30
+						retries 0
+					}
 				}
 				`, fmt.Sprintf(logTo, ""), upstream, canary, dead), 1)
 			config, err := adapt(file)
