@@ -95,6 +95,7 @@ var usageOfBlocks = map[string]string{
 	"mysqlDirectoryOptions version":  "version updated_at",
 	"appOptions state":               "state storage",
 	"checkOptions on_hung":           "on_hung cancel_query",
+	"webhookOptions key":             "format pagerduty\nkey {env.PAGERDUTY_KEY}",
 	"appOptions server":              "server 10.0.0.1:9000 {\nworkers 4\n}",
 	"appOptions server_check":        "server_check /healthz",
 	"appOptions server_status":       "server_status auto",

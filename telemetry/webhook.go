@@ -180,7 +180,7 @@ var webhookOptions = directive.Options[Webhook]{Block: "firebreak_webhook", Know
 		h.Headers[args[0]] = args[1]
 		return nil
 	}},
-	"format": {Usage: "format pagerduty", Min: 1, Max: 1, Set: func(h *Webhook, args []string) error {
+	"format": {Usage: "format slack", Min: 1, Max: 1, Set: func(h *Webhook, args []string) error {
 		h.Format = args[0]
 		if _, ok := webhookFormats[h.Format]; !ok {
 			return errors.New(directive.Unrecognized("format", h.Format, slices.Sorted(maps.Keys(webhookFormats))))
