@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,7 +149,7 @@ func (f *sharedFleet) tell(e fleet.Event) {
 		about = append(about, zap.String(telemetry.FieldStore, strings.ToValidUTF8(e.Store, "\uFFFD")))
 	}
 	about = append(about, zap.Duration(telemetry.FieldFor, e.For))
-	agreed := append(about, zap.Int(telemetry.FieldSidecars, e.Sidecars), zap.Int(telemetry.FieldStores, e.Stores))
+	agreed := slices.Concat(about, []zap.Field{zap.Int(telemetry.FieldSidecars, e.Sidecars), zap.Int(telemetry.FieldStores, e.Stores)})
 	switch e.Kind {
 	case fleet.Connected:
 		log.Info(telemetry.LogFleetConnected)
