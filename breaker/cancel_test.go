@@ -3,6 +3,7 @@ package breaker_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,10 +19,14 @@ func cancelling(t *testing.T, limits config.OnHung) (g *breaker.Guard, cancel fu
 	app := twoSeconds()
 	limits.Action = config.CancelQuery
 	app.Zones[0].Check = &config.Check{Protocol: "postgres", Address: "postgres://db/shop", OnHung: &limits}
+	var mu sync.Mutex // guards below
 	var latest *breaker.Inquiry
-	g = newGuard(t, app, breaker.Options{Ask: func(ctx context.Context, zone string, _ *config.Check, q *breaker.Inquiry, tell func(breaker.Findings)) error {
+	var tell func(breaker.Findings)
+	g = newGuard(t, app, breaker.Options{Ask: func(ctx context.Context, zone string, _ *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if zone == "z1" {
-			latest, report = q, tell
+			latest, tell = q, report
 		}
 		return nil
 	}})
@@ -31,7 +36,18 @@ func cancelling(t *testing.T, limits config.OnHung) (g *breaker.Guard, cancel fu
 		admit(t, g, "z1", "well").End(breaker.OK)
 		time.Sleep(time.Second)
 	}
-	return g, func(request, store string) bool { return latest.Cancel(request, store) }, func(f breaker.Findings) { report(f) }
+	cancel = func(request, store string) bool {
+		mu.Lock()
+		q := latest
+		mu.Unlock()
+		return q.Cancel(request, store)
+	}
+	return g, cancel, func(f breaker.Findings) {
+		mu.Lock()
+		report := tell
+		mu.Unlock()
+		report(f)
+	}
 }
 
 // tagged is a request with a tag that hangs.

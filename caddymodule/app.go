@@ -200,7 +200,8 @@ func (a *App) Start() error {
 	a.keepAnswers()
 	a.live.work.Go(func() { a.events.Run(ctx, a.eventSources()) })
 	a.live.work.Go(func() { a.board.Run(ctx) })
-	a.live.work.Go(func() { a.shared.episodes.Run(ctx, a.episodeSource()) })
+	from := a.episodeSource() // Cleanup takes its backend away
+	a.live.work.Go(func() { a.shared.episodes.Run(ctx, from) })
 	if a.sharesAuto() {
 		a.live.work.Go(func() { a.followShare(ctx) })
 	}

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/incidents"
@@ -36,7 +35,7 @@ type Source struct {
 // reloads.
 type Keeper struct {
 	events  chan *Event
-	running sync.Mutex // held by Run: in a reload two configurations run for a moment
+	running chan struct{} // full while Run runs: in a reload two configurations run for a moment
 
 	// Of Run.
 	open    map[string]*episode // by incident
@@ -47,7 +46,7 @@ type Keeper struct {
 
 // NewKeeper makes a keeper.
 func NewKeeper() *Keeper {
-	return &Keeper{events: make(chan *Event, 256), open: map[string]*episode{}, foreign: map[string]*episode{}}
+	return &Keeper{events: make(chan *Event, 256), running: make(chan struct{}, 1), open: map[string]*episode{}, foreign: map[string]*episode{}}
 }
 
 // Events returns what people are to be told. Each must be settled.
@@ -55,8 +54,12 @@ func (k *Keeper) Events() <-chan *Event { return k.events }
 
 // Run looks until ctx ends.
 func (k *Keeper) Run(ctx context.Context, from Source) {
-	k.running.Lock()
-	defer k.running.Unlock()
+	select {
+	case k.running <- struct{}{}:
+		defer func() { <-k.running }()
+	case <-ctx.Done(): // a configuration that failed to load, while the one before goes on
+		return
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {

@@ -87,6 +87,13 @@ func (h *hub) deliver(message []byte) {
 	}
 }
 
+// traffic is how many messages, and bytes, were delivered.
+func (h *hub) traffic() (messages, bytes int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent, h.bytes
+}
+
 func (w *wire) Receive(ctx context.Context, take func([]byte, time.Duration)) error {
 	w.hub.mu.Lock()
 	if w.hub.down {
@@ -277,10 +284,11 @@ func TestFleetAgrees(t *testing.T) {
 		if n := s.told(fleet.Agreed); n != 50 {
 			t.Errorf("%d sidecars tell of an agreement", n)
 		}
-		sent := s.sent
+		sent, _ := s.traffic()
 		time.Sleep(10 * time.Second)
-		t.Logf("while 50 sidecars observe a zone: %d messages in 10 s", s.sent-sent)
-		if n := s.sent - sent; n > 400 {
+		after, _ := s.traffic()
+		t.Logf("while 50 sidecars observe a zone: %d messages in 10 s", after-sent)
+		if n := after - sent; n > 400 {
 			t.Errorf("%d messages in 10 s: not all have to repeat what is agreed on", n)
 		}
 		for _, g := range s.guards {
@@ -311,6 +319,7 @@ func TestAnswerInTimeStopsAll(t *testing.T) {
 				t.Errorf("sidecar %d agrees, though the last one was answered", i)
 			}
 		}
+		synctest.Wait()
 		if s.told(fleet.Vetoed) == 0 || s.guards[0].heard == 0 {
 			t.Error("nobody tells of it")
 		}
@@ -322,10 +331,11 @@ func TestQuietFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, 50, nil)
 		defer s.stop()
-		sent, bytes := s.sent, s.bytes
+		sent, bytes := s.traffic()
 		time.Sleep(time.Minute)
-		t.Logf("50 sidecars with nothing to say: %d messages and %d bytes a second reach each", (s.sent-sent)/60, (s.bytes-bytes)/60)
-		if perSecond := (s.bytes - bytes) / 60; perSecond > 1000 {
+		sentAfter, bytesAfter := s.traffic()
+		t.Logf("50 sidecars with nothing to say: %d messages and %d bytes a second reach each", (sentAfter-sent)/60, (bytesAfter-bytes)/60)
+		if perSecond := (bytesAfter - bytes) / 60; perSecond > 1000 {
 			t.Errorf("%d bytes/s reach each of 50 sidecars with nothing to say", perSecond)
 		}
 	})
@@ -407,6 +417,7 @@ func TestLeases(t *testing.T) {
 		}
 		s.fleets[0].Lease("z7", "s1", time.Second)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		for i, want := range []string{"[z7  true 5s z7 s1 true 1s]", "[z7  false 4s]", "[z7  false 3s]"} {
 			if got := fmt.Sprint(s.guards[i].leased); got != want {
 				t.Errorf("sidecar %d: %s, want %s", i, got, want)
