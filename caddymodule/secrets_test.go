@@ -141,6 +141,11 @@ func TestSecretsAreNotLogged(t *testing.T) {
 						key %[3]s30
 						retries 0
 					}
+					on * firebreak_webhook http://%[4]s/api/annotations {
+						format grafana
+						key %[3]s31
+						retries 0
+					}
 				}
 				`, fmt.Sprintf(logTo, ""), upstream, canary, dead), 1)
 			config, err := adapt(file)

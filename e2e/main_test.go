@@ -77,6 +77,7 @@ func requirePrograms() error {
 		"h2load":            "nghttp2-client",
 		"prometheus":        "prometheus",
 		"promtool":          "prometheus",
+		"amtool":            "prometheus-alertmanager",
 		"curl":              "curl",
 		pgProgram("initdb"): "postgresql",
 		"redis-server":      "redis-server",
@@ -91,7 +92,7 @@ func requirePrograms() error {
 	for program, deb := range packages {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install -y gunicorn python3-psycopg2 postgresql "+
-				"php-fpm php-pgsql wrk nghttp2-client prometheus chromium curl redis-server iproute2 sudo systemd openssh-server openssh-client nodejs node-express python3-flask python3-django (it comes with %s)", program, deb)
+				"php-fpm php-pgsql wrk nghttp2-client prometheus prometheus-alertmanager chromium curl redis-server iproute2 sudo systemd openssh-server openssh-client nodejs node-express python3-flask python3-django (it comes with %s)", program, deb)
 		}
 	}
 	for module, deb := range map[string]string{"psycopg2": "python3-psycopg2", "flask": "python3-flask", "django": "python3-django"} {

@@ -45,6 +45,9 @@ func TestMonitoringFiles(t *testing.T) {
 	promtool(t, nil, "check", "rules", monitoringFile(t, "firebreak.rules.yml"))
 	promtool(t, nil, "test", "rules", monitoringFile(t, "firebreak.test.yml"))
 	promtool(t, nil, "check", "rules", recordingRules(t, dashboardQueries(t)))
+	if out, err := exec.Command("amtool", "check-config", monitoringFile(t, "alertmanager.yml")).CombinedOutput(); err != nil {
+		t.Errorf("amtool: %v\n%s", err, out)
+	}
 }
 
 // grafanaVariable is what Grafana fills in before it asks.
@@ -100,8 +103,9 @@ type prometheus struct{ addr string }
 // wait for hours do so here, too.
 var quickly = regexp.MustCompile(`(?m)for: (15s|30s|1m|2m)$`)
 
-// startPrometheus runs Prometheus with the example's rules.
-func startPrometheus(t *testing.T, p *proxy) *prometheus {
+// startPrometheus runs Prometheus with the example's rules. It sends its alerts to
+// the Alertmanager.
+func startPrometheus(t *testing.T, p *proxy, to *alertmanager) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
 	rules, err := os.ReadFile(monitoringFile(t, "firebreak.rules.yml"))
@@ -112,10 +116,11 @@ func startPrometheus(t *testing.T, p *proxy) *prometheus {
 		"rules.yml": quickly.ReplaceAllString(string(rules), "for: 3s"),
 		"prometheus.yml": fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
 rule_files: [rules.yml]
+alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}
 scrape_configs:
   - job_name: firebreak
     static_configs: [{targets: [%q]}]
-`, p.admin),
+`, to.addr, p.admin),
 	}
 	for name, text := range own {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -195,17 +200,22 @@ func pages(firing []string) []string {
 
 // TestMonitoring: a real Prometheus with the example's rules scrapes a real
 // outage. The zone's alert fires, and no other; as soon as the zone is in
-// maintenance no page is sent, though it is as sick as before.
+// maintenance no page is sent, though it is as sick as before. A real Alertmanager
+// with the example's configuration hears of the episode from the sidecar, and inhibits
+// what Prometheus says of the same.
 func TestMonitoring(t *testing.T) {
 	pool := gunicorn(t)
-	p := startProxy(t, gunicornSite(pool, ""))
+	am := startAlertmanager(t)
+	s := gunicornSite(pool, "")
+	s.servers = fmt.Sprintf("\tevents {\n\t\ton * firebreak_webhook http://%s/api/v2/alerts {\n\t\t\tformat alertmanager\n\t\t}\n\t}\n", am.addr)
+	p := startProxy(t, s)
 	warm(t, p, "/search")
-	prom := startPrometheus(t, p)
+	prom := startPrometheus(t, p, am)
 	sick := world.databases[3]
 	plan := everyday(p, "/search", 45*time.Second)
 	plan.Rate = rate / 3
 	tr := drive(t, plan)
-	tr.sleepUntil(4 * time.Second)
+	tr.sleepUntil(3 * time.Second)
 	if firing := prom.firing(t); len(firing) > 0 {
 		t.Errorf("on a calm day: %v", firing)
 	}
@@ -214,7 +224,15 @@ func TestMonitoring(t *testing.T) {
 	want := []string{"page FirebreakZoneOpen " + sick.zone}
 	eventually(t, 20*time.Second, "the zone's alert fires", func() bool { return slices.Equal(pages(prom.firing(t)), want) })
 	figure(t, "alert %.1f s after the freeze (3 s of them its `for`)", time.Since(froze).Seconds())
-	time.Sleep(3 * time.Second)
+	eventually(t, 10*time.Second, "what Prometheus says of the episode is inhibited", func() bool {
+		own := am.alerts(t, "FirebreakZoneOpen")
+		return len(own) == 1 && len(own[0].Status.InhibitedBy) == 1
+	})
+	episode := am.alerts(t, "FirebreakEpisode")
+	if len(episode) != 1 || episode[0].Status.State != "active" || episode[0].Labels["zone"] != sick.zone || episode[0].Annotations["grave"] != "zone" {
+		t.Errorf("the Alertmanager has of the episode: %+v", episode)
+	}
+	time.Sleep(time.Second)
 	if firing := pages(prom.firing(t)); !slices.Equal(firing, want) {
 		t.Errorf("firing: %v, want %v", firing, want)
 	}
@@ -222,7 +240,7 @@ func TestMonitoring(t *testing.T) {
 	p.mustChange(t, http.MethodPut, "maintenance/zones/"+sick.zone, `{"reason": "repairing", "by": "test"}`)
 	eventually(t, 15*time.Second, "no page is sent", func() bool { return len(pages(prom.firing(t))) == 0 })
 	figure(t, "quiet %.1f s after the switch", time.Since(asked).Seconds())
-	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
 		if firing := pages(prom.firing(t)); len(firing) > 0 {
 			t.Errorf("somebody is paged for a zone in maintenance: %v", firing)
 		}
@@ -233,8 +251,52 @@ func TestMonitoring(t *testing.T) {
 	p.checkScrape(t, prom, sick.zone)
 	sick.heal()
 	p.mustChange(t, http.MethodDelete, "maintenance/zones/"+sick.zone, "")
+	eventually(t, 20*time.Second, "the alert of the episode is resolved", func() bool { return len(am.alerts(t, "FirebreakEpisode")) == 0 })
 	tr.stop()
 	tr.wait(t)
+}
+
+// alertmanager is a running Alertmanager with the example's configuration.
+type alertmanager struct{ addr string }
+
+func startAlertmanager(t *testing.T) *alertmanager {
+	t.Helper()
+	am := &alertmanager{addr: freeAddr(t)}
+	cmd := exec.Command("prometheus-alertmanager", "--config.file="+monitoringFile(t, "alertmanager.yml"), "--storage.path="+t.TempDir(),
+		"--web.listen-address="+am.addr, "--cluster.listen-address=", "--log.level=warn")
+	logTo(t, cmd, "alertmanager.log")
+	if err := as(cmd, "root"); err != nil {
+		t.Fatal(err)
+	}
+	if err := startBehind(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { killGroup(cmd) })
+	eventually(t, 15*time.Second, "the Alertmanager listens", func() bool { return listens(am.addr) })
+	return am
+}
+
+// amAlert is an alert as the Alertmanager has it.
+type amAlert struct {
+	Labels, Annotations map[string]string
+	Status              struct {
+		State       string
+		InhibitedBy []string
+	}
+}
+
+// alerts are those of a name that are not resolved.
+func (am *alertmanager) alerts(t *testing.T, name string) (alerts []amAlert) {
+	t.Helper()
+	resp, err := adminClient.Get("http://" + am.addr + "/api/v2/alerts?filter=" + url.QueryEscape("alertname="+name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&alerts); err != nil {
+		t.Fatalf("%s: %v", resp.Status, err)
+	}
+	return alerts
 }
 
 // checkScrape looks at what Prometheus has made of the scrapes.

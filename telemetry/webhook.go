@@ -48,7 +48,7 @@ type Webhook struct {
 	Timeout config.Duration `json:"timeout,omitempty"`
 
 	// How often an event is posted again that was not accepted: no connection,
-	// no answer in time, or a status of 408, 429 or 5xx. The first time after
+	// no answer in time, or a status of 408, 420, 429 or 5xx. The first time after
 	// a second, then after twice as long each. Default: 2.
 	Retries *int `json:"retries,omitempty"`
 
@@ -64,7 +64,7 @@ type Webhook struct {
 	Body string `json:"body,omitempty"`
 
 	// Post what this receiver wants, and only what it wants: pagerduty, alertmanager,
-	// slack or statuspage.
+	// grafana, slack or statuspage.
 	Format string `json:"format,omitempty"`
 
 	// The routing key or API token of the format. Placeholders such as {env.KEY} are
@@ -149,7 +149,7 @@ func (h *Webhook) checkURL() error {
 //	    queue   <number>
 //	    header  <name> <value>
 //	    body    <text>
-//	    format  pagerduty|alertmanager|slack|statuspage
+//	    format  pagerduty|alertmanager|grafana|slack|statuspage
 //	    key     <secret>
 //	}
 func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

@@ -73,6 +73,7 @@ func (e *told) severity() string {
 // webhookFormats are the receivers whose formats are known.
 var webhookFormats = map[string]webhookFormat{
 	"alertmanager": {post: formatAlertmanager},
+	"grafana":      {needsKey: true, post: formatGrafana},
 	"pagerduty":    {needsKey: true, post: formatPagerDuty},
 	"slack":        {post: formatSlack},
 	"statuspage":   {needsKey: true, post: formatStatuspage},
@@ -172,13 +173,17 @@ func formatAlertmanager(e *told) *formatted {
 	if e.began() {
 		ends = time.Now().Add(alertLasts).UTC().Format(time.RFC3339)
 	}
+	labels := map[string]string{"alertname": "FirebreakEpisode", "zone": e.text(FieldZone), "incident": e.text(FieldIncident)}
+	if e.data[FieldObserve] == true {
+		labels["observe"] = "true" // so that nobody is paged for what is not refused
+	}
 	alert := map[string]any{
-		"labels":      map[string]string{"alertname": "FirebreakEpisode", "zone": e.text(FieldZone), "incident": e.text(FieldIncident)},
+		"labels":      labels,
 		"annotations": map[string]string{"summary": e.text("message"), "evidence": e.text(FieldEvidence), "grave": e.text("grave"), "next": e.text(FieldNext), "sidecars": e.text("table")},
 		"endsAt":      ends,
 	}
 	if began := e.text("began"); began != "" {
-		alert["startsAt"] = began
+		alert["startsAt"] = min(began, ends) // it refuses what ends before it starts
 	}
 	return &formatted{body: []any{alert}}
 }
@@ -198,7 +203,8 @@ func formatSlack(e *told) *formatted {
 		return nil
 	}
 	section := func(text string) map[string]any {
-		return map[string]any{"type": "section", "text": map[string]any{"type": "mrkdwn", "text": cutTo(text, slackSection)}}
+		// Verbatim: a name that looks like a mention or a link is none.
+		return map[string]any{"type": "section", "text": map[string]any{"type": "mrkdwn", "verbatim": true, "text": cutTo(text, slackSection)}}
 	}
 	blocks := []any{map[string]any{"type": "header", "text": map[string]any{"type": "plain_text", "text": cutTo(e.text("message"), slackHeader)}}}
 	lines := make([]string, 0, 6)

@@ -211,6 +211,9 @@ func (p *webhookPost) deliver(ctx context.Context, event *webhookEvent) (again b
 	}
 }
 
+// statuspageTooMany is Statuspage's status for more than one request a second.
+const statuspageTooMany = 420
+
 // post posts an event once. again is true if another try may help.
 func (p *webhookPost) post(ctx context.Context, event *webhookEvent) (again bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, cmp.Or(event.method, http.MethodPost), event.url.String(), bytes.NewReader(event.body))
@@ -227,8 +230,11 @@ func (p *webhookPost) post(ctx context.Context, event *webhookEvent) (again bool
 	if res.StatusCode/100 == 2 {
 		return false, nil
 	}
-	again = res.StatusCode >= 500 || res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusRequestTimeout
-	return again, fmt.Errorf("the receiver answered %s", res.Status)
+	switch res.StatusCode {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, statuspageTooMany:
+		again = true
+	}
+	return again || res.StatusCode >= 500, fmt.Errorf("the receiver answered %s", res.Status)
 }
 
 // withoutURL takes the URL, which may be a secret, out of an error.

@@ -152,6 +152,7 @@ func TestWebhookRetries(t *testing.T) {
 		failed uint64
 	}{
 		{"at last", func(n int) int { return map[bool]int{true: 200, false: 503}[n == 3] }, 3, 0},
+		{"too many for Statuspage", func(n int) int { return map[bool]int{true: 200, false: 420}[n == 2] }, 2, 0},
 		{"never", always(http.StatusBadGateway), 3, 1},
 		{"no point", always(http.StatusBadRequest), 1, 1},
 		{"redirected", always(http.StatusFound), 1, 1},
