@@ -112,6 +112,7 @@ var servers = []struct {
 	{regexp.MustCompile(`^gunicorn `), "127.0.0.1:9000", "Booting worker"},
 	{regexp.MustCompile(`(?m)^/usr/sbin/php-fpm`), "127.0.0.1:9000", "ready to handle connections"},
 	{regexp.MustCompile(`^prometheus `), "127.0.0.1:9090", "Server is ready to receive web requests"},
+	{regexp.MustCompile(`^prometheus-alertmanager `), "127.0.0.1:9093", "Listening on"},
 	{regexp.MustCompile(`^ssh -L `), "127.0.0.1:2019", ""},
 }
 
