@@ -1,16 +1,20 @@
 package caddymodule
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/recovery"
+	"github.com/firebreak-proxy/firebreak/zonecheck"
 )
 
 // recoveries holds the one set of recoveries of the process, which survives
@@ -32,7 +36,7 @@ func holdRecoveries() (*sharedRecoveries, error) {
 		client := new(recovery.Client)
 		return &sharedRecoveries{
 			Jobs: recovery.New(recovery.Options{
-				Checker: client, Repairer: client, Dir: filepath.Join(caddy.AppDataDir(), "firebreak", "recoveries"),
+				Checker: client, Repairer: client, Prober: prober{}, Dir: filepath.Join(caddy.AppDataDir(), "firebreak", "recoveries"),
 			}),
 			knocks: newKnocks(),
 		}, nil
@@ -41,6 +45,14 @@ func holdRecoveries() (*sharedRecoveries, error) {
 		return nil, err
 	}
 	return value.(*sharedRecoveries), nil
+}
+
+// prober tries stores for recoveries.
+type prober struct{}
+
+// Probe implements [recovery.Prober].
+func (prober) Probe(ctx context.Context, zone string, c *config.Check, store string, limit time.Duration) (breaker.Verdict, error) {
+	return zonecheck.Probe(ctx, zone, c, store, limit)
 }
 
 // Destruct ends the recoveries' part in this process.

@@ -238,6 +238,7 @@ func (s *session) showRecovery(v *recovery.View) {
 	for _, line := range []struct{ name, text string }{
 		{"paused because", v.PausedWhy},
 		{"waiting", v.Waiting},
+		{"no probes", v.ProbeTrouble},
 		{"by", v.By},
 		{"reason", v.Reason},
 		{"began", s.since(v.Began)},
@@ -248,6 +249,9 @@ func (s *session) showRecovery(v *recovery.View) {
 		}
 	}
 	s.printf("  %-15s %s\n", "stores", recoverySums(v))
+	if v.ProbeFailed > 0 {
+		s.printf("  %-15s %s failed store_probe, at no worker's cost\n", "probes", plural(v.ProbeFailed, "store"))
+	}
 	if v.Repairing+v.Repaired+v.Manual+v.Work > 0 {
 		s.printf("  %-15s %d being repaired, %d released after a repair, %d after work by hand\n", "repairs", v.Repairing, v.Repaired, v.Manual)
 	}

@@ -97,6 +97,8 @@ type Recovery struct {
 	Manual    int    `json:"manual"`    // released after a person marked them as done
 	Remaining int    `json:"remaining"` // not released
 
+	ProbeFailed int `json:"probe_failed,omitempty"` // failed a store_probe at least once, at no worker's cost
+
 	Began       time.Time `json:"began"`
 	FirstAt     time.Time `json:"first_at,omitzero"`     // the first release
 	AutomaticAt time.Time `json:"automatic_at,omitzero"` // the last automatic one

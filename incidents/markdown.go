@@ -182,6 +182,9 @@ func (i *Incident) writeRecovery(p *page, r *Recovery) {
 	p.line("| recovery %s: of these, repaired first | %d |", name, r.Repaired)
 	p.line("| recovery %s: stores brought back by hand | %d%s |", name, r.Manual, until(r.Manual, r.ManualAt))
 	p.line("| recovery %s: stores that remain | %d |", name, r.Remaining)
+	if r.ProbeFailed > 0 {
+		p.line("| recovery %s: stores that failed a store_probe, at no worker's cost | %d |", name, r.ProbeFailed)
+	}
 }
 
 func refusalWords(reason string) string {

@@ -68,6 +68,28 @@ func (c *conn) TimedOut(err error) bool {
 	return false
 }
 
+// The errors of a table or an index that is damaged.
+const (
+	errNotKeyfile     = 1034 // ER_NOT_KEYFILE
+	errCrashed        = 1194 // ER_CRASHED_ON_USAGE
+	errCrashedRepair  = 1195 // ER_CRASHED_ON_REPAIR
+	errIndexCorrupt   = 1712 // ER_INDEX_CORRUPT
+	errTableCorrupted = 1877 // ER_TABLE_CORRUPT
+)
+
+// Damaged implements [zonecheck.Conn].
+func (c *conn) Damaged(err error) bool {
+	var said *mysql.MySQLError
+	if !errors.As(err, &said) {
+		return false
+	}
+	switch said.Number {
+	case errNotKeyfile, errCrashed, errCrashedRepair, errIndexCorrupt, errTableCorrupted:
+		return true
+	}
+	return false
+}
+
 // ours marks the statements of firebreak, which are not listed.
 const ours = "/*firebreak*/ "
 

@@ -58,6 +58,12 @@ const (
 // codeForbidden is the code of a statement that the role may not run.
 const codeForbidden = "42501"
 
+// The codes of data that is damaged.
+const (
+	codeDataCorrupted  = "XX001"
+	codeIndexCorrupted = "XX002"
+)
+
 // TimedOut implements [zonecheck.Conn].
 func (c *conn) TimedOut(err error) bool {
 	var said *pgconn.PgError
@@ -68,6 +74,12 @@ func (c *conn) TimedOut(err error) bool {
 func (c *conn) Said(err error) bool {
 	var said *pgconn.PgError
 	return errors.As(err, &said)
+}
+
+// Damaged implements [zonecheck.Conn].
+func (c *conn) Damaged(err error) bool {
+	var said *pgconn.PgError
+	return errors.As(err, &said) && (said.Code == codeDataCorrupted || said.Code == codeIndexCorrupted)
 }
 
 // Closed implements [zonecheck.Conn].

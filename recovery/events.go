@@ -62,6 +62,8 @@ type Figures struct {
 	Manual    int `json:"manual"`    // released after a person marked them as done
 	Remaining int `json:"remaining"` // not released
 
+	ProbeFailed int `json:"probe_failed,omitempty"` // failed a store_probe at least once, at no worker's cost
+
 	Began         time.Time `json:"began"`
 	FirstAt       time.Time `json:"first_at,omitzero"`     // the first release
 	LastAutomatic time.Time `json:"automatic_at,omitzero"` // the last one of an automatic store
@@ -76,6 +78,7 @@ func (j *job) figures() *Figures {
 	c := j.count()
 	return &Figures{
 		Total: c.Total, Automatic: c.Released - c.Manual, Repaired: c.Repaired, Manual: c.Manual, Remaining: c.Total - c.Released,
-		Began: j.spec.Began, FirstAt: c.First, LastAutomatic: c.Automatic, LastManual: c.ByHand,
+		ProbeFailed: c.ProbeFailed,
+		Began:       j.spec.Began, FirstAt: c.First, LastAutomatic: c.Automatic, LastManual: c.ByHand,
 	}
 }

@@ -30,6 +30,7 @@ const (
 	released
 	givenUp   // it failed too often
 	repairing // its repair is under way, or about to begin
+	probing   // it is being tried in its database
 )
 
 // storeState is a store in a job.
@@ -39,12 +40,16 @@ type storeState struct {
 	passes   int  // in a row
 	checked  bool // at least once
 	failures int  // in a row
-	attempts int  // failed checks in all
+	attempts int  // failed checks and probes in all
+	probed   bool // its probe found nothing against it, since it failed last
 	reason   string
-	nextAt   time.Time
-	at       time.Time // when it was released, or passed last
-	order    int       // place in the directory
-	active   bool      // counts for the batch
+
+	probeFails int // failed probes in all
+
+	nextAt time.Time
+	at     time.Time // when it was released, or passed last
+	order  int       // place in the directory
+	active bool      // counts for the batch
 
 	repair    repairState
 	repairWhy string    // why its repair failed
@@ -82,13 +87,15 @@ type job struct {
 	stores     []*storeState
 	byName     map[string]*storeState
 	queue      queue
-	inFlight   int           // checks on their way
-	underWay   int           // stores that are being checked or passed before
-	toRepair   []*storeState // whose repair begins, or is asked after, next
-	inRepair   int           // repairs under way
-	repaired   int           // stores whose repair was done, that no event told of yet
-	pending    []*storeState // passed, to be released
-	flushAt    time.Time     // when pending is released
+	inFlight   int                    // checks on their way
+	underWay   int                    // stores that are being checked or passed before
+	toRepair   []*storeState          // whose repair begins, or is asked after, next
+	inRepair   int                    // repairs under way
+	probing    int                    // probes under way
+	probes     map[string]*zoneProbes // by zone
+	repaired   int                    // stores whose repair was done, that no event told of yet
+	pending    []*storeState          // passed, to be released
+	flushAt    time.Time              // when pending is released
 	releasing  bool
 	holdUntil  time.Time // no check begins before
 	holdFor    time.Duration
@@ -132,6 +139,8 @@ type counts struct {
 	Manual    int `json:"manual,omitempty"`   // released after they were marked done by hand
 	Work      int `json:"work,omitempty"`     // on the work list
 
+	ProbeFailed int `json:"probe_failed,omitempty"` // failed a probe in their database, at least once
+
 	First     time.Time `json:"first,omitzero"`      // when the first store was released
 	Automatic time.Time `json:"auto_at,omitzero"`    // when the last was that nobody had to work on
 	ByHand    time.Time `json:"by_hand_at,omitzero"` // when the last was that somebody had worked on
@@ -157,7 +166,7 @@ func (j *job) count() counts {
 			c.Passed++
 		case givenUp:
 			c.GivenUp++
-		case waiting, checking:
+		case waiting, checking, probing:
 			if s.passes > 0 {
 				c.Once++
 			}
@@ -168,6 +177,9 @@ func (j *job) count() counts {
 		if s.checked {
 			c.Checked++
 		}
+		if s.probeFails > 0 {
+			c.ProbeFailed++
+		}
 	}
 	return c
 }
@@ -175,7 +187,7 @@ func (j *job) count() counts {
 func newJob(a *Jobs, s spec, all []placed) *job {
 	j := &job{
 		all: a, spec: s, state: Running, wake: make(chan struct{}, 1), took: make(chan func()),
-		byName: make(map[string]*storeState, len(all)), stores: make([]*storeState, 0, len(all)),
+		probes: make(map[string]*zoneProbes), byName: make(map[string]*storeState, len(all)), stores: make([]*storeState, 0, len(all)),
 	}
 	for _, p := range all {
 		j.take(&storeState{placed: p})
@@ -279,7 +291,7 @@ func (j *job) unpass() {
 		}
 	}
 	for _, s := range again {
-		s.phase, s.passes, s.nextAt = waiting, 0, time.Time{}
+		s.phase, s.passes, s.probed, s.nextAt = waiting, 0, false, time.Time{}
 		j.deactivate(s)
 		j.queue.retry(s)
 	}
@@ -374,6 +386,9 @@ func (j *job) sumWords() string {
 	text := fmt.Sprintf("%s, %d failing, of %d", well, c.Failing, c.Total)
 	if c.Repaired > 0 {
 		text += fmt.Sprintf("; %d of the released were repaired", c.Repaired)
+	}
+	if c.ProbeFailed > 0 {
+		text += fmt.Sprintf("; %d failed a store_probe, at no worker's cost", c.ProbeFailed)
 	}
 	if c.Manual > 0 {
 		text += fmt.Sprintf("; %d of the released were worked on by hand", c.Manual)

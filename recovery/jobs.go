@@ -49,6 +49,7 @@ type Repairer interface {
 type Options struct {
 	Checker  Checker
 	Repairer Repairer // nil: no store is repaired
+	Prober   Prober   // nil: no store is tried in its database
 
 	// The folder in which jobs are kept. Empty: they end with the process.
 	Dir string

@@ -62,6 +62,8 @@ type keptStore struct {
 	At        time.Time `json:"l,omitzero"`   // when it passed last
 	Releasing string    `json:"to,omitempty"` // see storeState
 
+	ProbeFails int `json:"pf,omitempty"`
+
 	Repair    repairState `json:"fix,omitempty"`
 	RepairWhy string      `json:"fix_why,omitempty"`
 	Work      *work       `json:"work,omitempty"`
@@ -81,7 +83,7 @@ func (j *job) encode(journal int) ([]byte, error) {
 // kept is what is kept of a store.
 func (j *job) kept(s *storeState) *keptStore {
 	k := &keptStore{
-		Store: s.store, Zone: s.zone, Attempts: s.attempts, Failures: s.failures, Reason: s.reason, GivenUp: s.phase == givenUp,
+		Store: s.store, Zone: s.zone, Attempts: s.attempts, Failures: s.failures, Reason: s.reason, GivenUp: s.phase == givenUp, ProbeFails: s.probeFails,
 		Repair: s.repair, RepairWhy: s.repairWhy, Work: s.work.clone(), Revision: s.revision,
 	}
 	switch {
@@ -159,7 +161,7 @@ func restoreJob(a *Jobs, k *keptJob) *job {
 func (j *job) restore(k *keptStore, zone string, now time.Time) {
 	s := &storeState{
 		placed: placed{k.Store, zone}, attempts: k.Attempts, failures: k.Failures, reason: k.Reason, checked: k.Attempts+k.Passes > 0,
-		repair: k.Repair, repairWhy: k.RepairWhy, work: k.Work, revision: k.Revision,
+		repair: k.Repair, repairWhy: k.RepairWhy, work: k.Work, revision: k.Revision, probeFails: k.ProbeFails,
 	}
 	switch {
 	case k.Repair == repairBegun && k.Released.IsZero():
@@ -226,7 +228,7 @@ func (j *job) keepSaved(ctx context.Context) {
 	wait := saveEvery
 	for sleep(ctx, wait) {
 		j.mu.Lock()
-		dirty, over := j.dirty, j.over() && j.inFlight == 0
+		dirty, over := j.dirty, j.over() && j.inFlight+j.probing == 0
 		j.mu.Unlock()
 		if dirty {
 			began := time.Now()

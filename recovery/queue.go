@@ -10,6 +10,7 @@ import (
 // queue is the stores of a job that wait for a check: in which order they come.
 type queue struct {
 	fresh  []*storeState // never checked, those with the most traffic first
+	ready  []*storeState // whose probe found nothing against them, likewise
 	second dueHeap       // passed before; they come first, so that stores come back early
 	failed dueHeap       // failed before; they come last
 }
@@ -28,30 +29,48 @@ func (q *queue) drain() []*storeState {
 }
 
 // empty reports whether no store waits.
-func (q *queue) empty() bool { return len(q.fresh)+len(q.second)+len(q.failed) == 0 }
+func (q *queue) empty() bool { return len(q.fresh)+len(q.ready)+len(q.second)+len(q.failed) == 0 }
 
 // next is the store whose turn it is, nil if none is due; begin says whether
-// stores may be begun with, or only gone on with. pop takes it out.
-func (q *queue) next(now time.Time, begin bool) (s *storeState, pop func()) {
+// stores may be begun with, or only gone on with. Stores that are to be tried in
+// their database first wait for that. pop takes the store out.
+func (q *queue) next(now time.Time, begin bool, tryFirst func(*storeState) bool) (s *storeState, pop func()) {
 	switch {
 	case q.second.due(now):
 		return q.second[0], func() { heap.Pop(&q.second) }
 	case !begin:
 		return nil, nil
-	case len(q.fresh) > 0:
+	case len(q.ready) > 0:
+		return q.ready[0], func() { q.ready = q.ready[1:] }
+	case len(q.fresh) > 0 && !tryFirst(q.fresh[0]):
 		return q.fresh[0], func() { q.fresh = q.fresh[1:] }
-	case q.failed.due(now):
+	case q.failed.due(now) && !tryFirst(q.failed[0]):
 		return q.failed[0], func() { heap.Pop(&q.failed) }
 	}
 	return nil, nil
 }
 
-// nextAt is when the next store is due; zero: none is.
-func (q *queue) nextAt(begin bool) (at time.Time) {
+// nextProbe is the store to be tried in its database next, nil if there is none.
+// pop takes it out.
+func (q *queue) nextProbe(now time.Time, wanted func(*storeState) bool) (s *storeState, pop func()) {
+	switch {
+	case len(q.fresh) > 0 && wanted(q.fresh[0]):
+		return q.fresh[0], func() { q.fresh = q.fresh[1:] }
+	case q.failed.due(now) && wanted(q.failed[0]):
+		return q.failed[0], func() { heap.Pop(&q.failed) }
+	}
+	return nil, nil
+}
+
+// nextAt is when the next store is due for a check; zero: none is.
+func (q *queue) nextAt(now time.Time, begin bool, tryFirst func(*storeState) bool) (at time.Time) {
+	if begin && (len(q.ready) > 0 || len(q.fresh) > 0 && !tryFirst(q.fresh[0])) {
+		return now
+	}
 	if len(q.second) > 0 {
 		at = q.second[0].nextAt
 	}
-	if begin && len(q.failed) > 0 && (at.IsZero() || q.failed[0].nextAt.Before(at)) {
+	if begin && len(q.failed) > 0 && !tryFirst(q.failed[0]) && (at.IsZero() || q.failed[0].nextAt.Before(at)) {
 		at = q.failed[0].nextAt
 	}
 	return at

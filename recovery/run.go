@@ -95,12 +95,13 @@ func (j *job) step(ctx context.Context, now time.Time) (wait time.Duration, over
 	j.watch(w, now)
 	j.release(ctx, w, now)
 	j.beginRepairs(ctx, w, now)
+	j.beginProbes(ctx, w, now)
 	for w != nil && j.beginCheck(ctx, w, now) {
 	}
 	j.finish(ctx, w, now)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.over() && j.inFlight == 0 && !j.releasing && !j.finishing && j.inRepair+len(j.toRepair) == 0 {
+	if j.over() && j.inFlight+j.probing == 0 && !j.releasing && !j.finishing && j.inRepair+len(j.toRepair) == 0 {
 		return 0, true
 	}
 	if w == nil {
@@ -127,11 +128,9 @@ func (j *job) untilNext(now time.Time) time.Duration {
 		if j.watchUntil.After(now) {
 			sooner(j.watchUntil)
 		}
+		sooner(j.nextProbeAt(now))
 		if j.inFlight < j.spec.Parallel {
-			at := j.queue.nextAt(j.mayBegin(now))
-			if len(j.queue.fresh) > 0 && j.mayBegin(now) {
-				at = now
-			}
+			at := j.queue.nextAt(now, j.mayBegin(now), j.tryFirst(j.all.Deps(), now))
 			if at.Before(j.holdUntil) && !at.IsZero() {
 				at = j.holdUntil
 			}
@@ -144,14 +143,15 @@ func (j *job) untilNext(now time.Time) time.Duration {
 // sort puts the stores in order that wait for their first check.
 func (j *job) sort(w *Deps, now time.Time) {
 	j.mu.Lock()
-	fresh := j.queue.fresh
-	due := w != nil && j.state == Running && len(fresh) > 1 && !now.Before(j.sortAt)
+	fresh, ready := j.queue.fresh, j.queue.ready
+	due := w != nil && j.state == Running && len(fresh)+len(ready) > 1 && !now.Before(j.sortAt)
 	if due {
 		j.sortAt = now.Add(sortEvery)
 	}
 	j.mu.Unlock()
 	if due {
 		sortByTraffic(w, fresh) // only this goroutine takes from it
+		sortByTraffic(w, ready)
 	}
 }
 
@@ -186,7 +186,7 @@ func (j *job) beginCheck(ctx context.Context, w *Deps, now time.Time) bool {
 	if j.state != Running || j.inFlight >= j.spec.Parallel || now.Before(j.holdUntil) {
 		return false
 	}
-	s, pop := j.queue.next(now, j.mayBegin(now))
+	s, pop := j.queue.next(now, j.mayBegin(now), j.tryFirst(w, now))
 	if s == nil {
 		return false
 	}
@@ -307,7 +307,7 @@ func (j *job) away(s *storeState, now time.Time, err error) {
 	j.holdFor = min(max(2*j.holdFor, awayPause), awayPauseMax)
 	j.hold(now, j.holdFor, err.Error())
 	if !j.over() {
-		s.passes, s.nextAt = 0, now
+		s.passes, s.probed, s.nextAt = 0, false, now
 		j.deactivate(s)
 		j.queue.retry(s)
 	}
@@ -315,7 +315,7 @@ func (j *job) away(s *storeState, now time.Time, err error) {
 
 // failed takes in that a store did not pass.
 func (j *job) failed(s *storeState, now time.Time, reason string) {
-	s.passes, s.reason = 0, reason+s.repairWords()
+	s.passes, s.probed, s.reason = 0, false, reason+s.repairWords()
 	s.failures++
 	s.attempts++
 	j.deactivate(s)
@@ -391,7 +391,7 @@ func (j *job) tellReleased(now time.Time) {
 func (j *job) finish(ctx context.Context, w *Deps, now time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	idle := j.queue.empty() && j.inFlight == 0 && len(j.pending) == 0 && !j.releasing && j.inRepair+len(j.toRepair) == 0
+	idle := j.queue.empty() && j.inFlight+j.probing == 0 && len(j.pending) == 0 && !j.releasing && j.inRepair+len(j.toRepair) == 0
 	if w == nil || j.state != Running || !idle || j.finishing || now.Before(j.holdUntil) {
 		return
 	}

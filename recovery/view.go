@@ -34,6 +34,9 @@ type View struct {
 	Manual     int `json:"manual"`      // of those released, after a person marked them as done
 	Work       int `json:"work"`        // on the work list
 
+	ProbeFailed  int    `json:"probe_failed"`            // failed a store_probe at least once, at no worker's cost
+	ProbeTrouble string `json:"probe_trouble,omitempty"` // why stores are checked without a store_probe
+
 	RatePerSecond float64 `json:"rate_per_second"` // stores that came through lately
 	ETASeconds    float64 `json:"eta_seconds"`     // 0: not known, or nothing remains
 
@@ -52,7 +55,7 @@ type Failing struct {
 	Store    string    `json:"store"`
 	Zone     string    `json:"zone"`
 	Reason   string    `json:"reason"`
-	Attempts int       `json:"attempts"`         // failed checks
+	Attempts int       `json:"attempts"`         // failed checks and probes
 	NextAt   time.Time `json:"next_at,omitzero"` // when it is tried again; not there: it is not
 }
 
@@ -69,12 +72,12 @@ func (j *job) view() View {
 		ID: s.ID, Zone: s.Zone, State: j.state, PausedWhy: j.pausedWhy, By: s.By, Reason: s.Reason, DryRun: s.DryRun,
 		Began: s.Began, Ended: j.ended, Total: c.Total, Checked: c.Checked, Released: c.Released, Passed: c.Passed,
 		PassedOnce: c.Once, Failing: c.Failing, GivenUp: c.GivenUp, Remaining: c.Total - c.Released - c.Passed - c.GivenUp,
-		Repairing: c.Repairing, Repaired: c.Repaired, Manual: c.Manual, Work: c.Work,
+		Repairing: c.Repairing, Repaired: c.Repaired, Manual: c.Manual, Work: c.Work, ProbeFailed: c.ProbeFailed,
 		Times: s.Times, Every: s.Every.String(), Parallel: s.Parallel, Retries: s.Retries, Batch: s.Batch, Watch: s.Watch.String(),
 		Failures: []Failing{},
 	}
 	if j.state == Running {
-		v.Waiting = j.note
+		v.Waiting, v.ProbeTrouble = j.note, j.probeTrouble()
 		if left := j.watchUntil.Sub(now); left > 0 {
 			v.Waiting = "the last batch is watched for another " + left.Round(100*time.Millisecond).String()
 		}
@@ -118,7 +121,7 @@ func (s *storeState) view() StoreView {
 		v.ReleasedAt = s.at.UTC().Truncate(time.Millisecond)
 	case givenUp:
 		v.State = "given_up"
-	case checking:
+	case checking, probing:
 		v.State = "checking"
 	case repairing:
 		v.State = "repairing"

@@ -144,7 +144,7 @@ func (j *job) takeBack(w *Deps) {
 	}
 	for _, s := range j.stores {
 		if againInMaintenance(w, s) != nil {
-			s.phase, s.passes, s.nextAt, s.releasing = waiting, 0, time.Time{}, ""
+			s.phase, s.passes, s.probed, s.nextAt, s.releasing = waiting, 0, false, time.Time{}, ""
 			j.keep(s)
 			j.queue.retry(s)
 		}

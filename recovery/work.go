@@ -283,7 +283,7 @@ func (j *job) doWork(s *storeState, action, by, to, text string) (did string, er
 // may be over. It reports whether the job's goroutine has to be started. Call it
 // with mu held.
 func (j *job) reopen(s *storeState, revision uint64) (idle bool) {
-	s.phase, s.passes, s.failures, s.nextAt, s.revision = waiting, 0, 0, time.Now(), revision
+	s.phase, s.passes, s.failures, s.probed, s.nextAt, s.revision = waiting, 0, 0, false, time.Now(), revision
 	s.reason, s.releasing = "", ""
 	j.queue.retry(s)
 	if j.state == Done {
@@ -320,6 +320,7 @@ func (c *counts) without(left *counts) counts {
 		Total: c.Total - left.Total, Checked: c.Checked - left.Checked, Released: c.Released - left.Released, Passed: c.Passed - left.Passed,
 		Failing: c.Failing - left.Failing, GivenUp: c.GivenUp - left.GivenUp, Once: c.Once - left.Once, Repairing: c.Repairing - left.Repairing,
 		Repaired: c.Repaired - left.Repaired, Manual: c.Manual - left.Manual, Work: c.Work - left.Work,
-		First: c.First, Automatic: c.Automatic, ByHand: c.ByHand,
+		ProbeFailed: c.ProbeFailed - left.ProbeFailed,
+		First:       c.First, Automatic: c.Automatic, ByHand: c.ByHand,
 	}
 }

@@ -75,9 +75,13 @@ type world struct {
 
 	mu       sync.Mutex
 	sick     map[string]string // store → why it fails
-	hang     map[string]bool   // store → its checks hang
-	away     bool              // the API server cannot be reached
-	takes    time.Duration     // a check
+	locked   map[string]bool   // store → its probes fail
+	frozen   bool              // no probe passes
+	noProbe  error             // why probes cannot be run
+	probes   map[string]int
+	hang     map[string]bool // store → its checks hang
+	away     bool            // the API server cannot be reached
+	takes    time.Duration   // a check
 	checks   map[string]int
 	order    []string // of first checks
 	released map[string]time.Time
@@ -108,13 +112,14 @@ type life struct {
 
 	dead   bool // guarded by w.mu, as all below
 	flying int  // checks
+	trying int  // probes
 }
 
 func newWorld(t *testing.T, n int, check config.StoreCheck) *world {
 	t.Helper()
 	w := &world{
 		t: t, n: n, dir: t.TempDir(), backend: &memory{state: &maintenance.State{}}, takes: 10 * time.Millisecond,
-		sick: map[string]string{}, hang: map[string]bool{}, checks: map[string]int{}, released: map[string]time.Time{},
+		sick: map[string]string{}, locked: map[string]bool{}, probes: map[string]int{}, hang: map[string]bool{}, checks: map[string]int{}, released: map[string]time.Time{},
 		earned: map[string]int{}, failed: map[string]int{}, before: map[string][2]int{}, last: map[string]time.Time{},
 		repairs: map[string]int{}, asked: map[string]int{}, mending: map[string]bool{}, mend: time.Second, hopeless: map[string]bool{},
 	}
@@ -149,7 +154,7 @@ func (w *world) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop = cancel
 	go l.board.Run(ctx)
-	l.jobs = recovery.New(recovery.Options{Checker: l, Repairer: l, Dir: w.dir})
+	l.jobs = recovery.New(recovery.Options{Checker: l, Repairer: l, Prober: l, Dir: w.dir})
 	w.mu.Lock()
 	w.life, w.times, w.retries = l, policy.Zone("z1").StoreCheck.Times, policy.Zone("z1").StoreCheck.Retries
 	w.mu.Unlock()
@@ -279,6 +284,33 @@ func (l *life) Check(slot *breaker.Slot, p *config.StoreCheckPolicy, _, store st
 	}
 	slot.End(breaker.OK)
 	return nil
+}
+
+// Probe answers for the zone's database.
+func (l *life) Probe(_ context.Context, _ string, _ *config.Check, store string, limit time.Duration) (breaker.Verdict, error) {
+	w := l.w
+	w.stepped()
+	w.mu.Lock()
+	w.probes[store]++
+	if l.trying++; l.trying > 4 {
+		w.fault("%d probes at a time", l.trying)
+	}
+	failing, away := w.frozen || w.locked[store], w.noProbe
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		l.trying--
+	}()
+	switch {
+	case away != nil:
+		return breaker.Unknown, away
+	case failing:
+		time.Sleep(limit)
+		return breaker.Failed, errors.New("lock timeout")
+	}
+	time.Sleep(time.Millisecond)
+	return breaker.Passed, nil
 }
 
 // Repair answers for the repair service, which goes on with a repair when the

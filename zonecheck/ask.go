@@ -34,6 +34,9 @@ type Conn interface {
 	TimedOut(err error) bool
 	Said(err error) bool
 
+	// Damaged reports whether err says that data, or an index on it, is damaged.
+	Damaged(err error) bool
+
 	// Closed reports whether the connection is known to be lost.
 	Closed() bool
 
@@ -58,7 +61,7 @@ type SQL struct {
 
 // RegisterSQL adds a way to ask a database about its stores. Call it from init.
 func RegisterSQL(name string, s SQL) {
-	askers[name] = s.ask
+	askers[name], probers[name] = s.ask, s.probe
 }
 
 // ask lists what hangs in a zone's database over the held connection, and tries

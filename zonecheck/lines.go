@@ -25,6 +25,7 @@ type lines struct {
 	broken error // the address cannot be read
 	held   line
 	probes [parallelProbes]line
+	free   chan int // probes that no recovery uses
 	unused *time.Timer
 }
 
@@ -46,7 +47,10 @@ func linesOf(zone string, c *config.Check, open func(address string) (func(conte
 	defer all.Unlock()
 	l := all.lines[key]
 	if l == nil {
-		l = new(lines)
+		l = &lines{free: make(chan int, parallelProbes)}
+		for i := range parallelProbes {
+			l.free <- i
+		}
 		l.open, l.broken = open(c.Address)
 		all.lines[key] = l
 		l.unused = time.AfterFunc(unusedAfter+2*time.Duration(c.Every), func() {

@@ -30,6 +30,19 @@ func Register(name string, ask Func) { protocols[name] = ask }
 // askers are the ways to ask a database about its stores, by protocol.
 var askers = map[string]breaker.AskFunc{}
 
+// probers are the ways to try one store of a database, by protocol.
+var probers = map[string]func(ctx context.Context, zone string, c *config.Check, store string, limit time.Duration) (breaker.Verdict, error){}
+
+// Probe runs the check's store_probe for one store, which the database ends after
+// limit. The error says why the store failed, or why the probe could not be run.
+func Probe(ctx context.Context, zone string, c *config.Check, store string, limit time.Duration) (breaker.Verdict, error) {
+	probe := probers[c.Protocol]
+	if probe == nil {
+		return breaker.Unknown, fmt.Errorf("check %s of zone %s: stores cannot be tried in databases of this protocol", c.Protocol, zone)
+	}
+	return probe(ctx, zone, c, store, limit)
+}
+
 // Ask asks a zone's database which queries hang, and tries its stores.
 func Ask(ctx context.Context, zone string, c *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
 	ask := askers[c.Protocol]

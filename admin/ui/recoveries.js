@@ -34,7 +34,7 @@ function recoveryOf() {
 			const done = r.total ? 100 * (r.total - r.remaining) / r.total : 100;
 			attribute(bar, 'value', done.toFixed(1));
 			attribute(bar, 'aria-label', `${r.released} of ${plural(r.total, 'store')} released`);
-			say(numbers, [`${r.released} of ${r.total} released`, `${r.checked} checked`, r.repairing ? `${r.repairing} being repaired` : '', r.repaired ? `${r.repaired} released after a repair` : '', r.manual ? `${r.manual} by hand` : '', r.failing ? `${r.failing} failing` : '', r.work ? `${r.work} on the work list` : '', `${r.remaining} remaining`, r.rate_per_second ? `${r.rate_per_second.toFixed(1)} a second` : ''].filter(Boolean).join(' · '));
+			say(numbers, [`${r.released} of ${r.total} released`, `${r.checked} checked`, r.repairing ? `${r.repairing} being repaired` : '', r.repaired ? `${r.repaired} released after a repair` : '', r.manual ? `${r.manual} by hand` : '', r.probe_failed ? `${r.probe_failed} found by store_probe` : '', r.probe_trouble ? `no store_probe: ${r.probe_trouble}` : '', r.failing ? `${r.failing} failing` : '', r.work ? `${r.work} on the work list` : '', `${r.remaining} remaining`, r.rate_per_second ? `${r.rate_per_second.toFixed(1)} a second` : ''].filter(Boolean).join(' · '));
 			say(why, [`Began ${clock(r.began)}`, r.ended && `ended ${clock(r.ended)}`, r.by && `by ${r.by}`, r.reason].filter(Boolean).join(' · '));
 			reconcile(failures, (r.failures ?? []).slice(0, 20), (f) => f.store, failureOf);
 			show(failures, Boolean(r.failures?.length));
