@@ -33,7 +33,7 @@ func (w *Reporter) keepRecovery(e *recovery.Event, message string) {
 		w.incidents.NoteRecovery(e.Zone, incidents.Recovery{
 			ID: e.Recovery, Total: f.Total, Automatic: f.Automatic, Repaired: f.Repaired, Manual: f.Manual, Remaining: f.Remaining,
 			ProbeFailed: f.ProbeFailed,
-			Began: f.Began, FirstAt: f.FirstAt, AutomaticAt: f.LastAutomatic, ManualAt: f.LastManual,
+			Began:       f.Began, FirstAt: f.FirstAt, AutomaticAt: f.LastAutomatic, ManualAt: f.LastManual,
 		})
 	}
 }
