@@ -174,20 +174,25 @@ func (z *zone) decide(r *Request, hash uint64, now int64) verdict {
 
 // decideQuarantined lets one request through per open time. A store whose
 // earlier request still hangs gets no further one for the longest open time: the
-// one that hangs is the better probe, and costs no second worker.
+// one that hangs is the better probe, and costs no second worker. What hangs may be lost,
+// and hang for ever: once nothing was late for ten such times, it no longer counts.
 func (z *zone) decideQuarantined(rec *record, p *picture, now int64) verdict {
 	v := verdict{reason: ReasonQuarantine, after: busyRetry, since: rec.since, detail: rec.evidence}
 	if rec.state == Open && !z.storeDueJointly(rec, now) {
 		v.after = max(time.Duration(rec.machine.until-now), 0)
 		return v
 	}
-	if !rec.secondLook && !rec.joint.isHinted() && rec.hung > 0 && now-rec.lastHung < int64(z.store.OpenTimeMax) || p.capacity > 0 && p.stuck >= p.mostStuck() || z.state == HalfOpen {
+	again, lost := z.looksAgain(rec), p.quiet >= 10*z.store.OpenTimeMax
+	switch {
+	case z.state == HalfOpen,
+		!again && !rec.joint.isHinted() && rec.hung > 0 && now-rec.lastHung < int64(z.store.OpenTimeMax),
+		p.capacity > 0 && p.stuck >= p.mostStuck() && !again && !lost:
 		return v
 	}
 	if rec.state == HalfOpen && rec.machine.pending() && rec.late == 0 {
 		return verdict{wait: true, why: beingTried}
 	}
-	if rec.state == HalfOpen && rec.machine.pending() || z.retries >= max(1, p.capacity/16) {
+	if rec.state == HalfOpen && rec.machine.pending() || z.retries >= max(1, p.capacity/16) && !lost {
 		return v
 	}
 	if room := p.room(trial); !room.admit {

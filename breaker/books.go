@@ -36,15 +36,15 @@ type record struct {
 	firstBad int64
 	lastBad  int64
 
-	state      State // Calm, Open or HalfOpen
-	machine    machine
-	turn       int
-	secondLook bool  // it is tried soon, though its requests hang
-	since      int64 // when state began
-	evidence   string
-	byProbe    bool   // its probe in the database failed
-	culprit    bool   // was in quarantine in this episode
-	joint      *joint // what the rest of the fleet has said; nil: nothing
+	state    State // Calm, Open or HalfOpen
+	machine  machine
+	turn     int
+	sure     bool  // in quarantine for more than what may be chance
+	since    int64 // when state began
+	evidence string
+	byProbe  bool   // its probe in the database failed
+	culprit  bool   // was in quarantine in this episode
+	joint    *joint // what the rest of the fleet has said; nil: nothing
 }
 
 // note counts an outcome that is not neutral.

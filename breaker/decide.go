@@ -1,23 +1,27 @@
 package breaker
 
+import "time"
+
 // picture is what is known of a zone, a store and the pool at the moment a
 // request asks for a worker. Everything in it is kept in counters: taking it
 // costs the same with one slot and with thousands.
 type picture struct {
 	// The zone.
-	state  State
-	doubt  bool // a witness is unanswered for longer than patience, and no request was answered since it began
-	silent int  // in doubt: stores with witnesses that began after the latest answer and have none
-	asked  int  // in doubt: those witnesses
-	hear   int  // stores it takes to judge the zone
-	open   int  // questions: late requests that nothing explains yet
-	ill    bool // many requests hang whose stores were known to come back
-	mixed  bool // requests of some stores hang while others are answered
-	stuck  int  // late and hung requests, explained or not
-	taken  int  // workers occupied
-	limit  int  // workers it may occupy
-	window int  // slow start: live requests at once; 0: no limit
-	live   int
+	state      State
+	doubt      bool // a witness is unanswered for longer than patience, and no request was answered since it began
+	silent     int  // in doubt: stores with witnesses that began after the latest answer and have none
+	asked      int  // in doubt: those witnesses
+	hear       int  // stores it takes to judge the zone
+	open       int  // questions: late requests that nothing explains yet
+	ill        bool // many requests hang whose stores were known to come back
+	mixed      bool // requests of some stores hang while others are answered
+	stuck      int  // late and hung requests, explained or not
+	remembered int  // of those, the ones that an earlier process saw hang
+	taken      int  // workers occupied
+	limit      int  // workers it may occupy
+	window     int  // slow start: live requests at once; 0: no limit
+	live       int
+	quiet      time.Duration // since the latest late request of the zone began
 
 	// The store.
 	mine     int  // its unanswered requests
@@ -66,6 +70,18 @@ func (c class) reserve(capacity int) int {
 // zone may hold before only stores that are proven well are let in: three
 // eighths, and as many as it takes to judge the zone.
 func (p *picture) mostStuck() int { return max(p.hear, p.capacity*3/8) }
+
+// beyondHalf reports whether the zone's late and hung requests hold half of the pool, and
+// no further store may be asked yet. One may once none has hung for ten seconds, and for
+// ten seconds more for each that has hung beyond half: a store without a request for hours
+// must not be refused for as long as the workers hang. What an earlier process saw hang
+// does not count, since after a restart no store is known to be well.
+func (p *picture) beyondHalf() bool {
+	over := p.stuck - p.remembered + p.asking - (p.capacity+1)/2
+	return over >= 0 && (p.asking > 0 || p.quiet < time.Duration(over+1)*beyondHalfAfter)
+}
+
+const beyondHalfAfter = 10 * time.Second
 
 // burst is how many requests a zone may have begun since its latest answer and still
 // take any worker: as many as it takes to judge it, and an eighth of the pool, which a
@@ -172,7 +188,7 @@ func decide(p *picture) ruling {
 	}
 	if why == admitted && c == unproven && p.capacity > 0 && p.stuck+p.asking >= p.mostStuck() {
 		// Beyond that, one request at a time finds out which stores are well.
-		if 2*(p.stuck+p.asking) >= p.capacity || !p.struck && p.asking > 0 {
+		if p.beyondHalf() || !p.struck && p.asking > 0 {
 			why = zoneStuck
 		}
 	}
@@ -197,9 +213,6 @@ func (p *picture) othersNeed() bool {
 // room says whether there is a worker for a request of the class.
 func (p *picture) room(c class) ruling {
 	free, reserve := p.capacity-p.occupied, c.reserve(p.capacity)
-	if 2*p.stuck >= p.capacity {
-		reserve = max(reserve, p.capacity/4) // what such a zone gets may not come back
-	}
 	if c == known && p.asked >= burst(p.hear, p.capacity) {
 		// The zone may have stopped a moment ago. It gets what the others do not
 		// need until it is answered, or in doubt.

@@ -55,7 +55,9 @@
 // pool two are asked at first, and a third when both have missed their deadline; where
 // there is no room for it, two have to be silent for much longer. A store
 // goes into quarantine when two requests one after the other are, more if requests
-// hang by chance all over the zone; any answer to it ends that. A server is out of
+// hang by chance all over the zone, one if two stores are in quarantine; any answer to it
+// ends that. Until two stores have failed it, another request shows soon whether a store
+// is in quarantine by chance. A server is out of
 // service when two stores are silent on it, or when it answers errors where others
 // do not; what its silence has led to is taken back. If the whole pool is silent, by
 // three requests of two zones at least, or firebreak itself was not run, no verdict is
@@ -90,7 +92,8 @@
 // zone with an eighth of the pool in requests since its latest answer: it may have
 // stopped a moment ago, and several zones that stop at once must not take every worker
 // before they are in doubt. At the zone: late and hung requests hold at most three
-// eighths of the pool before only stores that were answered since are let in; a zone
+// eighths of the pool before only stores that were answered since are let in, and the
+// others are asked one at a time, rarely from half of the pool on; a zone
 // whose requests hold workers four times as long as those of the others leaves them
 // what they usually need; a store that holds most of a zone's workers leaves some to
 // the others.

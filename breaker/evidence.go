@@ -123,6 +123,10 @@ func (z *zone) storeAnswered(s *Slot, o Outcome, now int64) {
 	z.cleared += float64(z.answerQuestions(rec, now))
 	s.storePass.settle(nil)
 	if rec.state != Calm {
+		if s.retry && !rec.sure {
+			z.cleared++ // it was in quarantine by chance
+			rec.culprit = false
+		}
 		z.release(rec, now, fmt.Sprintf("a request was answered after %s", brief(now-s.start)))
 	}
 }
@@ -313,7 +317,8 @@ func (z *zone) decay(now int64) {
 // ruled out at the rate at which requests of innocent stores hang, and two at
 // least. Once two stores are in quarantine, and no other store's request was
 // found to hang by chance, one is enough: the zone has damaged stores. So it is
-// once so many stores hang at the same time as chance does not explain.
+// once so many stores hang at the same time as chance does not explain. Second looks
+// at stores in quarantine find out whether that was right, see looksAgain.
 func (z *zone) strikesNeeded() int {
 	chance := z.cleared / max(1, z.answers+z.cleared)
 	need := 2

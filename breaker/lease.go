@@ -56,7 +56,7 @@ func (z *zone) dueJointly(now int64) bool {
 
 // storeDueJointly is the same for a store. A second look is this guard's own doubt.
 func (z *zone) storeDueJointly(rec *record, now int64) bool {
-	return !rec.machine.isOpen(now) && z.asksFleet() && !rec.secondLook && z.heldStores[rec.store] == nil &&
+	return !rec.machine.isOpen(now) && z.asksFleet() && !z.looksAgain(rec) && z.heldStores[rec.store] == nil &&
 		rec.joint.waits(now, rec.machine.until, z.store.OpenTimeMax)
 }
 

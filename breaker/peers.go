@@ -342,8 +342,8 @@ func (z *zone) agreeOnStore(a *Agreement, now int64) {
 	}
 	if rec != nil && rec.state != Calm {
 		ensureJoint(&rec.joint).agreedAt = now
-		if rec.secondLook { // others have had it
-			rec.secondLook = false
+		if !rec.sure { // others have had it
+			z.makeSure(rec)
 			rec.machine.until = max(rec.machine.until, rec.since+int64(z.store.OpenTime))
 		}
 		return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -309,28 +310,97 @@ func TestOneSlowRequest(t *testing.T) {
 	})
 }
 
-// TestHangsByChance: one of ten requests of a zone hangs, whichever store's it
+// TestHangsByChance: two to twenty of a hundred requests of a zone hang, whichever store's it
 // is. That is no store's fault, and stays the zone's own.
 func TestHangsByChance(t *testing.T) {
+	type run struct {
+		share float64
+		seed  uint64
+	}
+	runs := []run{{.1, 10}, {.2, 7}} // two stores are slow twice at first
+	for seed := range thorough(uint64(12), 0) {
+		runs = append(runs, run{.02, seed + 1}, run{.05, seed + 1}, run{.1, seed + 1}, run{.2, seed + 1})
+	}
+	for _, r := range runs {
+		t.Run(fmt.Sprintf("%.0f %%, %d", 100*r.share, r.seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { hangsByChance(t, r.share, r.seed) })
+		})
+	}
+}
+
+func hangsByChance(t *testing.T, share float64, seed uint64) {
+	p := newPool(t, twoSeconds())
+	p.killAfter = 10 * time.Second
+	defer p.close()
+	p.load(10*time.Second, 300, allZones)
+	began := time.Now()
+	random := rand.New(rand.NewPCG(seed, 2))
+	p.mu.Lock()
+	p.hangs = func(zone string) bool { return zone == "z7" && random.Float64() < share }
+	p.mu.Unlock()
+	p.load(2*time.Minute, 300, allZones)
+	if got := p.guard.Culprits("z7"); len(got) > 3 {
+		t.Errorf("%d stores are named: %+v", len(got), got[0])
+	}
+	if got := okPercent(p, began, notZone("z7")); got < 100 {
+		t.Errorf("other zones: %.3f %% ok, want all", got)
+	}
+	t.Logf("the zone: %.1f %% ok, %d named, %d workers at worst, %v", okPercent(p, began, zoneOf("z7")), len(p.guard.Culprits("z7")), p.worstOf("z7"), p.state("z7").Refusals)
+}
+
+// TestRareStoresBesideHangs: half of the pool hangs with culprits, and nobody kills
+// workers. A store whose latest answer is older than that is not refused for ever.
+func TestRareStoresBesideHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, twoSeconds())
-		p.killAfter = 10 * time.Second
 		defer p.close()
-		p.load(10*time.Second, 300, allZones)
+		p.load(5*time.Second, 300, allZones)
+		for i := range 16 {
+			p.freeze(fmt.Sprintf("z7/s%d", i*6))
+		}
+		p.load(time.Minute, 300, allZones)
+		if got := p.state("z7").Hung; got < 15 {
+			t.Fatalf("%d requests hang, want half of the pool", got)
+		}
+		p.load(5*time.Minute, 300, allZones)
 		began := time.Now()
-		random := rand.New(rand.NewPCG(1, 2))
-		p.mu.Lock()
-		p.hangs = func(zone string) bool { return zone == "z7" && random.Float64() < .1 }
-		p.mu.Unlock()
-		p.load(2*time.Minute, 300, allZones)
-		// A store with hardly any traffic can hang at a moment when many others do.
-		if got := p.guard.Culprits("z7"); len(got) > 3 {
-			t.Errorf("%d stores are named: %+v", len(got), got[0])
+		for i := range 5 {
+			p.load(time.Minute, 300, allZones)
+			p.send("z7", fmt.Sprintf("rare%d", i))
 		}
-		if got := okPercent(p, began, notZone("z7")); got < 100 {
-			t.Errorf("other zones: %.3f %% ok, want all", got)
+		time.Sleep(5 * time.Second)
+		rare := func(r result) bool { return strings.HasPrefix(r.store, "rare") }
+		if got := okPercent(p, began, rare); got < 80 {
+			t.Errorf("stores that send a request now and then: %.0f %% ok, want 80: %v", got, p.state("z7").Refusals)
 		}
-		t.Logf("the zone: %.1f %% ok, %d workers at worst, %v", okPercent(p, began, zoneOf("z7")), p.worstOf("z7"), p.state("z7").Refusals)
+		if got := p.worstOf("z7"); got > 22 {
+			t.Errorf("the zone occupied %d workers", got)
+		}
+		t.Logf("%.0f %% ok, %d workers at worst", okPercent(p, began, rare), p.worstOf("z7"))
+	})
+}
+
+// TestRestartBesideHangs: of the pool, half is remembered to hang when firebreak is
+// restarted, and no store is known to be well any more.
+func TestRestartBesideHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, twoSeconds())
+		defer p.close()
+		guilty := map[string]bool{}
+		p.load(5*time.Second, 300, allZones)
+		for i := range 20 {
+			guilty[fmt.Sprintf("s%d", i*5)] = true
+			p.freeze(fmt.Sprintf("z7/s%d", i*5))
+		}
+		p.load(time.Minute, 300, allZones)
+		p.restart()
+		began := time.Now()
+		p.load(30*time.Second, 300, allZones)
+		innocent := func(r result) bool { return r.zone == "z7" && !guilty[r.store] }
+		if got := okPercent(p, began.Add(5*time.Second), innocent); got < 90 {
+			t.Errorf("innocent stores of the zone: %.1f %% ok after the restart, want 90: %v", got, p.state("z7").Refusals)
+		}
+		t.Logf("%.1f %% ok, %d workers at worst", okPercent(p, began.Add(5*time.Second), innocent), p.worstOf("z7"))
 	})
 }
 
@@ -358,4 +428,33 @@ func TestReturnAfterLostQueries(t *testing.T) {
 		}
 		t.Logf("back %s after the heal, %s after the freeze, %d workers", time.Since(healed), time.Since(froze), p.worstOf("z7"))
 	})
+}
+
+// TestReturnWhileWorkersHang: the queries of culprits are lost with the network, so that
+// their workers hang for ever, also those of requests that tried them again. The stores
+// are well again, and are not kept out for ever.
+func TestReturnWhileWorkersHang(t *testing.T) {
+	for _, k := range []int{3, 14} {
+		t.Run(fmt.Sprint(k), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, twoSeconds())
+				defer p.close()
+				p.load(5*time.Second, 300, allZones)
+				for i := range k {
+					p.freeze(fmt.Sprintf("z7/s%d", i*7))
+				}
+				p.load(3*time.Minute, 300, allZones)
+				if got := p.state("z7").QuarantinedCount; got != k {
+					t.Fatalf("%d stores in quarantine, want %d", got, k)
+				}
+				for i := range k {
+					p.lose(fmt.Sprintf("z7/s%d", i*7))
+				}
+				p.load(30*time.Minute, 60, allZones)
+				if got := p.state("z7"); got.QuarantinedCount > 0 {
+					t.Errorf("%d stores in quarantine half an hour after they were well again: %v, %d hung", got.QuarantinedCount, got.Quarantined, got.Hung)
+				}
+			})
+		})
+	}
 }

@@ -184,6 +184,7 @@ func (z *zone) restoreStore(m *StoreSnapshot, now int64) {
 	}
 	rec.turn, rec.failures, rec.wasted = max(1, m.Turn), m.Failures, int64(m.Wasted)
 	rec.firstBad, rec.lastBad = z.g.before(m.FirstBad, now), z.g.before(m.LastBad, now)
+	z.makeSure(rec) // it is not known how sure the earlier process was
 	z.shut(rec, now, z.g.left(m.OpenUntil, now, z.store.OpenTimeMax), fromBefore+strings.TrimPrefix(m.Evidence, fromBefore))
 	rec.since = z.g.before(m.Since, now)
 }

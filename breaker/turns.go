@@ -204,20 +204,41 @@ func (z *zone) quarantine(rec *record, now int64, why string) {
 		z.totals.quarantines++
 	}
 	d := z.g.openTime(z.store.OpenTime, z.store.OpenTimeMax, rec.turn+rec.joint.slower())
-	rec.secondLook = rec.turn == 1 && z.sick < fewSick && !z.confirmed
-	if rec.secondLook {
+	if rec.turn > 1 || z.confirmed {
+		z.makeSure(rec)
+	}
+	if z.looksAgain(rec) {
 		d = min(d, secondLook)
 	}
 	z.shut(rec, now, d, why)
 }
 
 const (
-	// secondLook is the first open time of a store while hardly any other of the
-	// zone is in quarantine. Two slow requests one after the other may be chance;
-	// another request shows that soon, and costs a worker at most.
+	// secondLook is the first open time of a store that may be in quarantine by chance.
+	// Another request shows that soon, and costs a worker at most.
 	secondLook = 900 * time.Millisecond
-	fewSick    = 2
+
+	// enoughSure is how many stores must fail their second look for those that follow to
+	// get none, and chanceSure how many more for each store that was cleared lately.
+	enoughSure = 2
+	chanceSure = 4
 )
+
+// looksAgain reports whether another request of the store, which is in quarantine, shows
+// soon whether chance has put it there, though a request of it hangs: until it is known
+// that the zone has damaged stores.
+func (z *zone) looksAgain(rec *record) bool {
+	return !rec.sure && float64(z.sure) < enoughSure+chanceSure*z.cleared
+}
+
+// makeSure takes in that a store in quarantine is not there by chance: another request
+// has hung, or the database has named it.
+func (z *zone) makeSure(rec *record) {
+	if !rec.sure {
+		rec.sure = true
+		z.sure++
+	}
+}
 
 // shut opens the store's breaker for d.
 func (z *zone) shut(rec *record, now int64, d time.Duration, why string) {
@@ -259,6 +280,10 @@ func (z *zone) setStore(rec *record, now int64, kind string, to State, why strin
 		z.sick++
 	case from != Calm && to == Calm:
 		z.sick--
+		if rec.sure {
+			rec.sure = false
+			z.sure--
+		}
 	}
 	if to == Open {
 		rec.evidence = why

@@ -93,6 +93,7 @@ type zone struct {
 
 	books    books
 	sick     int               // stores in quarantine
+	sure     int               // those among them that are there for more than what may be chance
 	failing  map[*record]int64 // stores whose latest outcome is an error, and since when; nil: none yet
 	culprits []Culprit         // of the last episodes
 	worst    int
@@ -424,7 +425,7 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 	z.lookForLate(now)
 	capacity := z.g.capacity()
 	p := picture{
-		state: z.state, doubt: z.inDoubt(now), hear: z.hear(capacity), open: z.questions, mixed: z.mixed(), ill: z.hangs >= 5 && z.hangs > z.answers/4, stuck: z.stuck(),
+		state: z.state, doubt: z.inDoubt(now), hear: z.hear(capacity), open: z.questions, mixed: z.mixed(), ill: z.hangs >= 5 && z.hangs > z.answers/4, stuck: z.stuck(), remembered: z.remembered,
 		taken: z.live + z.hung, limit: z.limit(capacity), window: z.window, live: z.live,
 		proven: true, shared: z.shared(),
 		capacity: capacity, occupied: int(z.g.occupied.Load()), asked: z.silence.asked, stuckAll: int(z.g.late.Load()), needed: z.g.needed(z),
@@ -441,6 +442,9 @@ func (z *zone) picture(store string, hash uint64, now int64) picture {
 	}
 	if z.lates.len == 0 && !p.doubt && z.sick == 0 {
 		return p
+	}
+	if z.lates.tail != nil {
+		p.quiet = time.Duration(now - z.lates.tail.start)
 	}
 	if p.doubt {
 		p.silent, p.hear = z.silent(), z.toAsk(p.hear)
