@@ -5,7 +5,12 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -137,14 +142,16 @@ func TestTransportLease(t *testing.T) {
 // TestTransportAway: calls end in time, and receiving ends so that it can begin again.
 func TestTransportAway(t *testing.T) {
 	t.Parallel()
-	for name, away := range map[string]func(*redisServer){
-		"killed": (*redisServer).kill,
-		"paused": func(s *redisServer) { s.signal(syscall.SIGSTOP) },
+	for name, away := range map[string]func(*redisServer, *hole){
+		"killed":      func(s *redisServer, _ *hole) { s.kill() },
+		"paused":      func(s *redisServer, _ *hole) { s.signal(syscall.SIGSTOP) },
+		"partitioned": func(_ *redisServer, h *hole) { h.swallows.Store(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := startRedis(t)
-			a := openTransport(t, firebreakredis.Options{Addresses: []string{server.address}})
+			h := newHole(t, server.address)
+			a := openTransport(t, firebreakredis.Options{Addresses: []string{h.address}})
 			ended := make(chan error, 1)
 			l := new(listener)
 			go func() { ended <- a.Receive(t.Context(), l.take) }()
@@ -152,7 +159,7 @@ func TestTransportAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			within(t, 2*time.Second, "the message", l.has("x"))
-			away(server)
+			away(server, h)
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			began := time.Now()
@@ -212,6 +219,8 @@ func (o *observer) Observe(buf []breaker.Observation) []breaker.Observation {
 func (o *observer) Answers(_, buf []breaker.Observation) []breaker.Observation { return buf }
 func (o *observer) PeerAnswered(breaker.Observation)                           {}
 func (o *observer) Leased(string, string, bool, time.Duration)                 {}
+func (o *observer) ServerLeased(string, bool, time.Duration)                   {}
+func (o *observer) HasServer(string) bool                                      { return true }
 
 func (o *observer) Agree(breaker.Agreement) {
 	o.mu.Lock()
@@ -219,76 +228,138 @@ func (o *observer) Agree(breaker.Agreement) {
 	o.agreed++
 }
 
-// TestFleetOverRedis: three sidecars agree over a Redis, which is stopped and killed
-// meanwhile.
+// trio is three sidecars of a fleet that observe what they are told to.
+type trio struct {
+	t      *testing.T
+	fleets []*fleet.Fleet
+	guards []*observer
+}
+
+func startTrio(t *testing.T, o firebreakredis.Options) *trio {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	t.Cleanup(func() { cancel(); work.Wait() })
+	s := &trio{t: t}
+	for i := range 3 {
+		g := &observer{store: uint32(i + 1)}
+		f := fleet.New(fleet.Options{Guard: g, Transport: openTransport(t, o), ID: fmt.Sprint("h", i, ":1"), Host: fmt.Sprint("h", i)})
+		work.Go(func() { f.Run(ctx) })
+		s.guards, s.fleets = append(s.guards, g), append(s.fleets, f)
+	}
+	within(t, 5*time.Second, "messages come back", s.connected(true))
+	time.Sleep(7 * time.Second) // until they know each other
+	return s
+}
+
+func (s *trio) connected(want bool) func() bool {
+	return func() bool {
+		return !slices.ContainsFunc(s.fleets, func(f *fleet.Fleet) bool { return f.Counts.Connected.Load() != want })
+	}
+}
+
+// agree has all observe the same for a moment.
+func (s *trio) agree() {
+	s.t.Helper()
+	for _, g := range s.guards {
+		g.set(time.Now().Add(-time.Second))
+	}
+	within(s.t, 3*time.Second, "all agree", func() bool {
+		return !slices.ContainsFunc(s.guards, func(g *observer) bool { return g.count() == 0 })
+	})
+	for _, g := range s.guards {
+		g.set(time.Time{})
+	}
+}
+
+func (o *observer) set(silent time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.silent, o.agreed = silent, 0
+}
+
+func (o *observer) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.agreed
+}
+
+// TestFleetOverRedis: three sidecars agree over a Redis, which is stopped, killed and cut
+// off by the network meanwhile.
 func TestFleetOverRedis(t *testing.T) {
 	t.Parallel()
 	server := startRedis(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	var work sync.WaitGroup
-	defer work.Wait()
-	defer cancel()
-	var fleets []*fleet.Fleet
-	var guards []*observer
-	for i := range 3 {
-		g := &observer{store: uint32(i + 1)}
-		f := fleet.New(fleet.Options{
-			Guard: g, Transport: openTransport(t, firebreakredis.Options{Addresses: []string{server.address}}),
-			ID: fmt.Sprint("h", i, ":1"), Host: fmt.Sprint("h", i),
-		})
-		work.Go(func() { f.Run(ctx) })
-		guards, fleets = append(guards, g), append(fleets, f)
-	}
-	connected := func(want bool) func() bool {
-		return func() bool {
-			for _, f := range fleets {
-				if f.Counts.Connected.Load() != want {
-					return false
-				}
-			}
-			return true
-		}
-	}
-	agree := func() {
-		t.Helper()
-		for _, g := range guards {
-			g.mu.Lock()
-			g.silent, g.agreed = time.Now().Add(-time.Second), 0
-			g.mu.Unlock()
-		}
-		within(t, 3*time.Second, "all agree", func() bool {
-			for _, g := range guards {
-				g.mu.Lock()
-				agreed := g.agreed
-				g.mu.Unlock()
-				if agreed == 0 {
-					return false
-				}
-			}
-			return true
-		})
-		for _, g := range guards {
-			g.mu.Lock()
-			g.silent = time.Time{}
-			g.mu.Unlock()
-		}
-	}
-	within(t, 5*time.Second, "messages come back", connected(true))
-	time.Sleep(7 * time.Second) // until they know each other
-	agree()
+	network := newHole(t, server.address)
+	s := startTrio(t, firebreakredis.Options{Addresses: []string{network.address}})
+	s.agree()
 	for name, break_ := range map[string]func() (mend func()){
-		"paused": func() func() { server.signal(syscall.SIGSTOP); return func() { server.signal(syscall.SIGCONT) } },
-		"killed": func() func() { server.kill(); return func() { server.start() } },
+		"paused":      func() func() { server.signal(syscall.SIGSTOP); return func() { server.signal(syscall.SIGCONT) } },
+		"killed":      func() func() { server.kill(); return func() { server.start() } },
+		"partitioned": func() func() { network.swallows.Store(true); return network.mend },
 	} {
 		began := time.Now()
 		mend := break_()
-		within(t, 12*time.Second, name+": all notice", connected(false))
+		within(t, 12*time.Second, name+": all notice", s.connected(false))
 		t.Logf("%s: noticed after %s", name, time.Since(began).Round(time.Millisecond))
 		mend()
 		began = time.Now()
-		within(t, 10*time.Second, name+": all are back", connected(true))
+		within(t, 10*time.Second, name+": all are back", s.connected(true))
 		t.Logf("%s: back %s after it was", name, time.Since(began).Round(time.Millisecond))
 		time.Sleep(time.Second)
-		agree()
+		s.agree()
 	}
+}
+
+// startSentinel watches the master on a port of this machine. It returns its address.
+func startSentinel(t *testing.T, master string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	_, port, _ := net.SplitHostPort(address)
+	file := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\nsentinel monitor m 127.0.0.1 %s 1\nsentinel down-after-milliseconds m 1000\nsentinel failover-timeout m 5000\n", port, master)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	process := exec.Command("redis-server", file, "--sentinel")
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = process.Process.Kill(); _ = process.Wait() })
+	client := redis.NewClient(&redis.Options{Addr: address, Protocol: 2})
+	defer client.Close()
+	within(t, 5*time.Second, "the sentinel is there", func() bool { return client.Ping(t.Context()).Err() == nil })
+	return address
+}
+
+// TestFleetOverSentinel: the master dies, and the fleet goes on over the replica that the
+// sentinels make the master.
+func TestFleetOverSentinel(t *testing.T) {
+	if os.Getenv("FIREBREAK_STRICT") == "" {
+		t.Skip("takes 20 s; FIREBREAK_STRICT=1 asks for it")
+	}
+	t.Parallel()
+	master := startRedis(t)
+	_, port, _ := net.SplitHostPort(master.address)
+	replica := startRedis(t, "--replicaof", "127.0.0.1", port)
+	sentinel := startSentinel(t, port)
+	of := redis.NewClient(&redis.Options{Addr: replica.address, Protocol: 2})
+	defer of.Close()
+	within(t, 10*time.Second, "the replica follows", func() bool {
+		return strings.Contains(of.Info(t.Context(), "replication").Val(), "master_link_status:up")
+	})
+	s := startTrio(t, firebreakredis.Options{Addresses: []string{sentinel}, MasterName: "m"})
+	s.agree()
+	time.Sleep(4 * time.Second) // until the sentinel knows the replica
+	began := time.Now()
+	master.kill()
+	within(t, 12*time.Second, "all notice", s.connected(false))
+	within(t, 30*time.Second, "all are back", s.connected(true))
+	t.Logf("the fleet was away for %s", time.Since(began).Round(time.Millisecond))
+	time.Sleep(time.Second)
+	s.agree()
 }
