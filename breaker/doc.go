@@ -109,14 +109,18 @@
 //	                                    answered since they began, and other zones were
 //	store s of z is silent              the same of a store, while others of its zone are
 //	                                    answered, here or by another sidecar
-//	z was answered, s was answered      it has come back, or [Guard.Answers] contradicts others
+//	server v is silent, by these        requests that were sent there have no answer for slow_after,
+//	stores and zones                    while other servers answer
+//	z, s or v was answered              it has come back, or [Guard.Answers] contradicts others
 //
 // [Guard.Agree] is told what enough sidecars observe and none contradicts. It opens the
 // zone if min_bad_stores different stores are silent in all, or puts the store into
 // quarantine without a second look. A sidecar needs no request of its own. Its own
 // answers since the silence began are a veto, and so is whatever keeps the guard from a
 // verdict of its own: a pool that is suspected, a hold, the most zones that may be open.
-// A guard whose verdicts are suspended observes nothing.
+// A guard whose verdicts are suspended observes nothing. A server is taken out of service
+// likewise (serverpeers.go), for three stores or zones, if its address means the same server
+// everywhere.
 //
 // When an open time is over the state stays, and the first request that comes waits up
 // to 100 ms until the [Fleet] says which sidecar tries it for all (lease.go). That one

@@ -24,15 +24,15 @@ type Observation struct {
 	Kind ObservationKind
 
 	// What was observed: a store if Store is set, a server if Server is set (its
-	// address; Zone is empty), and the zone otherwise. Servers are not observed yet.
+	// address; Zone is empty), and the zone otherwise.
 	Zone, Store, Server string
 
-	// Stores is how many stores are silent, of a silent zone or server.
+	// Stores is how many stores are silent, of a silent zone or server. Of a server it
+	// is stores whose zones are answered by other servers, and zones that are not.
 	Stores int
 
-	// Some are fingerprints of the names of up to three of these, by which the fleet
-	// counts how many different ones there are; 0: none. They are the same in every
-	// sidecar.
+	// Some are fingerprints of up to three of these, by which the fleet counts how many
+	// different ones there are; 0: none. They are the same in every sidecar.
 	Some [3]uint32
 
 	// For is how long ago the oldest request began that has no answer, or how long
@@ -59,6 +59,10 @@ type Fleet interface {
 	// by a call of Guard.Leased, or never. Who has the right and asks again keeps it
 	// for another d.
 	Lease(zone, store string, d time.Duration) bool
+
+	// LeaseServer does the same for a server that is out of service; the answer comes
+	// by Guard.ServerLeased.
+	LeaseServer(address string, d time.Duration) bool
 }
 
 // joint is what the rest of the fleet has to do with a zone, or with a store in
@@ -162,11 +166,12 @@ func (z *zone) tellBack(store string, now int64) {
 // is wrong that is one look at a counter.
 func (g *Guard) Observe(buf []Observation) []Observation {
 	now := g.now()
-	if g.late.Load() == 0 && now-g.backAt.Load() > int64(tellBack) {
+	if g.late.Load() == 0 && g.hung.Load() == 0 && now-g.backAt.Load() > int64(tellBack) {
 		return buf
 	}
 	// Who cannot be told to be at fault here may be told by others.
 	trusted := !g.verdictsSuspended(now) && g.suspect.Load() == nil
+	buf = g.observeServers(buf, trusted, now)
 	g.activeMu.Lock()
 	defer g.activeMu.Unlock()
 	for _, z := range g.takeStirred() {
@@ -259,14 +264,23 @@ func fingerprint(name string) uint32 {
 	return max(h, 1)
 }
 
-// Answers appends what contradicts the observations of other sidecars: zones and stores
-// that they observe to be silent, and that this one was answered by since.
+// Answers appends what contradicts the observations of other sidecars: zones, stores
+// and servers that they observe to be silent, and that this one was answered by since.
 func (g *Guard) Answers(asked, buf []Observation) []Observation {
 	now := g.now()
 	for i := range asked {
 		o := &asked[i]
+		if o.Kind != ObservedSilent {
+			continue
+		}
+		if o.Server != "" {
+			if answer, ok := g.serverAnswer(o, now); ok {
+				buf = append(buf, answer)
+			}
+			continue
+		}
 		z := g.find(o.Zone)
-		if o.Kind != ObservedSilent || o.Server != "" || z == nil || z.shared() {
+		if z == nil || z.shared() {
 			continue
 		}
 		z.mu.Lock()
@@ -294,12 +308,17 @@ func (z *zone) lastAnswer(store string) (at int64) {
 	return at
 }
 
-// Agree takes in what enough sidecars observe: the zone is cut off, or the store is put
-// into quarantine, unless this sidecar was answered since. It is to be called for as
-// long as they observe it.
+// Agree takes in what enough sidecars observe: the zone is cut off, the store is put into
+// quarantine, or the server is taken out of service, unless this sidecar was answered
+// since. It is to be called for as long as they observe it.
 func (g *Guard) Agree(a Agreement) {
 	defer g.survive()
-	if a.Kind != ObservedSilent || a.Server != "" || a.Zone == "" || g.find(a.Zone) == nil && g.openZones.Load() >= g.mostOpen() {
+	if a.Kind == ObservedSilent && a.Server != "" {
+		g.agreeOnServer(&a)
+		g.wake()
+		return
+	}
+	if a.Kind != ObservedSilent || a.Zone == "" || g.find(a.Zone) == nil && g.openZones.Load() >= g.mostOpen() {
 		return
 	}
 	g.zone(a.Zone).do(func(z *zone, now int64) {
@@ -363,8 +382,16 @@ func (z *zone) agreeOnStore(a *Agreement, now int64) {
 // before that answer is tried.
 func (g *Guard) PeerAnswered(o Observation) {
 	defer g.survive()
+	if o.Kind != ObservedAnswered || o.For < 0 {
+		return
+	}
+	if o.Server != "" {
+		g.serverAnsweredElsewhere(&o)
+		g.wake()
+		return
+	}
 	z := g.find(o.Zone)
-	if o.Kind != ObservedAnswered || o.For < 0 || z == nil || z.shared() {
+	if z == nil || z.shared() {
 		return
 	}
 	z.do(func(z *zone, now int64) {

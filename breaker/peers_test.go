@@ -330,6 +330,10 @@ func (f *askedFleet) Lease(zone, store string, d time.Duration) bool {
 	return !f.none
 }
 
+func (f *askedFleet) LeaseServer(address string, d time.Duration) bool {
+	return f.Lease("", address, d)
+}
+
 func TestLease(t *testing.T) {
 	open := func(t *testing.T) (*lonely, *askedFleet) {
 		l, f := newLonely(t), &askedFleet{}

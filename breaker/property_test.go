@@ -83,6 +83,19 @@ func (m *moody) Lease(zone, store string, _ time.Duration) bool {
 	return true
 }
 
+func (m *moody) LeaseServer(address string, _ time.Duration) bool {
+	m.n++
+	switch m.n % 4 {
+	case 0:
+		m.g.ServerLeased(address, true, 0)
+	case 1:
+		m.g.ServerLeased(address, false, 2*time.Second)
+	case 2:
+		return false
+	}
+	return true
+}
+
 // joint does what a fleet does. It reports false for what it does not.
 func joint(g *breaker.Guard, s step) bool {
 	zone, store, ago := fmt.Sprint("z", s.zone), fmt.Sprint("s", s.store), s.wait

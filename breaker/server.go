@@ -48,6 +48,7 @@ func (s *ServerState) UnmarshalText(text []byte) error {
 type server struct {
 	address string
 	id      uint64
+	local   bool // its address may name another server on each machine
 
 	occupied   atomic.Int64 // slots booked on it
 	hung       atomic.Int64 // copy for readers, as of the last sweep
@@ -56,6 +57,7 @@ type server struct {
 	remembered atomic.Int64 // slots of an earlier process
 	readAt     atomic.Int64 // when readings last told which workers are busy; 0: never
 	answeredAt atomic.Int64 // when it last answered a request
+	peerAt     atomic.Int64 // when it last answered one of another sidecar
 	askedAt    atomic.Int64 // when the first request was sent that it has not answered any other since; 0: none
 	state      atomic.Uint32
 	draining   atomic.Bool
@@ -86,6 +88,8 @@ type server struct {
 	broughtAt int64         // when one last did
 	distrust  int           // how often it then went out of service again
 	picture   serverPicture // the sweeper's
+	silence   serverSilence // of the latest picture
+	joint     serverJoint
 
 	measured   Measured
 	found      int   // workers, if they are found out; 0: not yet
@@ -160,6 +164,8 @@ type servers struct {
 	room    atomic.Int64 // see Guard.capacity
 
 	filled *server // which of them is filled; the sweeper's
+
+	fleet serversOfFleet
 }
 
 func (s *servers) inService() int64 { return s.serving.Load() }
@@ -198,7 +204,7 @@ func (g *Guard) applyServers() {
 			s := cmp.Or(next[address], old[address])
 			if s == nil {
 				g.servers.ids++
-				s = &server{address: address, id: g.servers.ids, since: g.now()}
+				s = &server{address: address, id: g.servers.ids, local: IsLocalAddress(address), since: g.now()}
 			}
 			next[address] = s
 		}
@@ -521,9 +527,10 @@ func (g *Guard) setServer(v *server, to ServerState, now int64, why string) {
 		v.turn++
 		v.window.Store(1)
 		v.checked = nil
-		v.tryAt.Store(now + int64(tryServer))
+		g.schedule(v, now+int64(tryServer))
 	case InService:
 		v.tryAt.Store(0)
+		v.joint = serverJoint{}
 		if from == InDoubt {
 			v.window.Store(0)
 		}

@@ -9,7 +9,9 @@ import (
 
 // serverPicture is what one sweep has seen of a server's slots.
 type serverPicture struct {
-	hung  int
+	hung    int
+	silence serverSilence
+
 	late  int                 // late requests that began after the server's latest answer
 	since int64               // when the oldest of them was sent
 	zones map[*zone]struct{}  // zones of unanswered requests that are aging
@@ -96,7 +98,7 @@ func (g *Guard) judgeServers(now int64) {
 		if now-v.lostAt >= int64(lostKeep) {
 			v.lostAt, v.lostOld = now, [2]uint64{v.lost.Load(), v.lostOld[0]}
 		}
-		v.silent, v.silentFor = v.picture.late, v.picture.since
+		v.silent, v.silentFor, v.silence = v.picture.late, v.picture.since, v.picture.silence
 		switch ServerState(v.state.Load()) {
 		case InService, InDoubt:
 			g.judgeServer(v, good-v.goodLately, errors-v.errorsLately, now)
@@ -143,10 +145,7 @@ func (g *Guard) judgeServer(v *server, good, errors float64, now int64) {
 		why = fmt.Sprintf("its last %d answers are errors, %.0f %% of the other servers' are", v.errorsInRow.Load(), 100*errors/(good+errors))
 	}
 	if why != "" && g.mayTakeOut() && !g.verdictsSuspended(now) {
-		v.turn, v.sick = 0, sick
-		g.setServer(v, OutOfService, now, why)
-		g.trustCheck(v, now)
-		g.voidSlots(v, why)
+		g.takeOut(v, sick, why, now)
 		return
 	}
 	if asked := v.askedAt.Load(); v.picture.late == 0 && asked != 0 && now-asked > int64(g.policy.Load().Default.SlowAfter) {
@@ -158,6 +157,14 @@ func (g *Guard) judgeServer(v *server, good, errors float64, now int64) {
 	} else {
 		g.setServer(v, InService, now, "it answers")
 	}
+}
+
+// takeOut takes a server out of service.
+func (g *Guard) takeOut(v *server, sick bool, why string, now int64) {
+	v.turn, v.sick = 0, sick
+	g.setServer(v, OutOfService, now, why)
+	g.trustCheck(v, now)
+	g.voidSlots(v, why)
 }
 
 // mayTakeOut reports whether one more server may be taken out of service by
@@ -184,20 +191,24 @@ func (g *Guard) judgeOut(v *server, now int64) {
 		return
 	}
 	g.checkServer(v, now)
+	g.tryFails(v)
 	// The requests that hang on it are the best probes there are, and cost no
 	// client anything. Once there is none left, one request at a time finds out.
 	switch {
+	case v.joint.hinted || v.joint.trying:
 	case v.occupied.Load() > 0:
 		v.tryAt.Store(math.MaxInt64)
+		v.joint.dueAt, v.joint.askedAt = 0, 0
 	default:
 		g.tryLater(v, now)
+		g.tryJointly(v, now)
 	}
 }
 
 // tryLater decides when the server gets a request again that finds out whether it
 // answers, after one has.
 func (g *Guard) tryLater(v *server, now int64) {
-	if v.tryAt.Load() != math.MaxInt64 {
+	if v.tryAt.Load() != math.MaxInt64 || v.joint.dueAt != 0 || v.joint.askedAt != 0 {
 		return
 	}
 	v.turn++
@@ -205,7 +216,7 @@ func (g *Guard) tryLater(v *server, now int64) {
 	if v.checked != nil {
 		wait = time.Minute // a check that is wrong must not keep it out for ever
 	}
-	v.tryAt.Store(now + int64(wait))
+	g.schedule(v, now+int64(wait))
 }
 
 const dialEvery = 250 * time.Millisecond
@@ -239,6 +250,7 @@ func (g *Guard) judgeAway(v *server, now int64) {
 // cameBack takes a server back into service, with a slow start.
 func (g *Guard) cameBack(v *server, now int64, why string) {
 	v.window.Store(v.occupied.Load() + 2)
+	g.tellServerBack(v, now)
 	g.setServer(v, InService, now, why)
 }
 

@@ -21,8 +21,9 @@ type sidecars struct {
 	now    time.Duration
 	events eventQueue // messages
 	frozen map[string]time.Duration
-	hangs  float64          // share of requests that take longer than the timeout, by chance
-	leases map[string]lease // who may try what, and until when
+	still  map[string]interval // when servers stand still
+	hangs  float64             // share of requests that take longer than the timeout, by chance
+	leases map[string]lease    // who may try what, and until when
 
 	lost       func(from, to int) bool // messages that do not arrive; nil: all arrive
 	told       func(s *sidecar, e breaker.Event)
@@ -55,7 +56,9 @@ type sidecar struct {
 	discredited map[int]time.Duration     // until when
 }
 
-type subject struct{ zone, store string }
+type subject struct{ zone, store, server string }
+
+func subjectOf(o *breaker.Observation) subject { return subject{o.Zone, o.Store, o.Server} }
 
 // answer is when a sender was last answered.
 type answer struct {
@@ -79,7 +82,7 @@ const (
 
 func newSidecars(t testing.TB, n, workers, zones int, seed uint64) *sidecars {
 	t.Helper()
-	f := &sidecars{random: rand.New(rand.NewPCG(seed, 2)), frozen: map[string]time.Duration{}, leases: map[string]lease{}, stuck: map[string]int{}, stuckSince: map[string][]time.Duration{}, told: func(*sidecar, breaker.Event) {}}
+	f := &sidecars{random: rand.New(rand.NewPCG(seed, 2)), frozen: map[string]time.Duration{}, still: map[string]interval{}, leases: map[string]lease{}, stuck: map[string]int{}, stuckSince: map[string][]time.Duration{}, told: func(*sidecar, breaker.Event) {}}
 	names := make([]string, zones)
 	for i := range names {
 		names[i] = fmt.Sprint("z", i)
@@ -245,7 +248,7 @@ func (s *sidecar) receive(from, number int, obs []breaker.Observation) {
 	s.catchUp(s.of.now)
 	s.take(from, obs)
 	asked := slices.DeleteFunc(slices.Clone(obs), func(o breaker.Observation) bool {
-		return o.Kind != breaker.ObservedSilent || s.contradictions(subject{o.Zone, o.Store}, from, s.of.now-o.For) >= 2
+		return o.Kind != breaker.ObservedSilent || s.contradictions(subjectOf(&o), from, s.of.now-o.For) >= 2
 	})
 	if len(asked) == 0 {
 		return
@@ -259,7 +262,7 @@ func (s *sidecar) receive(from, number int, obs []breaker.Observation) {
 func (s *sidecar) take(from int, obs []breaker.Observation) {
 	now := s.of.now
 	for _, o := range obs {
-		at := subject{o.Zone, o.Store}
+		at := subjectOf(&o)
 		if o.Kind == breaker.ObservedAnswered {
 			s.noteAnswer(at, answer{from, now - o.For})
 			if from != s.id {
@@ -306,18 +309,22 @@ func (s *sidecar) contradictions(at subject, from int, start time.Duration) (n i
 // judge has the guard told what enough sidecars observe and none contradicts.
 func (s *sidecar) judge() {
 	now, wrong := s.of.now, map[int]int{}
-	zones := map[int]int{}
+	zones, servers := map[int]int{}, map[int]int{}
 	for at, claims := range s.claims {
 		for id, c := range claims {
 			if now-c.seen > claimHolds {
 				delete(claims, id)
 				continue
 			}
-			if at.store == "" {
-				// It is the host, if it claims it of more zones than may be open.
-				if zones[id]++; zones[id] > max(1, s.sim.Guard().ZoneCount()/2) {
-					s.discredited[id] = now + 10*time.Second
-				}
+			// It is the host, if it claims it of more zones or servers than may be cut off.
+			switch {
+			case at.server != "":
+				servers[id]++
+			case at.store == "":
+				zones[id]++
+			}
+			if zones[id] > max(1, s.sim.Guard().ZoneCount()/2) || servers[id] > s.sim.Guard().MostServersOut() {
+				s.discredited[id] = now + 10*time.Second
 			}
 			if s.contradictions(at, id, c.start) < 2 {
 				continue
@@ -326,7 +333,7 @@ func (s *sidecar) judge() {
 				c.contradicted = now
 				claims[id] = c
 			}
-			if at.store == "" {
+			if at.zone != "" && at.store == "" {
 				wrong[id]++
 			}
 			if wrong[id] >= 2 || now-c.contradicted > time.Second {
@@ -338,7 +345,9 @@ func (s *sidecar) judge() {
 			delete(s.enough, at)
 		}
 	}
-	for _, at := range slices.SortedFunc(maps.Keys(s.claims), func(a, b subject) int { return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.store, b.store)) }) {
+	for _, at := range slices.SortedFunc(maps.Keys(s.claims), func(a, b subject) int {
+		return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.store, b.store), cmp.Compare(a.server, b.server))
+	}) {
 		s.count(at)
 	}
 }
@@ -366,7 +375,7 @@ func (s *sidecar) count(at subject) {
 	}
 	if now-s.enough[at] >= grace {
 		s.sim.Guard().Agree(breaker.Agreement{
-			Observation: breaker.Observation{Kind: breaker.ObservedSilent, Zone: at.zone, Store: at.store, Stores: len(stores), For: now - youngest},
+			Observation: breaker.Observation{Kind: breaker.ObservedSilent, Zone: at.zone, Store: at.store, Server: at.server, Stores: len(stores), For: now - youngest},
 			Sidecars:    hosts,
 		})
 	}
@@ -377,7 +386,24 @@ func (s *sidecar) Lease(zone, store string, d time.Duration) bool {
 	if s.mute {
 		return false
 	}
-	f, name := s.of, zone+"/"+store
+	s.of.lease(s, zone+"/"+store, d, func(granted bool, wait time.Duration) {
+		s.sim.Guard().Leased(zone, store, granted, wait)
+	})
+	return true
+}
+
+// LeaseServer is the fleet's LeaseServer.
+func (s *sidecar) LeaseServer(address string, d time.Duration) bool {
+	if s.mute {
+		return false
+	}
+	s.of.lease(s, address, d, func(granted bool, wait time.Duration) {
+		s.sim.Guard().ServerLeased(address, granted, wait)
+	})
+	return true
+}
+
+func (f *sidecars) lease(s *sidecar, name string, d time.Duration, answer func(granted bool, wait time.Duration)) {
 	f.at(f.now+time.Duration(1+f.random.IntN(10))*time.Millisecond, func() {
 		held := f.leases[name]
 		granted := held.until <= f.now || held.holder == s.id
@@ -385,9 +411,8 @@ func (s *sidecar) Lease(zone, store string, d time.Duration) bool {
 			f.leases[name] = lease{s.id, f.now + d}
 		}
 		s.catchUp(f.now)
-		s.sim.Guard().Leased(zone, store, granted, held.until-f.now)
+		answer(granted, held.until-f.now)
 	})
-	return true
 }
 
 // open is on how many sidecars a zone is open.
@@ -478,7 +503,7 @@ func TestFleetNamesCulprits(t *testing.T) {
 	for seed := range uint64(thorough(8, 2)) {
 		f := newSidecars(t, 50, 32, 10, seed)
 		const hang, after = 30 * time.Second, 20 * time.Second
-		guilty := []subject{{"z1", "bad"}, {"z4", "bad"}, {"z8", "bad"}}
+		guilty := []subject{{zone: "z1", store: "bad"}, {zone: "z4", store: "bad"}, {zone: "z8", store: "bad"}}
 		names, wrong := map[string]bool{}, 0
 		for _, c := range guilty {
 			names[c.zone+"/"+c.store] = true

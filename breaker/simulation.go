@@ -58,6 +58,11 @@ func (s *Simulation) Idle() bool {
 	if s.guard.suspect.Load() != nil || s.guard.queue.waiting.Load() > 0 {
 		return false
 	}
+	for _, v := range *s.guard.servers.all.Load() {
+		if v.joint.dueAt != 0 || v.joint.askedAt != 0 {
+			return false
+		}
+	}
 	for _, z := range s.guard.allZones() {
 		if z.eventful.Load() {
 			return false

@@ -44,6 +44,7 @@ func (g *Guard) sweep(ctx context.Context) {
 	g.learnPatience(active, now)
 	g.dropIdle()
 	g.judgeServers(now)
+	g.askForServers()
 	if s := g.suspect.Load(); s != nil && now > s.until && g.suspect.CompareAndSwap(s, nil) {
 		g.emit(Event{Kind: EventPoolTrusted, At: g.wall(now), Evidence: "zones can be told apart again"})
 	}
@@ -97,6 +98,7 @@ func (z *zone) sweep(now int64) {
 	}
 	z.sweepSlots(now)
 	z.look(now)
+	z.lookForFleet(now)
 	z.decay(now)
 	z.judge(now)
 	z.judgeErrors(now)

@@ -141,6 +141,11 @@ func (w *world) admitted(r request, slot *breaker.Slot, refusal *breaker.Refusal
 		return
 	}
 	takes, outcome := w.serve(r.zone, r.store)
+	w.answerAfter(r, slot, takes, outcome)
+}
+
+// answerAfter has a worker be busy with an admitted request for that long.
+func (w *world) answerAfter(r request, slot *breaker.Slot, takes time.Duration, outcome breaker.Outcome) {
 	if outcome == breaker.NoUpstream {
 		slot.End(outcome)
 		w.done(r, slot, outcome, nil)

@@ -60,7 +60,8 @@ func (a *App) newFleet(s *state.Fleet) (*sharedFleet, error) {
 	shared.Fleet = fleet.New(fleet.Options{
 		Guard: guard, Transport: transport, ID: a.instanceID(), Host: a.hostName(),
 		Agree: s.Agree, Observe: s.Observe, Tell: shared.tell,
-		MostZones: func() int { return max(1, int(guard.Policy().MaxOpenZones*float64(guard.ZoneCount()))) },
+		MostZones:   func() int { return max(1, int(guard.Policy().MaxOpenZones*float64(guard.ZoneCount()))) },
+		MostServers: guard.MostServersOut,
 	})
 	return shared, nil
 }
@@ -144,9 +145,11 @@ func (f *sharedFleet) tell(e fleet.Event) {
 	if log == nil {
 		return
 	}
-	about := []zap.Field{zap.String(telemetry.FieldZone, strings.ToValidUTF8(e.Zone, "\uFFFD"))}
-	if e.Store != "" {
-		about = append(about, zap.String(telemetry.FieldStore, strings.ToValidUTF8(e.Store, "\uFFFD")))
+	var about []zap.Field
+	for _, of := range []struct{ field, name string }{{telemetry.FieldZone, e.Zone}, {telemetry.FieldStore, e.Store}, {telemetry.FieldServer, e.Server}} {
+		if of.name != "" {
+			about = append(about, zap.String(of.field, strings.ToValidUTF8(of.name, "\uFFFD")))
+		}
 	}
 	about = append(about, zap.Duration(telemetry.FieldFor, e.For))
 	agreed := slices.Concat(about, []zap.Field{zap.Int(telemetry.FieldSidecars, e.Sidecars), zap.Int(telemetry.FieldStores, e.Stores)})

@@ -4,15 +4,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/telemetry"
@@ -93,32 +92,23 @@ func (s *sharing) look(self string, fleet []maintenance.Instance, mine map[strin
 func (a *App) sharesAuto() bool { return a.Share == config.ShareAuto }
 
 // fleetServers is the addresses of this sidecar's servers, by the names that they
-// have in the fleet. A server that is only reached from this machine is another one
-// on each.
+// have in the fleet.
 func (a *App) fleetServers() map[string]string {
-	host, _ := os.Hostname()
 	servers := make(map[string]string)
 	for _, server := range a.Guard().Servers() {
-		name := server.Address
-		if isLocal(name) {
-			name = host + " " + name
-		}
-		servers[name] = server.Address
+		servers[a.fleetServer(server.Address)] = server.Address
 	}
 	return servers
 }
 
-// isLocal reports whether an address names a server on the machine it is used on.
-func isLocal(address string) bool {
-	if strings.HasPrefix(address, "unix") {
-		return true
+// fleetServer is the name of a server in the fleet. One that is only reached from this
+// machine is another one on each.
+func (a *App) fleetServer(address string) string {
+	if !breaker.IsLocalAddress(address) {
+		return address
 	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "" || host == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
+	host, _ := os.Hostname()
+	return host + " " + address
 }
 
 // followShare keeps this sidecar's part in step with the fleet until ctx ends. While

@@ -92,6 +92,9 @@ type matter struct {
 	toldAt   time.Duration // when the guard was last told of it
 }
 
+// isZone reports whether it is about a zone as a whole.
+func (m *matter) isZone() bool { return m.store == "" && m.server == "" }
+
 // decisionKind is what a decision is about.
 type decisionKind uint8
 
@@ -121,8 +124,9 @@ type board struct {
 	answers func(asked, buf []breaker.Observation) []breaker.Observation // of this sidecar's guard
 	random  func() float64
 
-	mostZones func() int
-	most      int // zones that a host may claim
+	mostZones, mostServers func() int
+	most, mostOut          int // zones, and servers, that a host may claim
+	hasServer              func(address string) bool
 
 	senders    senders
 	sidecars   int // that were heard lately, this one included
@@ -150,11 +154,12 @@ type boardOptions struct {
 	answers  func(asked, buf []breaker.Observation) []breaker.Observation
 	random   func() float64
 
-	mostZones func() int // nil: no bound
+	mostZones, mostServers func() int                // nil: no bound
+	hasServer              func(address string) bool // nil: it has all
 }
 
 func newBoard(o boardOptions) *board {
-	b := &board{agree: o.agree, answers: o.answers, random: o.random, mostZones: o.mostZones, most: math.MaxInt, sidecars: 1}
+	b := &board{agree: o.agree, answers: o.answers, random: o.random, mostZones: o.mostZones, mostServers: o.mostServers, hasServer: o.hasServer, most: math.MaxInt, mostOut: math.MaxInt, sidecars: 1}
 	b.self = &sender{run: run{o.id, o.boot}, host: o.host}
 	b.senders = newSenders(b.forget)
 	b.matters, _ = simplelru.NewLRU[subject, *matter](maxMatters, nil)
@@ -192,7 +197,10 @@ func (b *board) own(now time.Duration, all []breaker.Observation) {
 }
 
 func (b *board) take(now time.Duration, s *sender, all []breaker.Observation, lag time.Duration, whole bool) {
-	if claimedZones(all) > b.most {
+	if b.hasServer != nil {
+		all = slices.DeleteFunc(slices.Clone(all), func(o breaker.Observation) bool { return o.Server != "" && !b.hasServer(o.Server) })
+	}
+	if zones, servers := claimed(all); zones > b.most || servers > b.mostOut {
 		b.forget(s) // it is the host
 		all = slices.DeleteFunc(slices.Clone(all), isSilent)
 	}
@@ -217,14 +225,18 @@ func (b *board) take(now time.Duration, s *sender, all []breaker.Observation, la
 
 func isSilent(o breaker.Observation) bool { return o.Kind == breaker.ObservedSilent }
 
-// claimedZones counts the zones that are claimed to be silent.
-func claimedZones(all []breaker.Observation) (n int) {
+// claimed counts the zones and the servers that are claimed to be silent.
+func claimed(all []breaker.Observation) (zones, servers int) {
 	for i := range all {
-		if o := &all[i]; isSilent(*o) && o.Zone != "" && o.Store == "" {
-			n++
+		switch o := &all[i]; {
+		case !isSilent(*o):
+		case o.Server != "":
+			servers++
+		case o.Store == "":
+			zones++
 		}
 	}
-	return n
+	return zones, servers
 }
 
 func (b *board) claim(now time.Duration, s *sender, o *breaker.Observation, start time.Duration) {
@@ -363,12 +375,13 @@ func (b *board) discredit(now time.Duration, m *matter) {
 }
 
 // contradictedElsewhere reports whether others contradict the host on another zone, too.
+// On a store or a server a host that is well may be wrong at first.
 func (b *board) contradictedElsewhere(now time.Duration, but *matter, host string) bool {
-	if but.store != "" {
+	if !but.isZone() {
 		return false
 	}
 	for _, m := range b.matters.Values() {
-		if m == but || m.store != "" {
+		if m == but || !m.isZone() {
 			continue
 		}
 		for _, c := range m.claims {
@@ -398,6 +411,9 @@ func (b *board) tick(now, grace time.Duration, prompt bool) []decision {
 		b.sidecars = 1 + b.senders.heardSince(now-heardLately)
 		if b.mostZones != nil {
 			b.most = b.mostZones()
+		}
+		if b.mostServers != nil {
+			b.mostOut = b.mostServers()
 		}
 	}
 	b.ask(now, nil)
@@ -502,8 +518,11 @@ func (b *board) enough(now time.Duration, m *matter) (enough, claimed bool) {
 // needed is how many stores have to be silent, at least: requests to one are no evidence
 // against all of its zone, or against a server. The guard asks for more.
 func (m *matter) needed() int {
-	if m.store != "" {
+	switch {
+	case m.store != "":
 		return 1
+	case m.server != "":
+		return 3
 	}
 	return 2
 }

@@ -273,6 +273,68 @@ func TestHostThatSuspectsAllIsItselfAtFault(t *testing.T) {
 	}
 }
 
+func silentServer(address string, d time.Duration, of ...uint32) breaker.Observation {
+	o := silent("", d, of...)
+	o.Server = address
+	return o
+}
+
+// TestServers: hosts agree on a server by three stores or zones, and not on one that this
+// sidecar does not have, nor with hosts that claim it of more than may be out of service.
+func TestServers(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		stores  [3]uint32
+		most    int
+		unknown bool
+		more    bool // each claims two more servers
+		veto    bool
+		want    int
+	}{
+		{"three stores", [3]uint32{1, 2, 3}, 2, false, false, false, 1},
+		{"two stores", [3]uint32{1, 2, 2}, 2, false, false, false, 0},
+		{"not its own", [3]uint32{1, 2, 3}, 2, true, false, false, 0},
+		{"too many at once", [3]uint32{1, 2, 3}, 2, false, true, false, 0},
+		{"as many as may be", [3]uint32{1, 2, 3}, 3, false, true, false, 3},
+		{"another one was answered", [3]uint32{1, 2, 3}, 2, false, false, true, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPeers(3)
+			p.mostServers = func() int { return tt.most }
+			p.hasServer = func(address string) bool { return !tt.unknown || address != "api3:9000" }
+			p.meet("a", "b", "c", "d")
+			p.pass(time.Second)
+			for i, host := range []string{"a", "b", "c"} {
+				all := []breaker.Observation{silentServer("api3:9000", time.Second, tt.stores[i])}
+				if tt.more {
+					all = append(all, silentServer("api4:9000", time.Second, tt.stores[i]), silentServer("api5:9000", time.Second, tt.stores[i]))
+				}
+				p.says(host, all...)
+			}
+			if tt.veto {
+				p.says("d", breaker.Observation{Kind: breaker.ObservedAnswered, Server: "api3:9000"})
+			}
+			p.pass(300 * time.Millisecond)
+			p.want(t, tt.name, decidedAgreed, tt.want)
+		})
+	}
+}
+
+// TestWrongOnServersIsNotDiscredited: requests of a host to two servers hang for a reason
+// of their own, and others are answered there.
+func TestWrongOnServersIsNotDiscredited(t *testing.T) {
+	p := newPeers(3)
+	p.meet("a", "b", "c")
+	p.says("a", silentServer("api3:9000", 2*time.Second, 1), silentServer("api4:9000", 2*time.Second, 1))
+	for _, host := range []string{"b", "c"} {
+		p.says(host, breaker.Observation{Kind: breaker.ObservedAnswered, Server: "api3:9000"}, breaker.Observation{Kind: breaker.ObservedAnswered, Server: "api4:9000"})
+	}
+	p.pass(50 * time.Millisecond)
+	p.says("a")
+	p.pass(2 * time.Second)
+	p.want(t, "two servers", decidedDiscredited, 0)
+}
+
 // TestAnswersReachTheGuard: what others were answered is told to the guard, once
 // something that was agreed on also to the operator.
 func TestAnswersReachTheGuard(t *testing.T) {

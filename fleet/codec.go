@@ -82,9 +82,15 @@ func (m *message) append(buf []byte) []byte {
 	return buf
 }
 
-func sendable(o *breaker.Observation) bool {
-	return (o.Kind == breaker.ObservedSilent || o.Kind == breaker.ObservedAnswered) &&
-		len(o.Zone) <= maxName && len(o.Store) <= maxName && len(o.Server) <= maxName &&
+func known(kind breaker.ObservationKind) bool {
+	return kind == breaker.ObservedSilent || kind == breaker.ObservedAnswered
+}
+
+func sendable(o *breaker.Observation) bool { return known(o.Kind) && named(o) }
+
+// named reports whether it is about something, by names that may be sent.
+func named(o *breaker.Observation) bool {
+	return len(o.Zone) <= maxName && len(o.Store) <= maxName && len(o.Server) <= maxName &&
 		(o.Zone != "" || o.Server != "")
 }
 
@@ -140,7 +146,9 @@ func decode(data []byte) (*message, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.Observations = append(m.Observations, o)
+		if known(o.Kind) { // those of a later release are laid out in the same way
+			m.Observations = append(m.Observations, o)
+		}
 	}
 	if len(r.left) != 0 {
 		return nil, fmt.Errorf("%d bytes behind the last observation", len(r.left))
@@ -175,7 +183,7 @@ func (r *reader) observation() (o breaker.Observation, err error) {
 		}
 	}
 	o.For = r.duration(maxAge)
-	if r.failed || flags&^allFlags != 0 || stores > 1<<20 || !sendable(&o) {
+	if r.failed || flags&^allFlags != 0 || stores > 1<<20 || known(o.Kind) && !named(&o) {
 		return o, errTruncated
 	}
 	o.Stores = int(stores)

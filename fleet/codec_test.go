@@ -105,6 +105,24 @@ func TestMessageIsBounded(t *testing.T) {
 	}
 }
 
+// TestUnknownKindsAreSkipped: what a later release observes does not keep the rest of its
+// message from being read.
+func TestUnknownKindsAreSkipped(t *testing.T) {
+	m := message{ID: "a:1", Host: "a", Boot: 1, Seq: 2, Whole: true, Observations: []breaker.Observation{
+		{Kind: breaker.ObservedSilent, Zone: "z7", Stores: 2, Some: [3]uint32{5, 6}, For: time.Second},
+		{Kind: breaker.ObservedSilent, Server: "api3:9000", Stores: 1, Some: [3]uint32{5}, For: time.Second},
+	}}
+	data := m.append(nil)
+	later := bytes.Replace(data, append([]byte{byte(breaker.ObservedSilent), hasZone | hasSome}, "\x02z7"...), append([]byte{9, hasZone | hasSome}, "\x02z7"...), 1)
+	if bytes.Equal(later, data) {
+		t.Fatal("the message is laid out in another way")
+	}
+	got, err := decode(later)
+	if err != nil || len(got.Observations) != 1 || got.Observations[0] != m.Observations[1] {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // FuzzDecode: whatever arrives is refused or understood, and what is understood can
 // be said again.
 func FuzzDecode(f *testing.F) {

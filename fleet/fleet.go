@@ -74,6 +74,10 @@ type Guard interface {
 	Agree(breaker.Agreement)
 	PeerAnswered(breaker.Observation)
 	Leased(zone, store string, granted bool, wait time.Duration)
+	ServerLeased(address string, granted bool, wait time.Duration)
+
+	// HasServer reports whether observations of the server concern this sidecar.
+	HasServer(address string) bool
 }
 
 // Options are what a fleet is made of.
@@ -90,6 +94,10 @@ type Options struct {
 	// MostZones is how many zones may be open at once. A host that claims more of them
 	// to be silent is itself at fault. Default: no bound.
 	MostZones func() int
+
+	// MostServers is the same for servers out of service, of those that this sidecar
+	// has. Default: no bound.
+	MostServers func() int
 
 	// Observe tells what would be done, and does nothing.
 	Observe bool
@@ -169,8 +177,8 @@ type received struct {
 }
 
 type leaseRequest struct {
-	zone, store string
-	d           time.Duration
+	subject
+	d time.Duration
 }
 
 // New makes a fleet; Run has it work.
@@ -181,6 +189,9 @@ func New(o Options) *Fleet {
 	if o.MostZones == nil {
 		o.MostZones = func() int { return math.MaxInt }
 	}
+	if o.MostServers == nil {
+		o.MostServers = func() int { return math.MaxInt }
+	}
 	if o.Tell == nil {
 		o.Tell = func(Event) {}
 	}
@@ -189,7 +200,7 @@ func New(o Options) *Fleet {
 		inbox: make(chan received, maxInbox), outbox: make(chan []breaker.Observation, maxOutbox), leases: make(chan leaseRequest, maxLeases),
 		sent: make(map[subject]time.Duration), answered: make(map[subject]time.Duration), echo: make(map[uint64]time.Duration),
 	}
-	f.board = newBoard(boardOptions{agree: o.Agree, id: o.ID, host: o.Host, boot: f.boot, answers: o.Guard.Answers, mostZones: o.MostZones, random: rand.Float64})
+	f.board = newBoard(boardOptions{agree: o.Agree, id: o.ID, host: o.Host, boot: f.boot, answers: o.Guard.Answers, mostZones: o.MostZones, mostServers: o.MostServers, hasServer: o.Guard.HasServer, random: rand.Float64})
 	return f
 }
 

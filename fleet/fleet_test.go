@@ -195,6 +195,12 @@ func (g *guard) PeerAnswered(breaker.Observation) {
 	g.heard++
 }
 
+func (g *guard) HasServer(string) bool { return true }
+
+func (g *guard) ServerLeased(address string, granted bool, wait time.Duration) {
+	g.Leased("server", address, granted, wait)
+}
+
 func (g *guard) Leased(zone, store string, granted bool, wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -416,9 +422,10 @@ func TestLeases(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		s.fleets[0].Lease("z7", "s1", time.Second)
+		s.fleets[2].LeaseServer("api3:9000", time.Second)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		for i, want := range []string{"[z7  true 5s z7 s1 true 1s]", "[z7  false 4s]", "[z7  false 3s]"} {
+		for i, want := range []string{"[z7  true 5s z7 s1 true 1s]", "[z7  false 4s]", "[z7  false 3s server api3:9000 true 1s]"} {
 			if got := fmt.Sprint(s.guards[i].leased); got != want {
 				t.Errorf("sidecar %d: %s, want %s", i, got, want)
 			}

@@ -16,11 +16,20 @@ const (
 // Lease implements breaker.Fleet: it asks for the right to try a zone or a store. It
 // returns at once, false if the transport does not answer.
 func (f *Fleet) Lease(zone, store string, d time.Duration) bool {
-	if f.o.Observe || len(zone) > maxName || len(store) > maxName || !f.answersLeases() {
+	return f.wantLease(subject{zone: zone, store: store}, d)
+}
+
+// LeaseServer implements breaker.Fleet, too: it asks for the right to try a server.
+func (f *Fleet) LeaseServer(address string, d time.Duration) bool {
+	return f.wantLease(subject{server: address}, d)
+}
+
+func (f *Fleet) wantLease(of subject, d time.Duration) bool {
+	if f.o.Observe || max(len(of.zone), len(of.store), len(of.server)) > maxName || !f.answersLeases() {
 		return false
 	}
 	select {
-	case f.leases <- leaseRequest{zone, store, min(max(d, leastLease), mostLease)}:
+	case f.leases <- leaseRequest{of, min(max(d, leastLease), mostLease)}:
 		f.Counts.LeasesAsked.Add(1)
 		return true
 	default:
@@ -52,7 +61,10 @@ func (f *Fleet) lease(ctx context.Context) {
 func (f *Fleet) askLease(ctx context.Context, r leaseRequest) {
 	defer f.survive()
 	key := "zone/" + r.zone
-	if r.store != "" {
+	switch {
+	case r.server != "":
+		key = "server/" + r.server
+	case r.store != "":
 		key = "store/" + r.zone + "/" + r.store
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
@@ -70,6 +82,10 @@ func (f *Fleet) askLease(ctx context.Context, r leaseRequest) {
 		f.Counts.LeasesGranted.Add(1)
 	} else {
 		f.Counts.LeasesRefused.Add(1)
+	}
+	if r.server != "" {
+		f.o.Guard.ServerLeased(r.server, granted, left)
+		return
 	}
 	f.o.Guard.Leased(r.zone, r.store, granted, left)
 }

@@ -118,10 +118,10 @@ var (
 	fleetMessages    = newCounter("fleet_messages_total", "Messages of the fleet by what became of them: sent, unsent or received. Own ones are received, too.", "result")
 	fleetBytes       = newCounter("fleet_bytes_total", "Bytes of the messages that were sent and received.", "direction")
 	fleetDropped     = newCounter("fleet_dropped_messages_total", "Received messages that do not count, by reason: introduction, late, overflow, replayed or unreadable.", "reason")
-	fleetAgreements  = newCounter("fleet_agreements_total", "Times that enough hosts observed the same zone or store to be silent.")
+	fleetAgreements  = newCounter("fleet_agreements_total", "Times that enough hosts observed the same zone, store or server to be silent.")
 	fleetVetoes      = newCounter("fleet_vetoes_total", "Times that enough hosts did, and another one was answered since.")
 	fleetDiscredited = newCounter("fleet_discredited_total", "Times that a host was left out for a while, since others contradicted it.")
-	fleetLeases      = newCounter("fleet_leases_total", "Times that this sidecar asked to try a zone or a store for all, by answer: granted, refused or none.", "answer")
+	fleetLeases      = newCounter("fleet_leases_total", "Times that this sidecar asked to try a zone, a store or a server for all, by answer: granted, refused or none.", "answer")
 )
 
 // Recoveries.
