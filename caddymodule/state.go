@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/internal/shorten"
 	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
@@ -103,15 +104,35 @@ func (a *App) describe() maintenance.Instance {
 	if a.sharesAuto() {
 		i.Servers = slices.Sorted(maps.Keys(a.fleetServers()))
 	}
+	i.SharedServers, i.ServersOut = a.describeServers()
 	i.ZoneCount = a.Guard().ZoneCount()
 	for _, zone := range a.Guard().Troubled() {
 		i.Zones = append(i.Zones, maintenance.InstanceZone{
 			Zone: zone.Zone, State: zone.State.String(), Since: zone.Since,
 			Live: zone.Live, Hung: zone.Hung, Quarantined: zone.QuarantinedCount,
-			Evidence: shorten.To(zone.Evidence, 160),
+			Evidence: shorten.To(zone.Evidence, 160), Stores: zone.Quarantined[:min(len(zone.Quarantined), 20)],
 		})
 	}
 	return i
+}
+
+// describeServers is the servers that other sidecars may have, too, and those of all
+// that get no requests.
+func (a *App) describeServers() (shared []string, out []maintenance.InstanceServer) {
+	const most = 100
+	for _, server := range a.Guard().Servers() {
+		name := a.fleetServer(server.Address)
+		if name == server.Address && len(shared) < most {
+			shared = append(shared, name)
+		}
+		if server.State == breaker.OutOfService || server.State == breaker.Away {
+			out = append(out, maintenance.InstanceServer{
+				Server: name, State: server.State.String(), Since: server.Since, Hung: server.Hung,
+				Evidence: shorten.To(server.Evidence, 160),
+			})
+		}
+	}
+	return shared, out[:min(len(out), most)]
 }
 
 // closeBoard gives the backend back. Requests that are still in flight may go

@@ -18,6 +18,7 @@ func (s *session) showFleet(v *statusView) {
 		s.printf("%s: %s\n", s.paint(yellow, "stale or behind, so not on the latest switches"), clean(someOf(behind, len(behind), 10)))
 	}
 	s.showFleetZones(v.Fleet.Zones)
+	s.showFleetServers(v.Fleet.Servers)
 	s.printf("\n")
 	rows := [][]string{{"SIDECAR", "HOST", "APPLIES", "SEEN", "WORKERS", "HUNG", "ZONES IN TROUBLE", "VERSION"}}
 	for _, i := range v.Fleet.Instances {
@@ -56,6 +57,16 @@ func (s *session) showFleetZones(zones []maintenance.FleetZone) {
 	}
 	s.printf("\n")
 	s.table(rows)
+	rows = [][]string{{"STORE", "ZONE", "ON SIDECARS"}}
+	for i := range zones {
+		for _, store := range zones[i].Stores {
+			rows = append(rows, []string{store.Store, zones[i].Zone, store.Summary})
+		}
+	}
+	if len(rows) > 1 {
+		s.printf("\n")
+		s.table(rows)
+	}
 	rows = [][]string{{"DIFFERS", "ABOUT", "STATE", "SINCE", "WHY"}}
 	for i := range zones {
 		for _, d := range zones[i].Differ {
@@ -70,4 +81,22 @@ func (s *session) showFleetZones(zones []maintenance.FleetZone) {
 		s.printf("\n")
 		s.table(rows)
 	}
+}
+
+// showFleetServers shows the servers that get no requests of some sidecars.
+func (s *session) showFleetServers(servers []maintenance.FleetServer) {
+	if len(servers) == 0 {
+		return
+	}
+	rows := [][]string{{"SERVER", "ON SIDECARS", "SINCE", "HUNG", "DIFFER", "WHY"}}
+	for i := range servers {
+		v := &servers[i]
+		differ := ""
+		if len(v.Differ) > 0 {
+			differ = someOf(v.Differ, len(v.Differ), 5)
+		}
+		rows = append(rows, []string{v.Server, v.Summary, s.since(v.Since), strconv.Itoa(v.Hung), differ, v.Evidence})
+	}
+	s.printf("\n")
+	s.table(rows)
 }

@@ -28,8 +28,34 @@ type FleetZone struct {
 	Hung        int `json:"hung"`
 	Quarantined int `json:"quarantined,omitempty"`
 
+	// The stores in quarantine on any of them, up to 20, those on most of them first.
+	Stores []FleetStore `json:"stores,omitempty"`
+
 	// The sidecars that see it in another state than most do; up to 20 of them.
 	Differ []FleetDiffer `json:"differ,omitempty"`
+}
+
+// FleetStore is a store in quarantine: "on 12 of 50".
+type FleetStore struct {
+	Store   string `json:"store"`
+	Summary string `json:"summary"`
+	On      int    `json:"on"`
+}
+
+// FleetServer is a server that gets no requests of some sidecars.
+type FleetServer struct {
+	Server   string    `json:"server"`
+	State    string    `json:"state"`   // on most of these
+	Summary  string    `json:"summary"` // "out of service on 47 of 50"
+	On       int       `json:"on"`
+	Of       int       `json:"of"` // sidecars that have it
+	Since    time.Time `json:"since,omitzero"`
+	Evidence string    `json:"evidence,omitempty"`
+	Hung     int       `json:"hung"` // on all together
+
+	// The sidecars that have it in service though most do not, or the other way round;
+	// up to 20 of them.
+	Differ []string `json:"differ,omitempty"`
 }
 
 // FleetDiffer is a sidecar that does not see what most see.
@@ -118,6 +144,7 @@ func (f *Fleet) zone(name string, by map[string]*InstanceZone) FleetZone {
 		}
 		z.Summary += said
 	}
+	z.Stores = f.stores(by)
 	for n := range f.Instances {
 		i := &f.Instances[n]
 		d := FleetDiffer{Sidecar: i.ID, State: calmState, Stale: i.Stale}
@@ -140,4 +167,75 @@ func (f *Fleet) stale() (ids []string) {
 		}
 	}
 	return ids
+}
+
+// mostStores is how many stores of a zone are named.
+const mostStores = 20
+
+// stores are the zone's stores in quarantine.
+func (f *Fleet) stores(by map[string]*InstanceZone) (all []FleetStore) {
+	on := make(map[string]int)
+	for _, of := range by {
+		for _, store := range of.Stores {
+			on[store]++
+		}
+	}
+	for store, n := range on {
+		all = append(all, FleetStore{Store: store, On: n, Summary: fmt.Sprintf("in quarantine on %d of %d", n, len(f.Instances))})
+	}
+	slices.SortFunc(all, func(a, b FleetStore) int {
+		return cmp.Or(cmp.Compare(b.On, a.On), strings.Compare(a.Store, b.Store))
+	})
+	return all[:min(len(all), mostStores)]
+}
+
+// servers puts together which servers get no requests.
+func (f *Fleet) servers() (all []FleetServer) {
+	out, has := make(map[string]map[string]*InstanceServer), make(map[string]map[string]bool) // by server, by sidecar
+	put := func(server, id string) {
+		if has[server] == nil {
+			has[server] = make(map[string]bool)
+		}
+		has[server][id] = true
+	}
+	for n := range f.Instances {
+		i := &f.Instances[n]
+		for _, server := range i.SharedServers {
+			put(server, i.ID)
+		}
+		for m := range i.ServersOut {
+			s := &i.ServersOut[m]
+			put(s.Server, i.ID)
+			if out[s.Server] == nil {
+				out[s.Server] = make(map[string]*InstanceServer)
+			}
+			out[s.Server][i.ID] = s
+		}
+	}
+	for _, server := range slices.Sorted(maps.Keys(out)) {
+		all = append(all, newFleetServer(server, out[server], has[server]))
+	}
+	return all
+}
+
+func newFleetServer(name string, out map[string]*InstanceServer, has map[string]bool) FleetServer {
+	s := FleetServer{Server: name, On: len(out), Of: len(has)}
+	states := make(map[string]int)
+	for _, id := range slices.Sorted(maps.Keys(out)) {
+		of := out[id]
+		if states[of.State]++; s.State == "" || states[of.State] > states[s.State] {
+			s.State = of.State
+		}
+		s.Hung += of.Hung
+		if s.Since.IsZero() || of.Since.Before(s.Since) {
+			s.Since, s.Evidence = of.Since, of.Evidence
+		}
+	}
+	s.Summary = fmt.Sprintf("%s on %d of %d", strings.ReplaceAll(s.State, "_", " "), s.On, s.Of)
+	for _, id := range slices.Sorted(maps.Keys(has)) {
+		if is := out[id] != nil; is != (2*s.On >= s.Of) && len(s.Differ) < mostDiffer {
+			s.Differ = append(s.Differ, id)
+		}
+	}
+	return s
 }

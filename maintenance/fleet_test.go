@@ -74,3 +74,56 @@ func TestFleetZones(t *testing.T) {
 		t.Errorf("%+v", calm.Zones)
 	}
 }
+
+// TestFleetStores: on how many sidecars each store is in quarantine.
+func TestFleetStores(t *testing.T) {
+	var all []Instance
+	for n := range 50 {
+		i := Instance{ZoneCount: 12}
+		if n < 12 {
+			i.Zones = []InstanceZone{{Zone: "z2", State: "troubled", Quarantined: 1, Stores: []string{"s1"}}}
+		}
+		if n == 12 {
+			i.Zones = []InstanceZone{{Zone: "z2", State: "troubled", Quarantined: 2, Stores: []string{"s1", "s9"}}}
+		}
+		all = append(all, i)
+	}
+	want := []FleetStore{{Store: "s1", Summary: "in quarantine on 13 of 50", On: 13}, {Store: "s9", Summary: "in quarantine on 1 of 50", On: 1}}
+	if diff := cmp.Diff(want, fleetOf(t, all...).Zones[0].Stores); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestFleetServers: a server that all share, one that only some have, and one that is
+// another one on each machine.
+func TestFleetServers(t *testing.T) {
+	since := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	out := func(server, state string, after time.Duration) InstanceServer {
+		return InstanceServer{Server: server, State: state, Since: since.Add(after), Hung: 1, Evidence: "because"}
+	}
+	var all []Instance
+	for n := range 50 {
+		i := Instance{SharedServers: []string{"api1:9000", "api3:9000"}}
+		if n >= 3 {
+			i.ServersOut = append(i.ServersOut, out("api3:9000", "out_of_service", time.Duration(n)*time.Second))
+		}
+		if n < 10 {
+			i.SharedServers = append(i.SharedServers, "api7:9000")
+		}
+		if n == 4 {
+			i.ServersOut = append(i.ServersOut, out("api7:9000", "away", 0), out("web4 127.0.0.1:9000", "out_of_service", 0))
+		}
+		all = append(all, i)
+	}
+	want := []FleetServer{
+		{
+			Server: "api3:9000", State: "out_of_service", Summary: "out of service on 47 of 50", On: 47, Of: 50, Since: since.Add(3 * time.Second), Evidence: "because", Hung: 47,
+			Differ: []string{"web00", "web01", "web02"},
+		},
+		{Server: "api7:9000", State: "away", Summary: "away on 1 of 10", On: 1, Of: 10, Since: since, Evidence: "because", Hung: 1, Differ: []string{"web04"}},
+		{Server: "web4 127.0.0.1:9000", State: "out_of_service", Summary: "out of service on 1 of 1", On: 1, Of: 1, Since: since, Evidence: "because", Hung: 1},
+	}
+	if diff := cmp.Diff(want, fleetOf(t, all...).Servers); diff != "" {
+		t.Error(diff)
+	}
+}

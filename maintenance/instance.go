@@ -32,6 +32,11 @@ type Instance struct {
 	// The API servers whose workers it shares with other sidecars, if it does.
 	Servers []string `json:"servers,omitempty"`
 
+	// The API servers that are the same for all sidecars, up to 100 of them; and those
+	// of all its servers that get no requests.
+	SharedServers []string         `json:"shared_servers,omitempty"`
+	ServersOut    []InstanceServer `json:"servers_out,omitempty"`
+
 	// Its zones: how many there are, and those that are not calm.
 	ZoneCount int            `json:"zone_count"`
 	Zones     []InstanceZone `json:"zones,omitempty"`
@@ -46,6 +51,16 @@ type InstanceZone struct {
 	Hung        int       `json:"hung"`
 	Quarantined int       `json:"quarantined,omitempty"`
 	Evidence    string    `json:"evidence,omitempty"` // why the state began, shortened
+	Stores      []string  `json:"stores,omitempty"`   // those in quarantine, up to 20
+}
+
+// InstanceServer is a server that gets no requests of one sidecar, or tries only.
+type InstanceServer struct {
+	Server   string    `json:"server"` // as the fleet names it: with the host's name before an address that only holds there
+	State    string    `json:"state"`
+	Since    time.Time `json:"since,omitzero"`
+	Hung     int       `json:"hung"`
+	Evidence string    `json:"evidence,omitempty"`
 }
 
 // Fleet is all sidecars that share a backend.
@@ -64,6 +79,9 @@ type Fleet struct {
 
 	// The zones that are not calm on all of them, the worst first.
 	Zones []FleetZone `json:"zones"`
+
+	// The servers that get no requests of some of them, by name.
+	Servers []FleetServer `json:"servers,omitempty"`
 
 	// The sidecars that cannot read the backend, or do not apply the latest state.
 	Behind []string `json:"behind,omitempty"`
@@ -98,6 +116,6 @@ func newFleet(latest Head, records map[string][]byte) *Fleet {
 	f.Total = len(f.Instances)
 	slices.SortFunc(f.Instances, func(a, b Instance) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(f.Corrupt, func(a, b Corrupt) int { return strings.Compare(a.Record, b.Record) })
-	f.Zones, f.Behind = f.zones(), f.stale()
+	f.Zones, f.Servers, f.Behind = f.zones(), f.servers(), f.stale()
 	return f
 }

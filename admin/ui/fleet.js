@@ -63,9 +63,10 @@ function zoneTile() {
 	const differ = el('ul', { class: 'differ' });
 	const others = el('div', {}, el('h4', { text: 'Who sees it otherwise' }), differ);
 	const on2 = el('span');
+	const stores = el('p', { class: 'took' });
 	on.append(on2, ' ', since);
 	return {
-		node: el('article', { class: 'tile' }, el('header', {}, el('h3', {}, el('bdi', { class: 'name' }, link)), badge), on, busy, reason, others),
+		node: el('article', { class: 'tile' }, el('header', {}, el('h3', {}, el('bdi', { class: 'name' }, link)), badge), on, busy, stores, reason, others),
 		update(z) {
 			say(link, z.zone);
 			attribute(link, 'href', `#/zones/${encodeURIComponent(z.zone)}`);
@@ -79,12 +80,30 @@ function zoneTile() {
 			tell(since, z.since ?? 0, 'since');
 			show(since, Boolean(z.since));
 			say(busy, `${plural(z.live + z.hung, 'worker')} occupied${z.hung ? `, ${z.hung} hung` : ''}${z.quarantined ? `; ${plural(z.quarantined, 'store')} in quarantine` : ''}`);
+			say(stores, `Stores in quarantine: ${someOf((z.stores ?? []).map((s) => `${s.store} (on ${s.on})`), 5)}`);
+			show(stores, Boolean(z.stores?.length));
 			say(reason, z.evidence ?? '');
 			show(reason, Boolean(z.evidence));
 			reconcile(differ, z.differ ?? [], (d) => d.sidecar, differRow);
 			show(others, Boolean(z.differ?.length));
 		},
 	};
+}
+
+// A server that gets no requests of some sidecars.
+function serverRow() {
+	return row([
+		{ head: true, make: () => el('bdi', { class: 'name' }), update: (node, v) => { node.textContent = v.server; } },
+		{ text: (v) => v.summary },
+		{ make: () => el('time'), update: (node, v) => tell(node, v.since ?? 0, 'since') },
+		{ class: 'figure', text: (v) => String(v.hung) },
+		{ class: 'wide', text: (v) => someOf(v.differ ?? [], 5) },
+		{ class: 'wide', text: (v) => v.evidence ?? '' },
+	]);
+}
+
+function someOf(all, most) {
+	return `${all.slice(0, most).join(', ')}${all.length > most ? ` and ${all.length - most} more` : ''}`;
 }
 
 /** Fleet is its page. */
@@ -95,8 +114,11 @@ export class Fleet extends Asking {
 		this.behind = el('p', { class: 'behind' });
 		this.zones = el('div', { class: 'grid' });
 		this.calm = el('p', { class: 'muted', text: 'All zones are calm on all sidecars.' });
+		this.servers = table('Servers that get no requests', ['Server', 'On sidecars', 'Since', 'Hung', 'Differ', 'Why']);
+		this.serverSection = el('section', { 'aria-labelledby': 'fleet-servers' }, el('h2', { id: 'fleet-servers', text: 'Servers' }), this.servers.node);
 		this.table = table('Sidecars', ['Sidecar', 'Host', 'Applies revision', 'Workers busy', 'Zones', 'Heard of', 'Started', 'Version']);
 		this.body.append(this.total, this.behind, el('section', { 'aria-labelledby': 'fleet-zones' }, el('h2', { id: 'fleet-zones', text: 'Zones' }), this.calm, this.zones),
+			this.serverSection,
 			el('section', { 'aria-labelledby': 'fleet-sidecars' }, el('h2', { id: 'fleet-sidecars', text: 'Sidecars' }), this.table.node));
 	}
 
@@ -113,6 +135,9 @@ export class Fleet extends Asking {
 		const zones = fleet.zones ?? [];
 		reconcile(this.zones, zones, (z) => z.zone, zoneTile);
 		show(this.calm, zones.length === 0);
+		const servers = fleet.servers ?? [];
+		reconcile(this.servers.body, servers, (v) => v.server, serverRow);
+		show(this.serverSection, servers.length > 0);
 		reconcile(this.table.body, fleet.instances ?? [], (i) => i.id, instanceRow);
 	}
 }
