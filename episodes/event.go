@@ -22,8 +22,9 @@ type Event struct {
 	ID      string // of the episode
 	Into    string // with EventMerged, the id under which it goes on
 	Aliases []string
-	Zone    string
-	Grave   int // incidents.GraveStores or GraveZone
+	Zone    string // "" if it is of a server
+	Server  string // its address
+	Grave   int    // incidents.GraveStores or GraveZone
 	Observe bool
 
 	Evidence string           // of this sidecar; "" if it saw nothing itself

@@ -39,7 +39,7 @@ type Keeper struct {
 
 	// Of Run.
 	open    map[string]*episode // by incident
-	foreign map[string]*episode // by zone: of sidecars that were killed
+	foreign map[string]*episode // by zone or server: of sidecars that were killed
 	away    bool                // the backend failed in this look
 	scanned time.Time
 }
@@ -74,7 +74,7 @@ func (k *Keeper) Run(ctx context.Context, from Source) {
 
 // episode is one of this sidecar's, or one that nobody holds any more.
 type episode struct {
-	incident incidents.Incident // a summary; of a foreign episode the zone alone
+	incident incidents.Incident // a summary; of a foreign episode the zone or server alone
 	foreign  bool
 
 	id      string
@@ -232,7 +232,7 @@ func (k *Keeper) beat(ctx context.Context, from *Source, e *episode) error {
 
 // say is this sidecar's next word.
 func (e *episode) say(sidecar string) *maintenance.Beat {
-	b := &maintenance.Beat{Zone: e.incident.Zone, Member: sidecar, ID: e.id, Stage: maintenance.Joined, Level: e.grave, Told: e.told, Lease: lease}
+	b := &maintenance.Beat{Zone: e.incident.Key(), Member: sidecar, ID: e.id, Stage: maintenance.Joined, Level: e.grave, Told: e.told, Lease: lease}
 	switch {
 	case e.foreign:
 		b.Stage, b.Level, b.Told = maintenance.Watching, 0, 0
@@ -354,7 +354,7 @@ func (k *Keeper) watch(ctx context.Context, from *Source) {
 		}
 		for _, zone := range zones {
 			if k.foreign[zone] == nil && !k.holds(zone) {
-				k.foreign[zone] = &episode{incident: incidents.Incident{Zone: zone}, foreign: true}
+				k.foreign[zone] = &episode{incident: incidents.OfKey(zone), foreign: true}
 			}
 		}
 	}
@@ -366,10 +366,10 @@ func (k *Keeper) watch(ctx context.Context, from *Source) {
 	}
 }
 
-// holds reports whether this sidecar has a part in the zone's episode.
+// holds reports whether this sidecar has a part in the episode of a zone or server.
 func (k *Keeper) holds(zone string) bool {
 	for _, e := range k.open {
-		if e.incident.Zone == zone {
+		if e.incident.Key() == zone {
 			return true
 		}
 	}
@@ -386,7 +386,7 @@ func (k *Keeper) emit(e *episode, from *Source, kind string, grave int, into str
 		sortParts(parts)
 	}
 	event := &Event{
-		Kind: kind, At: time.Now(), ID: e.id, Into: into, Aliases: slices.Clone(e.aliases), Zone: e.incident.Zone, Grave: grave, Observe: e.incident.Observe,
+		Kind: kind, At: time.Now(), ID: e.id, Into: into, Aliases: slices.Clone(e.aliases), Zone: e.incident.Zone, Server: e.incident.Server, Grave: grave, Observe: e.incident.Observe,
 		Evidence: cmp.Or(e.incident.Opening, e.incident.Evidence), Sum: incidents.SumParts(parts), Sidecars: parts,
 		telling: &telling{kind: kind, level: grave},
 	}

@@ -25,6 +25,7 @@ type sidecar struct {
 
 	mu     sync.Mutex // guards below
 	status breaker.ZoneStatus
+	server breaker.ServerStatus
 	got    []*episodes.Event
 }
 
@@ -36,6 +37,10 @@ func newSidecar(t *testing.T, dir string, backend maintenance.Episodes) (s *side
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.status, true
+	}, Servers: func() []breaker.ServerStatus {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return []breaker.ServerStatus{s.server}
 	}}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var work sync.WaitGroup
@@ -64,6 +69,18 @@ func (s *sidecar) tell(kind, store string, state breaker.State) {
 	}
 	s.mu.Unlock()
 	s.log.Tell(&breaker.Event{Kind: kind, At: time.Now(), Zone: "z7", Store: store, Evidence: "no answer", Tally: &breaker.Tally{Outcomes: map[string]uint64{}, Refusals: map[string]uint64{}}})
+}
+
+// tellServer has a server go out of service, or come back, after it has lost requests.
+func (s *sidecar) tellServer(address string, state breaker.ServerState, lost uint64) {
+	s.mu.Lock()
+	s.server = breaker.ServerStatus{Address: address, State: state, Lost: lost}
+	s.mu.Unlock()
+	kind, before := breaker.EventServerBack, lost
+	if state != breaker.InService {
+		kind, before = breaker.EventServerOut, 0
+	}
+	s.log.Tell(&breaker.Event{Kind: kind, At: time.Now(), Server: address, Evidence: "no answer", Lost: before})
 }
 
 func (s *sidecar) open() {
@@ -124,6 +141,48 @@ func TestAlone(t *testing.T) {
 		s.wait(time.Minute)
 		s.want()
 	})
+}
+
+// TestServer: a server that does not answer for a while is worth telling, one that is
+// restarted is not, nor one that is another one on each machine.
+func TestServer(t *testing.T) {
+	const shared = "api3:9000"
+	for _, tt := range []struct {
+		name    string
+		address string
+		state   breaker.ServerState
+		out     time.Duration
+		told    bool
+	}{
+		{"silent", shared, breaker.OutOfService, 20 * time.Second, true},
+		{"silent for a moment", shared, breaker.OutOfService, 3 * time.Second, false},
+		{"restarted", shared, breaker.Away, 20 * time.Second, false},
+		{"away", shared, breaker.Away, 40 * time.Second, true},
+		{"another one on each machine", "127.0.0.1:9000", breaker.OutOfService, time.Minute, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, stop := newSidecar(t, t.TempDir(), nil)
+				defer stop()
+				s.tellServer(tt.address, tt.state, 3)
+				s.wait(tt.out)
+				var id string
+				if tt.told {
+					e := s.want(episodes.EventBegan)[0]
+					if id = e.ID; e.Server != tt.address || e.Zone != "" {
+						t.Errorf("%+v", e)
+					}
+				}
+				s.tellServer(tt.address, breaker.InService, 3)
+				s.wait(time.Minute)
+				if !tt.told {
+					s.want()
+				} else if e := s.want(episodes.EventEnded)[0]; e.ID != id || e.Server != tt.address || e.Sum.Lost != 3 {
+					t.Errorf("%+v", e)
+				}
+			})
+		})
+	}
 }
 
 // TestGrave: a store in quarantine for a moment is not worth telling, for longer it is;

@@ -25,6 +25,8 @@ type books struct {
 	Except   map[string][]span    `json:"except"`            // a store was let out of Off
 	Open     map[string]time.Time `json:"open"`
 
+	Silent bool `json:"silent,omitempty"` // the server does not answer; false: it cannot be dialled
+
 	calmFor   int       // looks in a row that found nothing wrong
 	closedFor int       // looks in a row that found no breaker open
 	wrote     time.Time // when it was last put on disk

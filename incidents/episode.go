@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/firebreak-proxy/firebreak/breaker"
 )
 
 // How grave an episode is.
 const (
 	GraveStores = 1 // stores in quarantine
-	GraveZone   = 2 // the zone is, or was, cut off
+	GraveZone   = 2 // the zone is, or was, cut off; or the server is out of service
 )
 
 // quarantinedFor is how long a store is in quarantine before the episode is grave for
@@ -28,8 +30,8 @@ type Episode struct {
 	// Ids that it had before the sidecars could agree.
 	Aliases []string `json:"aliases,omitempty"`
 
-	// How grave it was told to be: 1 stores in quarantine, 2 the zone is cut off, 0
-	// not told of. And whether its end was told of.
+	// How grave it was told to be: 1 stores in quarantine, 2 the zone is cut off, or the
+	// server out of service, 0 not told of. And whether its end was told of.
 	Told  int  `json:"told,omitempty"`
 	Ended bool `json:"ended,omitempty"`
 
@@ -59,6 +61,7 @@ type Part struct {
 	Saved         uint64   `json:"saved"`
 	FromMemory    uint64   `json:"from_memory,omitempty"`
 	DarkMinutes   float64  `json:"dark_minutes"`
+	Lost          uint64   `json:"lost,omitempty"`     // requests that the server did not answer
 	Culprits      []string `json:"culprits,omitempty"` // stores, worst first
 }
 
@@ -70,7 +73,7 @@ func (i *Incident) Part(sidecar string) Part {
 	p := Part{
 		Sidecar: sidecar, Incident: i.ID, Began: i.Began, Opened: i.Opened, Recovered: i.Recovered, Ended: i.Ended, AsOf: i.AsOf,
 		Openings: i.Openings, WorstOccupied: i.WorstOccupied, WouldRefuse: i.WouldRefuse, Hung: i.Hung, LeftLate: i.LeftLate,
-		Failed: i.Failed, Saved: i.Saved, FromMemory: i.FromMemory, DarkMinutes: i.DarkMinutes,
+		Failed: i.Failed, Lost: i.Lost, Saved: i.Saved, FromMemory: i.FromMemory, DarkMinutes: i.DarkMinutes,
 	}
 	for _, n := range i.Refused {
 		p.Refused += n
@@ -102,6 +105,7 @@ func SumParts(parts []Part) Part {
 		sum.Hung += p.Hung
 		sum.LeftLate += p.LeftLate
 		sum.Failed += p.Failed
+		sum.Lost += p.Lost
 		sum.Saved += p.Saved
 		sum.FromMemory += p.FromMemory
 		sum.DarkMinutes = max(sum.DarkMinutes, p.DarkMinutes)
@@ -136,7 +140,7 @@ func last(a, b time.Time) time.Time {
 	return a
 }
 
-// Unsettled is an incident of a zone that is going on, or whose episode's end is still
+// Unsettled is an incident of a zone, or of a server that is the same for all sidecars, that is going on, or whose episode's end is still
 // to be told of.
 type Unsettled struct {
 	Incident     // without its lists
@@ -153,8 +157,10 @@ func (l *Log) Unsettled() []Unsettled {
 	defer l.mu.Unlock()
 	var found []Unsettled
 	for _, i := range l.ongoing {
-		if i.Zone != "" {
+		if i.Server == "" {
 			i.account(now)
+		}
+		if !breaker.IsLocalAddress(i.Server) || i.Server == "" {
 			found = append(found, Unsettled{i.summary(), i.grave(now)})
 		}
 	}
@@ -168,6 +174,9 @@ func (l *Log) Unsettled() []Unsettled {
 }
 
 func (i *Incident) grave(now time.Time) int {
+	if i.Server != "" {
+		return i.serverGrave(now)
+	}
 	if i.Openings > 0 {
 		return GraveZone
 	}

@@ -261,7 +261,7 @@ func (l *Log) resume(i *Incident) {
 	}
 	i.carry()
 	i.note(l.now(), whatRestarted, "", "firebreak was restarted; what the breakers did since "+i.AsOf.UTC().Format(time.TimeOnly)+" is not known")
-	l.ongoing[i.key()] = i
+	l.ongoing[i.Key()] = i
 	l.touch(i)
 }
 
@@ -297,7 +297,7 @@ func (l *Log) goOn(i *Incident, z *breaker.ZoneStatus, out outside) {
 	i.Books.Base = *tallyOf(z)
 	i.Books.Base.Worst = 0
 	i.Books.adopted, i.Books.resumed = now, true
-	l.ongoing[i.key()] = i
+	l.ongoing[i.Key()] = i
 	l.touch(i)
 }
 
@@ -315,7 +315,7 @@ func (l *Log) breakOff(i *Incident) {
 	}
 	l.past = append(l.past, &record{summary: i.summary(), full: i})
 	l.dirty[i.ID] = true
-	if next := l.ongoing[i.key()]; next != nil && next.Began.Sub(i.Ended) < followsBy {
+	if next := l.ongoing[i.Key()]; next != nil && next.Began.Sub(i.Ended) < followsBy {
 		next.Follows = i.ID
 	}
 }

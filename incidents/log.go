@@ -226,7 +226,7 @@ func (l *Log) newIncident(zone, server string, at time.Time, evidence string) *I
 			break
 		}
 	}
-	l.ongoing[i.key()] = i
+	l.ongoing[i.Key()] = i
 	return i
 }
 
@@ -538,7 +538,7 @@ func (l *Log) end(i *Incident, at time.Time) {
 	i.noteRecovery(at)
 	i.account(at)
 	if !i.worthKeeping() {
-		delete(l.ongoing, i.key())
+		delete(l.ongoing, i.Key())
 		l.touch(i) // its file goes
 		return
 	}
@@ -551,7 +551,7 @@ func (l *Log) end(i *Incident, at time.Time) {
 // close moves an incident to those that are over.
 func (l *Log) close(i *Incident, at time.Time) {
 	i.Ongoing, i.Ended, i.Books = false, at, nil
-	delete(l.ongoing, i.key())
+	delete(l.ongoing, i.Key())
 	l.past = append(l.past, &record{summary: i.summary(), full: i})
 	l.dirty[i.ID] = true
 	l.trim()

@@ -2,6 +2,7 @@ package incidents
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
@@ -19,15 +20,26 @@ const worthOut = 30 * time.Second
 // whatLeft is the entry of a server that is no longer among the upstreams.
 const whatLeft = "server_left"
 
-// key is what an ongoing incident is found by. No zone has such a name.
-func (i *Incident) key() string {
+// Key names the zone, or the server, that an incident is about. No zone has the name of a
+// server's.
+func (i *Incident) Key() string {
 	if i.Server != "" {
 		return serverKey(i.Server)
 	}
 	return i.Zone
 }
 
-func serverKey(address string) string { return "server " + address }
+const serverPrefix = "server "
+
+func serverKey(address string) string { return serverPrefix + address }
+
+// OfKey is an incident of which no more is known than its key.
+func OfKey(key string) Incident {
+	if server, ok := strings.CutPrefix(key, serverPrefix); ok {
+		return Incident{Server: server}
+	}
+	return Incident{Zone: key}
+}
 
 // tellServer takes in that a server goes out of service, or comes back.
 func (l *Log) tellServer(e *breaker.Event) {
@@ -104,6 +116,7 @@ func (l *Log) lookAtServer(i *Incident, s *breaker.ServerStatus, now time.Time) 
 		return
 	case s.State == breaker.OutOfService || s.State == breaker.Away:
 		i.Books.calmFor = 0
+		i.Books.Silent = i.Books.Silent || s.State == breaker.OutOfService
 	default:
 		i.Books.calmFor++
 	}
@@ -117,6 +130,22 @@ func (l *Log) lookAtServer(i *Incident, s *breaker.ServerStatus, now time.Time) 
 	}
 	l.end(i, i.Recovered)
 	l.touch(i)
+}
+
+// silentFor is how long a server does not answer before that is worth telling people. One
+// that cannot be dialled may be restarted by them: then it is worthOut.
+const silentFor = 5 * time.Second
+
+// serverGrave is how grave it is that the server is out of service.
+func (i *Incident) serverGrave(now time.Time) int {
+	enough := worthOut
+	if i.Books.Silent {
+		enough = silentFor
+	}
+	if i.Openings == 0 || !i.Recovered.IsZero() || now.Sub(i.Opened) < enough {
+		return 0
+	}
+	return GraveZone
 }
 
 // serverLead is the whole story of a server's incident in a few sentences.

@@ -49,7 +49,7 @@ const (
 
 // Beat is what a sidecar says of an episode.
 type Beat struct {
-	Zone   string
+	Zone   string // or "server " and an address
 	Member string // the sidecar and its own record
 	ID     string // as the sidecar knows it; "": any
 	Stage  Stage

@@ -39,7 +39,11 @@ var episodeStories = map[string]struct {
 func (w *Reporter) tellEpisode(e *episodes.Event) {
 	told := episodeStories[e.Kind]
 	if entry := w.log.Check(told.level, told.message); entry != nil {
-		entry.Write(zap.String(FieldZone, e.Zone), zap.String(FieldIncident, e.ID), zap.Int(FieldSidecars, len(e.Sidecars)))
+		about := zap.String(FieldZone, e.Zone)
+		if e.Server != "" {
+			about = zap.String(FieldServer, e.Server)
+		}
+		entry.Write(about, zap.String(FieldIncident, e.ID), zap.Int(FieldSidecars, len(e.Sidecars)))
 	}
 	key := receiptKey(EventPrefix+e.Kind, e.ID)
 	receipt := openReceipt(key, e.Settle)
@@ -51,13 +55,17 @@ func (w *Reporter) tellEpisode(e *episodes.Event) {
 const (
 	graveZone   = "zone"
 	graveStores = "stores"
+	graveServer = "server"
 )
 
 // episodeData is flat, as eventData is.
 func episodeData(e *episodes.Event) map[string]any {
 	sum := &e.Sum
 	grave := graveZone
-	if e.Grave == incidents.GraveStores {
+	switch {
+	case e.Server != "":
+		grave = graveServer
+	case e.Grave == incidents.GraveStores:
 		grave = graveStores
 	}
 	until := sum.Ended
@@ -68,9 +76,9 @@ func episodeData(e *episodes.Event) map[string]any {
 		until = sum.Began
 	}
 	return map[string]any{
-		FieldIncident: e.ID, FieldZone: e.Zone, "into": e.Into, "aliases": strings.Join(e.Aliases, " "), "grave": grave, FieldObserve: e.Observe,
+		FieldIncident: e.ID, FieldZone: e.Zone, FieldServer: e.Server, "into": e.Into, "aliases": strings.Join(e.Aliases, " "), "grave": grave, FieldObserve: e.Observe,
 		FieldEvidence: e.Evidence, "began": stamp(sum.Began), "ended": endOf(e), "lasted": tenths(until.Sub(sum.Began)).String(),
-		FieldSidecars: len(e.Sidecars), "occupied": sum.WorstOccupied, FieldHung: sum.Hung, "failed": sum.Failed, "refused": sum.Refused,
+		FieldSidecars: len(e.Sidecars), "occupied": sum.WorstOccupied, FieldHung: sum.Hung, "failed": sum.Failed, "lost": sum.Lost, "refused": sum.Refused,
 		"culprits": strings.Join(sum.Culprits, ", "), "table": episodeTable(e.Sidecars),
 		FieldNext: episodeNext(e), "message": episodeMessage(e), "at": stamp(e.At),
 	}
@@ -103,6 +111,9 @@ func episodeMessage(e *episodes.Event) string {
 	if n := len(e.Sidecars); n > 1 {
 		on = fmt.Sprintf(", on %d sidecars", n)
 	}
+	if e.Server != "" {
+		return serverMessage(e, on)
+	}
 	switch e.Kind {
 	case episodes.EventMerged:
 		return fmt.Sprintf("zone %s: this goes on as %s", e.Zone, e.Into)
@@ -115,9 +126,22 @@ func episodeMessage(e *episodes.Event) string {
 	return fmt.Sprintf("zone %s is cut off: its requests are refused, other zones are not affected%s", e.Zone, would)
 }
 
+func serverMessage(e *episodes.Event, on string) string {
+	switch e.Kind {
+	case episodes.EventMerged:
+		return fmt.Sprintf("server %s: this goes on as %s", e.Server, e.Into)
+	case episodes.EventEnded:
+		return fmt.Sprintf("server %s is in service again%s: %d requests were lost", e.Server, on, e.Sum.Lost)
+	}
+	return fmt.Sprintf("server %s is out of service: requests go to the others", e.Server)
+}
+
 func episodeNext(e *episodes.Event) string {
 	switch e.Kind {
 	case episodes.EventBegan, episodes.EventWorsened:
+		if e.Server != "" {
+			return fmt.Sprintf("look at server %s; it is tried again automatically", e.Server)
+		}
 		if e.Grave == incidents.GraveStores {
 			return fmt.Sprintf("look at the data of these stores: firebreak culprits %s", e.Zone)
 		}

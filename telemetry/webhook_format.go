@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -64,10 +65,18 @@ func (e *told) severity() string {
 	switch {
 	case e.data[FieldObserve] == true:
 		return "info"
-	case e.text("grave") == graveStores:
+	case e.text("grave") == graveStores, e.text("grave") == graveServer:
 		return "warning"
 	}
 	return "critical"
+}
+
+// class is what kind of trouble it is.
+func (e *told) class() string {
+	if e.text(FieldServer) != "" {
+		return graveServer
+	}
+	return "zone " + e.text("grave")
 }
 
 // webhookFormats are the receivers whose formats are known.
@@ -151,7 +160,7 @@ func formatPagerDuty(e *told) *formatted {
 			"routing_key": e.key, "event_action": "trigger", "dedup_key": e.text(FieldIncident), "client": "firebreak",
 			"payload": map[string]any{
 				"summary": cutTo(e.text("message"), 1024), "source": e.from, "severity": e.severity(), "timestamp": e.text("at"),
-				"component": e.text(FieldZone), "group": "firebreak", "class": "zone " + e.text("grave"),
+				"component": cmp.Or(e.text(FieldZone), e.text(FieldServer)), "group": "firebreak", "class": e.class(),
 				"custom_details": map[string]any{"evidence": e.text(FieldEvidence), "culprits": e.text("culprits"), "next": e.text(FieldNext), "sidecars": e.text("table")},
 			},
 		}}
@@ -173,7 +182,12 @@ func formatAlertmanager(e *told) *formatted {
 	if e.began() {
 		ends = time.Now().Add(alertLasts).UTC().Format(time.RFC3339)
 	}
-	labels := map[string]string{"alertname": "FirebreakEpisode", "zone": e.text(FieldZone), "incident": e.text(FieldIncident)}
+	labels := map[string]string{"alertname": "FirebreakEpisode", "incident": e.text(FieldIncident)}
+	if server := e.text(FieldServer); server != "" {
+		labels["server"] = server
+	} else {
+		labels["zone"] = e.text(FieldZone)
+	}
 	if e.data[FieldObserve] == true {
 		labels["observe"] = "true" // so that nobody is paged for what is not refused
 	}
@@ -232,7 +246,7 @@ func formatSlack(e *told) *formatted {
 func formatStatuspage(e *told) *formatted {
 	status := "operational"
 	switch {
-	case e.data[FieldObserve] == true, e.name == episodes.EventMerged, !e.began() && !e.over():
+	case e.data[FieldObserve] == true, e.text(FieldServer) != "", e.name == episodes.EventMerged, !e.began() && !e.over():
 		return nil // clients notice nothing; or it goes on
 	case e.began() && e.text("grave") == graveStores:
 		status = "degraded_performance"

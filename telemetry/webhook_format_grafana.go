@@ -25,7 +25,7 @@ const (
 // An episode that goes on under another id has its region under that one.
 func formatGrafana(e *told) *formatted {
 	tags := []string{"firebreak"}
-	for _, of := range []struct{ tag, field string }{{"zone", FieldZone}, {"incident", FieldIncident}} {
+	for _, of := range []struct{ tag, field string }{{"zone", FieldZone}, {"server", FieldServer}, {"incident", FieldIncident}} {
 		// A colon ends the value of a tag.
 		if value := strings.ReplaceAll(strings.TrimSpace(e.text(of.field)), ":", "_"); value != "" {
 			tags = append(tags, of.tag+":"+cutTo(value, grafanaTag))

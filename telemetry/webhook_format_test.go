@@ -215,3 +215,22 @@ func TestGrafanaTags(t *testing.T) {
 		}
 	}
 }
+
+// TestWebhookFormatsOfServers: an episode of a server names it, and no zone.
+func TestWebhookFormatsOfServers(t *testing.T) {
+	data := episodeData(&episodes.Event{Kind: episodes.EventBegan, At: time.Now(), ID: "i", Server: "api3:9000", Grave: incidents.GraveZone, Evidence: "no answer"})
+	for format, want := range map[string]string{
+		"pagerduty":    `"component":"api3:9000"`,
+		"alertmanager": `"server":"api3:9000"`,
+		"grafana":      `"server:api3_9000"`,
+		"slack":        "server api3:9000 is out of service",
+	} {
+		body, err := json.Marshal(webhookFormats[format].post(&told{name: episodes.EventBegan, data: data}).body)
+		if err != nil || !strings.Contains(string(body), want) || strings.Contains(string(body), `"zone"`) {
+			t.Errorf("%s: %s, %v; want %s in it", format, body, err, want)
+		}
+	}
+	if got := webhookFormats["statuspage"].post(&told{name: episodes.EventBegan, data: data}); got != nil {
+		t.Errorf("statuspage, which clients read: %+v", got)
+	}
+}
