@@ -34,7 +34,12 @@ type freezable struct {
 
 func startFreezable(t *testing.T) *freezable {
 	t.Helper()
-	f := &freezable{addr: freeAddr(t), healed: make(chan struct{})}
+	return startFreezableOn(t, freeAddr(t))
+}
+
+func startFreezableOn(t *testing.T, addr string) *freezable {
+	t.Helper()
+	f := &freezable{addr: addr, healed: make(chan struct{})}
 	listener, err := net.Listen("tcp", f.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +89,9 @@ type hook struct {
 	Event    string
 	Incident string
 	Zone     string
+	Server   string
 	Sidecars int
+	Lost     uint64
 	Refused  uint64
 	Hung     uint64
 	Table    string
@@ -160,14 +167,19 @@ func (p *proxy) trickle(t *testing.T, every time.Duration) {
 	t.Cleanup(func() { tick.Stop(); close(stop); asking.Wait(); client.CloseIdleConnections() })
 }
 
+// bound is the option that has a sidecar post its episodes.
+func (h *hooks) bound() string {
+	on := "\tevents {\n"
+	for _, kind := range []string{"began", "worsened", "merged", "ended"} {
+		on += fmt.Sprintf("\t\ton firebreak.episode_%s firebreak_webhook http://%s/?from={env.SIDECAR}\n", kind, h.addr)
+	}
+	return on + "\t}\n"
+}
+
 // hookedFleet starts sidecars that share one Redis and one receiver of webhooks, under
 // traffic; those of even numbers the first server.
 func hookedFleet(t *testing.T, sidecars int, redis *redisServer, receiver *hooks, servers ...*freezable) []*proxy {
 	t.Helper()
-	on := "\tevents {\n"
-	for _, kind := range []string{"began", "worsened", "merged", "ended"} {
-		on += fmt.Sprintf("\t\ton firebreak.episode_%s firebreak_webhook http://%s/?from={env.SIDECAR}\n", kind, receiver.addr)
-	}
 	ports, err := loopback.Ports(2 * sidecars)
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +187,7 @@ func hookedFleet(t *testing.T, sidecars int, redis *redisServer, receiver *hooks
 	fleet := make([]*proxy, sidecars)
 	for i := range fleet {
 		s := site{
-			pool: workers, app: "state redis " + redis.addr, servers: on + "\t}\n",
+			pool: workers, app: "state redis " + redis.addr, servers: receiver.bound(),
 			handlers: guard + "\n\treverse_proxy " + servers[i%len(servers)].addr + " {\n\t\ttransport firebreak\n\t}",
 		}
 		fleet[i] = newProxy(t, s, fmt.Sprintf("127.0.0.1:%d", ports[2*i]), fmt.Sprintf("127.0.0.1:%d", ports[2*i+1]),
@@ -374,9 +386,11 @@ func TestFleetPage(t *testing.T) {
 	b.wait(t, "the workers of all", `document.getElementById('main').textContent.includes('of 128 workers occupied on 4 sidecars')`)
 	publish(t, redis, maintenance.Instance{
 		ID: hostile, Host: hostile, Stale: true, ZoneCount: 1,
-		Zones: []maintenance.InstanceZone{{Zone: hostile, State: hostile, Since: time.Now(), Evidence: hostile + strings.Repeat("very_long", 30)}},
+		Zones:      []maintenance.InstanceZone{{Zone: hostile, State: hostile, Since: time.Now(), Evidence: hostile + strings.Repeat("very_long", 30), Stores: []string{hostile}}},
+		ServersOut: []maintenance.InstanceServer{{Server: hostile, State: hostile, Since: time.Now(), Evidence: hostile}},
 	})
 	b.wait(t, "another sidecar", fmt.Sprintf(`[...document.querySelectorAll('main .tile h3')].some((h) => h.textContent === %s)`, quoted(hostile)))
+	b.wait(t, "its store and its server", fmt.Sprintf(`[...document.querySelectorAll('main .tile')].some((z) => z.textContent.includes(%s + ' (on 1)')) && [...document.querySelectorAll('main tr')].some((r) => r.textContent.startsWith(%[1]s) && r.textContent.includes('on 1 of 1'))`, quoted(hostile)))
 	for _, scheme := range []string{"light", "dark"} {
 		b.look(t, scheme, 1440, 1000)
 		b.accessible(t, "the fleet, "+scheme)
@@ -389,7 +403,7 @@ func TestFleetPage(t *testing.T) {
 	}
 	out := fleet[0].mustCommand(t, "status", "--fleet")
 	t.Logf("on the command line:\n%s", out)
-	wantText(t, "status --fleet", out, "open on 3 of 5, calm on 2", "DIFFERS", fmt.Sprintf(":%d ", fleet[3].cmd.Process.Pid), "workers of all: ")
+	wantText(t, "status --fleet", out, "open on 3 of 5, calm on 2", "DIFFERS", "STORE", "in quarantine on 1 of 5", "SERVER", fmt.Sprintf(":%d ", fleet[3].cmd.Process.Pid), "workers of all: ")
 	redis.signal(t, syscall.SIGSTOP)
 	b.wait(t, "what it says without Redis", `document.getElementById('main').textContent.includes('cannot be read') && document.querySelector('.behind').textContent.includes('Stale or behind')`)
 	redis.signal(t, syscall.SIGCONT)
