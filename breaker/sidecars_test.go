@@ -1,10 +1,8 @@
 package breaker_test
 
 import (
-	"cmp"
 	"container/heap"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -27,8 +25,11 @@ type sidecars struct {
 
 	lost       func(from, to int) bool // messages that do not arrive; nil: all arrive
 	told       func(s *sidecar, e breaker.Event)
-	sent       int      // messages
-	old        []func() // some messages that were sent a while ago, to be sent again
+	numbers    map[subject]int // of what is observed: sidecars look it up by these
+	subjects   []subject
+	sent       int                   // messages
+	old        []func()              // some messages that were sent a while ago, to be sent again
+	questions  []breaker.Observation // scratch
 	asked      int
 	ok         int
 	stuck      map[string]int             // requests that got stuck, by zone and by zone/store
@@ -49,16 +50,46 @@ type sidecar struct {
 	lies  func() []breaker.Observation // what it claims beside what it observes; nil: nothing
 	mute  bool                         // it has no fleet
 
-	seen        map[int]int // latest message by sender
-	claims      map[subject]map[int]claim
-	answers     map[subject][]answer      // when senders were last answered
-	enough      map[subject]time.Duration // since when enough sidecars observe it
-	discredited map[int]time.Duration     // until when
+	seen        map[int]int           // latest message by sender
+	matters     []matter              // by number of the subject
+	claimed     []int                 // those with claims
+	discredited map[int]time.Duration // until when
+}
+
+// matter is what a sidecar has heard of a subject.
+type matter struct {
+	claims  map[int]claim
+	answers []answer      // when senders were last answered
+	enough  time.Duration // since when enough sidecars observe it
 }
 
 type subject struct{ zone, store, server string }
 
 func subjectOf(o *breaker.Observation) subject { return subject{o.Zone, o.Store, o.Server} }
+
+// numbersOf gives each observation's subject its number.
+func (f *sidecars) numbersOf(obs []breaker.Observation) []int {
+	numbers := make([]int, len(obs))
+	for i := range obs {
+		about := subjectOf(&obs[i])
+		n, ok := f.numbers[about]
+		if !ok {
+			n = len(f.subjects)
+			f.numbers[about] = n
+			f.subjects = append(f.subjects, about)
+		}
+		numbers[i] = n
+	}
+	return numbers
+}
+
+// matter is what the sidecar knows of a subject. It is good until the next call.
+func (s *sidecar) matter(number int) *matter {
+	for len(s.matters) <= number {
+		s.matters = append(s.matters, matter{})
+	}
+	return &s.matters[number]
+}
 
 // answer is when a sender was last answered.
 type answer struct {
@@ -82,7 +113,7 @@ const (
 
 func newSidecars(t testing.TB, n, workers, zones int, seed uint64) *sidecars {
 	t.Helper()
-	f := &sidecars{random: rand.New(rand.NewPCG(seed, 2)), frozen: map[string]time.Duration{}, still: map[string]interval{}, leases: map[string]lease{}, stuck: map[string]int{}, stuckSince: map[string][]time.Duration{}, told: func(*sidecar, breaker.Event) {}}
+	f := &sidecars{random: rand.New(rand.NewPCG(seed, 2)), frozen: map[string]time.Duration{}, still: map[string]interval{}, numbers: map[subject]int{}, leases: map[string]lease{}, stuck: map[string]int{}, stuckSince: map[string][]time.Duration{}, told: func(*sidecar, breaker.Event) {}}
 	names := make([]string, zones)
 	for i := range names {
 		names[i] = fmt.Sprint("z", i)
@@ -92,8 +123,7 @@ func newSidecars(t testing.TB, n, workers, zones int, seed uint64) *sidecars {
 		app.Workers = workers
 		s := &sidecar{
 			world: newWorld(t, &app, names, seed*1000+uint64(i)), of: f, id: i, swept: time.Duration(i%5) * sliceLength,
-			seen: map[int]int{}, claims: map[subject]map[int]claim{}, answers: map[subject][]answer{},
-			enough: map[subject]time.Duration{}, discredited: map[int]time.Duration{},
+			seen: map[int]int{}, discredited: map[int]time.Duration{},
 		}
 		s.serve = f.serve
 		s.done = func(_ request, _ *breaker.Slot, o breaker.Outcome, refusal *breaker.Refusal) {
@@ -173,7 +203,7 @@ func (s *sidecar) catchUp(d time.Duration) {
 }
 
 func (s *sidecar) slice(end time.Duration) {
-	if len(s.events) == 0 && s.swept > end && len(s.claims) == 0 {
+	if len(s.events) == 0 && s.swept > end && len(s.claimed) == 0 {
 		s.now = end
 		return
 	}
@@ -205,22 +235,23 @@ func (s *sidecar) tick() {
 		mine = append(mine, s.lies()...)
 	}
 	if len(mine) > 0 {
-		s.take(s.id, mine)
-		s.post(mine)
+		numbers := s.of.numbersOf(mine)
+		s.take(s.id, mine, numbers)
+		s.post(mine, numbers)
 	}
 	s.judge()
 }
 
 // post sends a message to all others. It takes 1 to 50 ms, for each of five parts of the
 // fleet another time.
-func (s *sidecar) post(obs []breaker.Observation) {
+func (s *sidecar) post(obs []breaker.Observation, numbers []int) {
 	f := s.of
 	f.sent++
 	number, kept := f.sent, slices.Clone(obs)
 	deliver := func(part int) {
 		for i := part; i < len(f.all); i += 5 {
 			if i != s.id && (f.lost == nil || !f.lost(s.id, i)) {
-				f.all[i].receive(s.id, number, kept)
+				f.all[i].receive(s.id, number, kept, numbers)
 			}
 		}
 	}
@@ -240,63 +271,70 @@ func (s *sidecar) post(obs []breaker.Observation) {
 
 // receive takes in a message. One that is not newer than the latest of its sender is a
 // repetition.
-func (s *sidecar) receive(from, number int, obs []breaker.Observation) {
+func (s *sidecar) receive(from, number int, obs []breaker.Observation, numbers []int) {
 	if s.mute || number <= s.seen[from] {
 		return
 	}
 	s.seen[from] = number
 	s.catchUp(s.of.now)
-	s.take(from, obs)
-	asked := slices.DeleteFunc(slices.Clone(obs), func(o breaker.Observation) bool {
-		return o.Kind != breaker.ObservedSilent || s.contradictions(subjectOf(&o), from, s.of.now-o.For) >= 2
-	})
+	s.take(from, obs, numbers)
+	asked := s.of.questions[:0]
+	for i := range obs {
+		if o := &obs[i]; o.Kind == breaker.ObservedSilent && s.matter(numbers[i]).contradictions(from, s.of.now-o.For) < 2 {
+			asked = append(asked, *o)
+		}
+	}
+	s.of.questions = asked
 	if len(asked) == 0 {
 		return
 	}
 	if answers := s.sim.Guard().Answers(asked, nil); len(answers) > 0 {
-		s.take(s.id, answers)
-		s.post(answers)
+		numbers := s.of.numbersOf(answers)
+		s.take(s.id, answers, numbers)
+		s.post(answers, numbers)
 	}
 }
 
-func (s *sidecar) take(from int, obs []breaker.Observation) {
+func (s *sidecar) take(from int, obs []breaker.Observation, numbers []int) {
 	now := s.of.now
-	for _, o := range obs {
-		at := subjectOf(&o)
+	for i := range obs {
+		o, m := &obs[i], s.matter(numbers[i])
 		if o.Kind == breaker.ObservedAnswered {
-			s.noteAnswer(at, answer{from, now - o.For})
+			m.noteAnswer(answer{from, now - o.For})
 			if from != s.id {
-				s.sim.Guard().PeerAnswered(o)
+				s.sim.Guard().PeerAnswered(*o)
 			}
 			continue
 		}
-		if s.claims[at] == nil {
-			s.claims[at] = map[int]claim{}
+		if m.claims == nil {
+			m.claims = map[int]claim{}
 		}
-		c := s.claims[at][from]
+		if len(m.claims) == 0 {
+			s.claimed = append(s.claimed, numbers[i])
+		}
+		c := m.claims[from]
 		if start := now - o.For; c.seen == 0 || start > c.start+grace || start < c.start {
 			c.start, c.contradicted = start, 0 // not the same request, or a message that was faster
 		}
 		c.seen, c.some = now, o.Some
-		s.claims[at][from] = c
+		m.claims[from] = c
 	}
 }
 
-func (s *sidecar) noteAnswer(at subject, a answer) {
-	all := s.answers[at]
-	for i := range all {
-		if all[i].by == a.by {
-			all[i].at = max(all[i].at, a.at)
+func (m *matter) noteAnswer(a answer) {
+	for i := range m.answers {
+		if b := &m.answers[i]; b.by == a.by {
+			b.at = max(b.at, a.at)
 			return
 		}
 	}
-	s.answers[at] = append(all, a)
+	m.answers = append(m.answers, a)
 }
 
 // contradictions is how many others were answered since the start of a sender's claim,
 // two at most.
-func (s *sidecar) contradictions(at subject, from int, start time.Duration) (n int) {
-	for _, a := range s.answers[at] {
+func (m *matter) contradictions(from int, start time.Duration) (n int) {
+	for _, a := range m.answers {
 		if a.by != from && a.at > start {
 			if n++; n == 2 {
 				break
@@ -310,7 +348,9 @@ func (s *sidecar) contradictions(at subject, from int, start time.Duration) (n i
 func (s *sidecar) judge() {
 	now, wrong := s.of.now, map[int]int{}
 	zones, servers := map[int]int{}, map[int]int{}
-	for at, claims := range s.claims {
+	for _, number := range s.claimed {
+		at, m := s.of.subjects[number], s.matter(number)
+		claims := m.claims
 		for id, c := range claims {
 			if now-c.seen > claimHolds {
 				delete(claims, id)
@@ -326,7 +366,7 @@ func (s *sidecar) judge() {
 			if zones[id] > max(1, s.sim.Guard().ZoneCount()/2) || servers[id] > s.sim.Guard().MostServersOut() {
 				s.discredited[id] = now + 10*time.Second
 			}
-			if s.contradictions(at, id, c.start) < 2 {
+			if m.contradictions(id, c.start) < 2 {
 				continue
 			}
 			if c.contradicted == 0 {
@@ -341,22 +381,20 @@ func (s *sidecar) judge() {
 			}
 		}
 		if len(claims) == 0 {
-			delete(s.claims, at)
-			delete(s.enough, at)
+			m.enough = 0
 		}
 	}
-	for _, at := range slices.SortedFunc(maps.Keys(s.claims), func(a, b subject) int {
-		return cmp.Or(cmp.Compare(a.zone, b.zone), cmp.Compare(a.store, b.store), cmp.Compare(a.server, b.server))
-	}) {
-		s.count(at)
+	s.claimed = slices.DeleteFunc(s.claimed, func(number int) bool { return len(s.matter(number).claims) == 0 })
+	for _, number := range s.claimed {
+		s.count(s.of.subjects[number], s.matter(number))
 	}
 }
 
-func (s *sidecar) count(at subject) {
+func (s *sidecar) count(at subject, m *matter) {
 	now := s.of.now
 	hosts, youngest, stores := 0, time.Duration(0), map[uint32]struct{}{}
-	for id, c := range s.claims[at] {
-		if s.discredited[id] > now || s.contradictions(at, id, c.start) > 0 {
+	for id, c := range m.claims {
+		if s.discredited[id] > now || m.contradictions(id, c.start) > 0 {
 			continue
 		}
 		hosts, youngest = hosts+1, max(youngest, c.start)
@@ -367,13 +405,13 @@ func (s *sidecar) count(at subject) {
 		}
 	}
 	if hosts < agree || at.store == "" && len(stores) < agree {
-		delete(s.enough, at)
+		m.enough = 0
 		return
 	}
-	if s.enough[at] == 0 {
-		s.enough[at] = now
+	if m.enough == 0 {
+		m.enough = now
 	}
-	if now-s.enough[at] >= grace {
+	if now-m.enough >= grace {
 		s.sim.Guard().Agree(breaker.Agreement{
 			Observation: breaker.Observation{Kind: breaker.ObservedSilent, Zone: at.zone, Store: at.store, Server: at.server, Stores: len(stores), For: now - youngest},
 			Sidecars:    hosts,
