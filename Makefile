@@ -73,6 +73,7 @@ oracle: ## random outages in virtual time, compared with an oracle that knows wh
 .PHONY: soak
 soak: ## HOURS hours of healthy noise, and of fleets in which some lie, in virtual time, in pools of 8 to 1,000 workers (10,000 take forty minutes of two cores)
 	FIREBREAK_NOISE_HOURS=$(HOURS) $(GO) test -run "HealthyNoise|FleetOfLiars" -count=1 -timeout 24h -v ./breaker
+	$(GO) test -run Scale -count=1 -v ./fleet
 	$(GO) test -count=1 ./breaker # in full: make test plays less, since the race detector is slow
 
 .PHONY: isolation

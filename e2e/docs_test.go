@@ -29,6 +29,7 @@ var notRun = []struct{ command, why string }{
 	{`^make dist\b`, "takes minutes and cross-compiles; build/try-package.sh and try-image.sh try what it makes"},
 	{`^make freeze\b`, "takes 25 minutes; a round of each is a part of make e2e"},
 	{`^make bench\b`, "takes minutes, and prints figures of a machine that has nothing else to do; make lint compiles all of it"},
+	{`^go test \./fleet -run TestScale`, "a part of make test, which leaves out ten thousand"},
 	{`^go test \./caddymodule -run Docs$`, "a part of make test, a step of .ci/run"},
 	{`^go test -tags e2e \./e2e -run 'Docs\|Newcomer'$`, "this test"},
 	{`^sudo (dpkg|rpm) -i `, "needs what make dist builds; TestPackage installs a .deb that is made in the same way"},

@@ -624,6 +624,11 @@ func (b *board) spared(now time.Duration, about subject) bool {
 	if fresh >= enough {
 		return true
 	}
+	// Those whose claims count go on until then: were each of them spared by chance, all
+	// could be at once, and everybody would step in.
+	if _, counts := m.claims[b.self.run]; counts {
+		return false
+	}
 	// Not all of them step in at once where one drops out.
 	return fresh > b.agree && b.random()*float64(b.sidecars) > float64(enough)
 }

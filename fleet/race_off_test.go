@@ -1,0 +1,6 @@
+//go:build !race
+
+package fleet
+
+// raceDetector: tests take ten times as long with it.
+const raceDetector = false
