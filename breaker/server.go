@@ -77,6 +77,8 @@ type server struct {
 	since     int64 // when state began; guarded by servers.mu, as below
 	evidence  string
 	turn      int
+	lostAfter int64         // tryAt, while requests hang on it that may be lost
+	lostTurn  int           // how often lostAfter was set since none hung
 	silent    int           // late requests, as of the last sweep
 	lostAt    int64         // when lostOld was last taken
 	lostOld   [2]uint64     // lost as of then, and as of lostKeep before

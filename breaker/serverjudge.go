@@ -194,16 +194,29 @@ func (g *Guard) judgeOut(v *server, now int64) {
 	g.tryFails(v)
 	// The requests that hang on it are the best probes there are, and cost no
 	// client anything. Once there is none left, one request at a time finds out.
+	hangs, at := v.occupied.Load() > 0, v.tryAt.Load()
 	switch {
 	case v.joint.hinted || v.joint.trying:
-	case v.occupied.Load() > 0:
-		v.tryAt.Store(math.MaxInt64)
+	case hangs:
+		if at != v.lostAfter { // it has gone out, or another one hangs
+			v.lostTurn++
+			v.lostAfter = now + int64(g.openTime(tryHung, time.Hour, v.lostTurn))
+			v.tryAt.Store(v.lostAfter)
+		}
 		v.joint.dueAt, v.joint.askedAt = 0, 0
 	default:
+		if at == v.lostAfter {
+			v.tryAt.Store(math.MaxInt64)
+		}
+		v.lostTurn = 0
 		g.tryLater(v, now)
 		g.tryJointly(v, now)
 	}
 }
+
+// tryHung is after what time a server that is out of service gets a request, the first
+// time, although some hang there: they may be lost, and hang for ever.
+const tryHung = time.Minute
 
 // tryLater decides when the server gets a request again that finds out whether it
 // answers, after one has.
