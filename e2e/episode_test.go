@@ -130,13 +130,25 @@ func (h *hooks) of(event string) []hook {
 // how many have come before it.
 func (h *hooks) one(t *testing.T, event string, limit time.Duration, n int) hook {
 	t.Helper()
-	eventually(t, limit, event+" is told of", func() bool { return len(h.of(event)) > n })
+	first := h.first(t, event, limit, n)
 	time.Sleep(6 * time.Second) // the others beat meanwhile
-	all := h.of(event)
-	if len(all) != n+1 {
-		t.Errorf("%s was told of %d times: %+v", event, len(all)-n, all[n:])
+	h.no(t, event, n+1)
+	return first
+}
+
+// first waits for an event. n is how many have come before it.
+func (h *hooks) first(t *testing.T, event string, limit time.Duration, n int) hook {
+	t.Helper()
+	eventually(t, limit, event+" is told of", func() bool { return len(h.of(event)) > n })
+	return h.of(event)[n]
+}
+
+// no wants n of an event, and no more.
+func (h *hooks) no(t *testing.T, event string, n int) {
+	t.Helper()
+	if all := h.of(event); len(all) != n {
+		t.Errorf("%s was told of %d times, want %d: %+v", event, len(all), n, all)
 	}
-	return all[n]
 }
 
 // trickle sends a sidecar requests to all zones until the test ends.
@@ -217,17 +229,19 @@ func TestOneEpisode(t *testing.T) {
 	server.freeze("s04")
 	opened(t, fleet)
 	figure(t, "%d sidecars had cut the zone off after %.1f s", sidecars, time.Since(froze).Seconds())
-	began := receiver.one(t, "began", 10*time.Second, 0)
+	began := receiver.first(t, "began", 10*time.Second, 0)
 	figure(t, "told of by sidecar %s %.1f s after the freeze", began.From, began.At.Sub(froze).Seconds())
 	same(t, fleet, began.Incident)
 	server.heal()
 	healed := time.Now()
-	ended := receiver.one(t, "ended", 60*time.Second, 0)
+	ended := receiver.first(t, "ended", 60*time.Second, 0)
+	receiver.no(t, "began", 1) // more than ten seconds later
 	figure(t, "its end was told of %.1f s after the heal, by sidecar %s, of %d sidecars: %d refused, %d hung", ended.At.Sub(healed).Seconds(), ended.From, ended.Sidecars, ended.Refused, ended.Hung)
 	if ended.Incident != began.Incident || ended.Sidecars != sidecars || ended.Refused == 0 {
 		t.Errorf("ended: %+v\nbegan: %+v", ended, began)
 	}
 	sums(t, fleet, ended)
+	receiver.no(t, "ended", 1) // all have had the figures of all since
 
 	// Again, and the one that tells of the beginning is killed.
 	server.freeze("s04")
