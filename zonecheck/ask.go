@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
@@ -163,16 +164,25 @@ func (l *lines) tryStores(ctx context.Context, c *config.Check, q *breaker.Inqui
 		return nil
 	}
 	var wg sync.WaitGroup
+	var underWay atomic.Int32
 	errs := make([]error, parallelProbes)
 	for i := range l.probes {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				store, ok := q.Next()
 				if !ok {
-					return
+					if underWay.Load() == 0 {
+						return
+					}
+					// Stores that are asked for meanwhile do not wait for a probe of
+					// another one that takes long.
+					wait(ctx, probeLook)
+					continue
 				}
+				underWay.Add(1)
 				v, err := l.probes[i].try(ctx, l, c, store, q.SlowAfter)
 				report(breaker.Findings{Tried: store, Verdict: v})
+				underWay.Add(-1)
 				if err != nil {
 					errs[i] = err
 					return
@@ -182,6 +192,16 @@ func (l *lines) tryStores(ctx context.Context, c *config.Check, q *breaker.Inqui
 	}
 	wg.Wait()
 	return cmp.Or(errs...)
+}
+
+// probeLook is how often it is looked for more stores to try while a probe is under way.
+const probeLook = 20 * time.Millisecond
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // probeReplyTime is how long the answer to a probe may take beyond the database's
