@@ -72,7 +72,7 @@ func requirePrograms() error {
 		"/usr/bin/python3":  "python3-psycopg2",
 		"gunicorn":          "gunicorn",
 		"psql":              "postgresql-client",
-		phpFPM():            "php-fpm php-pgsql",
+		phpFPM():            "php-fpm php-pgsql php-mysql",
 		"wrk":               "wrk",
 		"h2load":            "nghttp2-client",
 		"prometheus":        "prometheus",
@@ -92,7 +92,7 @@ func requirePrograms() error {
 	for program, deb := range packages {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install -y gunicorn python3-psycopg2 postgresql "+
-				"php-fpm php-pgsql wrk nghttp2-client prometheus prometheus-alertmanager chromium curl redis-server iproute2 sudo systemd openssh-server openssh-client nodejs node-express python3-flask python3-django (it comes with %s)", program, deb)
+				"php-fpm php-pgsql php-mysql python3-pymysql wrk nghttp2-client prometheus prometheus-alertmanager chromium curl redis-server iproute2 sudo systemd openssh-server openssh-client nodejs node-express python3-flask python3-django (it comes with %s)", program, deb)
 		}
 	}
 	for module, deb := range map[string]string{"psycopg2": "python3-psycopg2", "flask": "python3-flask", "django": "python3-django"} {
