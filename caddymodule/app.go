@@ -24,6 +24,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/telemetry"
+	"github.com/firebreak-proxy/firebreak/workers"
 )
 
 func init() {
@@ -125,7 +126,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err = knownChecks(a.policy); err != nil {
 		return err
 	}
-	if err = checkStatuses(a.policy); err != nil {
+	if err = workers.CheckStatuses(a.policy); err != nil {
 		return err
 	}
 	if err = a.Incidents.check(); err != nil {
@@ -187,7 +188,7 @@ func (a *App) Start() error {
 	a.live.mu.Unlock()
 	a.followServers()
 	a.shared.memory.follow(a)
-	a.shared.measures.follow(a)
+	a.shared.watches.Follow(a.log, a.fastCGIServers())
 	a.shared.others.follow(a)
 	a.followMeters()
 	a.logStart(mine.zones)
@@ -236,7 +237,7 @@ func (a *App) Stop() error {
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	a.shared.replace(a.live.mine, a.live.previous)
-	a.shared.measures.reconcile()
+	a.shared.watches.Reconcile()
 	a.live.mine, a.live.previous = nil, nil
 	a.stopFleet()
 	a.unfollowMeters()

@@ -1,8 +1,6 @@
 package caddymodule
 
 import (
-	"context"
-	"net"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,6 +9,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/episodes"
 	"github.com/firebreak-proxy/firebreak/recent"
+	"github.com/firebreak-proxy/firebreak/servers"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 	"github.com/firebreak-proxy/firebreak/zonecheck"
 )
@@ -27,7 +26,7 @@ type sharedGuard struct {
 	*breaker.Guard
 	recent   *recent.Activity
 	memory   *memoryFile
-	measures *measures
+	watches  *servers.Watches
 	others   *otherGuards
 	turn     *telemetry.Turn
 	episodes *episodes.Keeper
@@ -49,33 +48,16 @@ type settings struct {
 // no guard yet.
 func holdGuard(p *config.Policy) (*sharedGuard, error) {
 	value, _, err := guards.LoadOrNew(guardKey, func() (caddy.Destructor, error) {
-		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Ask: askDatabase(), Dial: dialServer, CheckServer: checkServer})
+		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Ask: askDatabase(), Dial: servers.Dial, CheckServer: servers.Check})
 		return &sharedGuard{
 			Guard: guard, recent: recent.Watch(guard), turn: telemetry.NewTurn(), episodes: episodes.NewKeeper(),
-			memory: &memoryFile{guard: guard}, measures: &measures{guard: guard}, others: &otherGuards{guard: guard},
+			memory: &memoryFile{guard: guard}, watches: servers.NewWatches(guard), others: &otherGuards{guard: guard},
 		}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return value.(*sharedGuard), nil
-}
-
-// dialServer tries to connect to an API server that could not be dialled.
-func dialServer(ctx context.Context, address string) error {
-	at, err := caddy.ParseNetworkAddress(address)
-	if err != nil {
-		return err
-	}
-	network := at.Network
-	if network == "" {
-		network = "tcp"
-	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, at.JoinHostPort(0))
-	if err != nil {
-		return err
-	}
-	return conn.Close()
 }
 
 // releaseGuard gives a reference back.
@@ -87,7 +69,7 @@ func releaseGuard() error {
 // Destruct ends the guard when no app refers to it any more.
 func (s *sharedGuard) Destruct() error {
 	s.others.close()
-	s.measures.close()
+	s.watches.Close()
 	s.memory.close()
 	s.recent.Close()
 	s.Close()

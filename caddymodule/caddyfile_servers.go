@@ -9,6 +9,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/workers"
 )
 
 // workersAuto stands in place of a number of workers that is found out.
@@ -76,15 +77,6 @@ func setServerWorkers(s *config.Server, args []string) (err error) {
 	return err
 }
 
-// statusExample is how each source of a status is written.
-var statusExample = map[string]string{
-	config.StatusAuto:  "auto",
-	config.StatusOff:   "off",
-	config.StatusFPM:   "fpm fastcgi://127.0.0.1:9001/status",
-	config.StatusPuma:  "puma 127.0.0.1:9293 token",
-	config.StatusUWSGI: "uwsgi 127.0.0.1:9191",
-}
-
 // serverStatus reads where the status of servers is.
 func serverStatus[T any](name string, field func(*T) **config.ServerStatus) directive.Option[T] {
 	return directive.Option[T]{Usage: name + " auto", Min: 1, Max: 3, Set: func(to *T, args []string) error {
@@ -100,11 +92,11 @@ func serverStatus[T any](name string, field func(*T) **config.ServerStatus) dire
 			most = 2
 		}
 		if len(rest) < least || len(rest) > most {
-			return fmt.Errorf("%s has %s behind it, which is too few or too many; write for example: %s %s", source, directive.Values(len(rest)), name, statusExample[source])
+			return fmt.Errorf("%s has %s behind it, which is too few or too many; write for example: %s %s", source, directive.Values(len(rest)), name, config.StatusExample(source))
 		}
 		rest = append(rest, "", "")
 		status := &config.ServerStatus{Source: source, Address: rest[0], Token: rest[1]}
 		*field(to) = status
-		return checkStatus(status)
+		return workers.CheckStatus(status)
 	}}
 }

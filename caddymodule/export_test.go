@@ -39,21 +39,10 @@ func (f *sharedFleet) Running() bool {
 	}
 }
 
-// CheckServer asks an API server whether it is well.
-var CheckServer = checkServer
-
 // Sharing is who else is in front of the same servers.
 type Sharing struct{ sharing }
 
 // Look takes in which sidecars there are.
 func (s *Sharing) Look(self string, fleet []maintenance.Instance, mine map[string]string, now time.Time) (config.Parts, bool) {
 	return s.look(self, fleet, mine, now)
-}
-
-// HurryMeasures makes failing status pages told sooner, until the test ends.
-func HurryMeasures(tb testing.TB) {
-	tb.Helper()
-	before := measurePatience
-	measurePatience = 100 * time.Millisecond
-	tb.Cleanup(func() { measurePatience = before })
 }

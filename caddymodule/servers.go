@@ -139,7 +139,7 @@ func (a *App) followServers() {
 // serversChanged is called when there are other servers than before.
 func (a *App) serversChanged() {
 	a.applyDrains()
-	a.shared.measures.follow(a)
+	a.shared.watches.Follow(a.log, a.fastCGIServers())
 }
 
 // unfollowServers takes back what followServers has done.

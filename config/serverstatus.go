@@ -22,6 +22,18 @@ func StatusSources() []string {
 	return []string{StatusAuto, StatusFPM, StatusOff, StatusPuma, StatusUWSGI}
 }
 
+// statusExamples is how each source of a status is written.
+var statusExamples = map[string]string{
+	StatusAuto:  "auto",
+	StatusOff:   "off",
+	StatusFPM:   "fpm fastcgi://127.0.0.1:9001/status",
+	StatusPuma:  "puma 127.0.0.1:9293 token",
+	StatusUWSGI: "uwsgi 127.0.0.1:9191",
+}
+
+// StatusExample is how a source of a server's status is written in a Caddyfile.
+func StatusExample(source string) string { return statusExamples[source] }
+
 // HostPlaceholder stands for the server's host in the address of a status page.
 const HostPlaceholder = "{host}"
 

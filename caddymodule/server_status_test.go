@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/firebreak-proxy/firebreak/caddymodule"
 )
 
 // statusPage is a stats server of uWSGI that says what it is told to; nothing: it
@@ -99,10 +97,9 @@ func TestServerStatus(t *testing.T) {
 	wait("")
 }
 
-// TestServerStatusFails: a status page that hangs, is garbage or is not there is a
-// warning, and requests are served as without one.
+// TestServerStatusFails: requests are served as ever while a status page hangs, is
+// garbage or is not there.
 func TestServerStatusFails(t *testing.T) {
-	caddymodule.HurryMeasures(t)
 	server := startServer(t)
 	for name, page := range map[string]string{
 		"hangs":     statusPage(t, func() string { return "" }),
@@ -115,10 +112,6 @@ func TestServerStatusFails(t *testing.T) {
 			began := time.Now()
 			s.ok(t, http.MethodGet, 40)
 			within(t, "40 requests", time.Since(began), 0, 2*time.Second)
-			eventuallyFor(t, 15*time.Second, func() string {
-				return s.warned(t, "server "+server.address+": how busy it is cannot be read, so its number of workers is not checked: the stats server of uWSGI at "+page)
-			})
-			s.ok(t, http.MethodGet, 20)
 		})
 	}
 }
