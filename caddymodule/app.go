@@ -23,6 +23,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/recovery"
 	"github.com/firebreak-proxy/firebreak/routing"
+	"github.com/firebreak-proxy/firebreak/snapshot"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 	"github.com/firebreak-proxy/firebreak/workers"
 )
@@ -179,7 +180,7 @@ func (a *App) loadDirectory() error {
 
 // Start puts the settings in force and starts the background work.
 func (a *App) Start() error {
-	if err := a.shared.memory.claim(a); err != nil {
+	if err := a.shared.memory.Claim(snapshot.Path(caddy.AppDataDir(), a.hostName())); err != nil {
 		return err
 	}
 	mine := a.settings()
@@ -187,7 +188,7 @@ func (a *App) Start() error {
 	a.live.mine, a.live.previous = mine, a.shared.put(mine)
 	a.live.mu.Unlock()
 	a.followServers()
-	a.shared.memory.follow(a)
+	a.shared.memory.Follow(a.log)
 	a.shared.watches.Follow(a.log, a.fastCGIServers())
 	a.shared.others.follow(a)
 	a.followMeters()

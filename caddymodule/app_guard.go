@@ -10,6 +10,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/episodes"
 	"github.com/firebreak-proxy/firebreak/recent"
 	"github.com/firebreak-proxy/firebreak/servers"
+	"github.com/firebreak-proxy/firebreak/snapshot"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 	"github.com/firebreak-proxy/firebreak/zonecheck"
 )
@@ -25,7 +26,7 @@ const guardKey = "guard"
 type sharedGuard struct {
 	*breaker.Guard
 	recent   *recent.Activity
-	memory   *memoryFile
+	memory   *snapshot.File
 	watches  *servers.Watches
 	others   *otherGuards
 	turn     *telemetry.Turn
@@ -51,7 +52,7 @@ func holdGuard(p *config.Policy) (*sharedGuard, error) {
 		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Ask: askDatabase(), Dial: servers.Dial, CheckServer: servers.Check})
 		return &sharedGuard{
 			Guard: guard, recent: recent.Watch(guard), turn: telemetry.NewTurn(), episodes: episodes.NewKeeper(),
-			memory: &memoryFile{guard: guard}, watches: servers.NewWatches(guard), others: &otherGuards{guard: guard},
+			memory: snapshot.New(guard), watches: servers.NewWatches(guard), others: &otherGuards{guard: guard},
 		}, nil
 	})
 	if err != nil {
@@ -70,7 +71,7 @@ func releaseGuard() error {
 func (s *sharedGuard) Destruct() error {
 	s.others.close()
 	s.watches.Close()
-	s.memory.close()
+	s.memory.Close()
 	s.recent.Close()
 	s.Close()
 	return nil

@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"."},
 	{"caddymodule", "mysql", "postgres", "redis", "cli"}, // do not know each other
 	{"admin", "directories", "flight", "state"},
-	{"recent", "servers"},
+	{"recent", "servers", "snapshot"},
 	{"telemetry"},
 	{"refusal", "sizing"},
 	{"episodes"},
@@ -39,7 +39,7 @@ var forTests = []string{"internal/layout", "internal/loopback", "internal/pages"
 // knowCaddy are the packages that import Caddy. The others can be used, and
 // tested, without it.
 var knowCaddy = []string{
-	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "mysql", "postgres", "recent", "redis", "refusal", "servers", "state", "telemetry",
+	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "mysql", "postgres", "recent", "redis", "refusal", "servers", "snapshot", "state", "telemetry",
 	"internal/directive", "internal/placeholder", "internal/upstream", "internal/version",
 }
 

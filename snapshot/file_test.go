@@ -1,4 +1,4 @@
-package caddymodule
+package snapshot
 
 import (
 	"fmt"
@@ -11,10 +11,10 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 )
 
-// TestMemoryLastWrite: the process ends while the memory is being written, and
+// TestLastWrite: the process ends while the memory is being written, and
 // something has changed meanwhile.
-func TestMemoryLastWrite(t *testing.T) {
-	t.Setenv("XDG_DATA_HOME", TempHome(t))
+func TestLastWrite(t *testing.T) {
+	path := Path(t.TempDir(), "web1")
 	policy, err := (&config.App{Workers: 32}).Policy()
 	if err != nil {
 		t.Fatal(err)
@@ -22,17 +22,16 @@ func TestMemoryLastWrite(t *testing.T) {
 	for n := range 100 {
 		name := fmt.Sprint("s", n)
 		guard := breaker.New(policy, breaker.Options{})
-		m := &memoryFile{guard: guard}
-		app := &App{log: zap.NewNop()}
-		if err := m.claim(app); err != nil {
+		f := New(guard)
+		if err := f.Claim(path); err != nil {
 			t.Fatal(err)
 		}
-		m.follow(app)
+		f.Follow(zap.NewNop())
 		time.Sleep(time.Duration(n) * 10 * time.Microsecond) // some of them hit a write
 		guard.HoldStore("z1", name, breaker.Open, 0, "ann", "")
-		m.close()
+		f.Close()
 		guard.Close()
-		kept, err := readMemory(m.path)
+		kept, err := read(path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package caddymodule
+package snapshot
 
 import (
 	"encoding/json"
@@ -41,27 +41,26 @@ func ownerOf(path string) string {
 	return fmt.Sprintf("process %d, since %s", by.PID, by.Since.Format(time.RFC3339))
 }
 
-// claim makes the data directory this process's own, as far as it belongs to a
-// sidecar of a's name. A second process would lend each zone its share of the same
+// Claim makes the data directory this process's own, as far as it belongs to a
+// sidecar of one name: that whose path is given. A second process would lend each zone its share of the same
 // workers once more, so its configuration fails to load. Nothing else that is wrong
 // with the directory keeps firebreak from starting.
-func (m *memoryFile) claim(a *App) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.path != "" {
+func (f *File) Claim(path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.path != "" {
 		return nil
 	}
-	path := a.memoryPath()
-	m.path = path
-	err := m.take()
+	f.path = path
+	err := f.take()
 	for end := time.Now().Add(claimPatience); errors.Is(err, disk.ErrLocked) && time.Now().Before(end); {
 		time.Sleep(100 * time.Millisecond)
-		err = m.take()
+		err = f.take()
 	}
 	if !errors.Is(err, disk.ErrLocked) {
 		return nil // what else is wrong is told when the file is read
 	}
-	m.path = ""
+	f.path = ""
 	return fmt.Errorf("another firebreak runs with the same data directory (%s): two in front of one pool would each give every zone its share of the workers; stop that one, or if it guards another pool, give each a name of its own: firebreak { instance NAME } (locked: %s)",
 		ownerOf(path+lockSuffix), path)
 }
