@@ -144,7 +144,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.holds = true
 	if a.sharesAuto() {
-		if a.policy, err = a.policyFor(a.shared.sharing.latest()); err != nil {
+		if a.policy, err = a.policyFor(a.shared.sharing.Latest()); err != nil {
 			return err
 		}
 	}
@@ -190,7 +190,7 @@ func (a *App) Start() error {
 	a.followServers()
 	a.shared.memory.Follow(a.log)
 	a.shared.watches.Follow(a.log, a.fastCGIServers())
-	a.shared.others.follow(a)
+	a.shared.others.Follow(a.log, a.listeners(), a.Share != "")
 	a.followMeters()
 	a.logStart(mine.zones)
 	a.startFleet()

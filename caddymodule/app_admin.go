@@ -14,7 +14,7 @@ func (a *App) newAdminAPI() *admin.API {
 	return admin.New(admin.Parts{
 		Guard: a.Guard(), Policy: a.policy, Directory: a.directory, Board: a.board, Jobs: a.recoveries.Jobs,
 		Events: a.shared.recent.Events, History: a.shared.recent.History, Incidents: a.keptIncidents, Handlers: a.guardHandlers,
-		Warnings: a.shared.others.warnings, Instance: a.Instance, Ended: a.live.ended,
+		Warnings: a.shared.others.Warnings, Instance: a.Instance, Ended: a.live.ended,
 		Answers: admin.Answers{Memory: a.answers.Memory, Given: telemetry.Shared().StaleAnswers, Of: telemetry.Shared().AnsweredFromMemory},
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/episodes"
+	"github.com/firebreak-proxy/firebreak/fleet/share"
+	"github.com/firebreak-proxy/firebreak/otherguards"
 	"github.com/firebreak-proxy/firebreak/recent"
 	"github.com/firebreak-proxy/firebreak/servers"
 	"github.com/firebreak-proxy/firebreak/snapshot"
@@ -28,11 +30,11 @@ type sharedGuard struct {
 	recent   *recent.Activity
 	memory   *snapshot.File
 	watches  *servers.Watches
-	others   *otherGuards
+	others   *otherguards.Watch
 	turn     *telemetry.Turn
 	episodes *episodes.Keeper
 
-	sharing sharing
+	sharing share.Sharing
 
 	mu      sync.Mutex // guards below
 	inForce *settings
@@ -52,7 +54,7 @@ func holdGuard(p *config.Policy) (*sharedGuard, error) {
 		guard := breaker.New(p, breaker.Options{Check: zonecheck.Check, Ask: askDatabase(), Dial: servers.Dial, CheckServer: servers.Check})
 		return &sharedGuard{
 			Guard: guard, recent: recent.Watch(guard), turn: telemetry.NewTurn(), episodes: episodes.NewKeeper(),
-			memory: snapshot.New(guard), watches: servers.NewWatches(guard), others: &otherGuards{guard: guard},
+			memory: snapshot.New(guard), watches: servers.NewWatches(guard), others: otherguards.New(guard),
 		}, nil
 	})
 	if err != nil {
@@ -69,7 +71,7 @@ func releaseGuard() error {
 
 // Destruct ends the guard when no app refers to it any more.
 func (s *sharedGuard) Destruct() error {
-	s.others.close()
+	s.others.Close()
 	s.watches.Close()
 	s.memory.Close()
 	s.recent.Close()

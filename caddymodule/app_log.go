@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/internal/shorten"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
@@ -53,19 +53,9 @@ func (a *App) warnDirectory(zones []string) {
 		if name != config.UnknownZone && !slices.Contains(zones, name) {
 			a.log.Warn(telemetry.LogZoneNotInDirectory, zap.String(telemetry.FieldZone, name),
 				zap.String("did_you_mean", directive.Nearest(name, zones)),
-				zap.String(telemetry.FieldNext, fmt.Sprintf("correct the name in zone %s { ... }, or add its stores to the directory; its zones are %s", name, some(zones))))
+				zap.String(telemetry.FieldNext, fmt.Sprintf("correct the name in zone %s { ... }, or add its stores to the directory; its zones are %s", name, shorten.List(zones))))
 		}
 	}
-}
-
-// some is a list that may be long.
-func some(names []string) string {
-	const shown = 12
-	text := strings.Join(names[:min(len(names), shown)], ", ")
-	if more := len(names) - shown; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
 }
 
 func (a *App) warnTimeouts() {

@@ -4,9 +4,6 @@ import (
 	"os"
 	"testing"
 	"time"
-
-	"github.com/firebreak-proxy/firebreak/config"
-	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
 // TempHome is a folder that Caddy may write to. Caddy's own background work goes
@@ -37,12 +34,4 @@ func (f *sharedFleet) Running() bool {
 	default:
 		return f.stop != nil
 	}
-}
-
-// Sharing is who else is in front of the same servers.
-type Sharing struct{ sharing }
-
-// Look takes in which sidecars there are.
-func (s *Sharing) Look(self string, fleet []maintenance.Instance, mine map[string]string, now time.Time) (config.Parts, bool) {
-	return s.look(self, fleet, mine, now)
 }

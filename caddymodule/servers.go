@@ -176,3 +176,22 @@ func (a *App) applyDrains() {
 		}
 	}
 }
+
+// listeners are the addresses that the servers of this configuration listen at.
+func (a *App) listeners() (list []string) {
+	a.live.mu.Lock()
+	http := a.live.http
+	a.live.mu.Unlock()
+	if http == nil {
+		return nil
+	}
+	for _, server := range http.Servers {
+		for _, text := range server.Listen {
+			if address, err := caddy.ParseNetworkAddress(text); err == nil {
+				list = append(list, address.String())
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}

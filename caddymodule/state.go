@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
+	"github.com/firebreak-proxy/firebreak/fleet/share"
 	"github.com/firebreak-proxy/firebreak/internal/shorten"
 	"github.com/firebreak-proxy/firebreak/internal/version"
 	"github.com/firebreak-proxy/firebreak/maintenance"
@@ -102,7 +103,7 @@ func (a *App) describe() maintenance.Instance {
 		Workers: status.Workers, Occupied: status.Occupied, Hung: status.Hung,
 	}
 	if a.sharesAuto() {
-		i.Servers = slices.Sorted(maps.Keys(a.fleetServers()))
+		i.Servers = slices.Sorted(maps.Keys(share.Servers(a.Guard())))
 	}
 	i.SharedServers, i.ServersOut = a.describeServers()
 	i.ZoneCount = a.Guard().ZoneCount()
@@ -121,7 +122,7 @@ func (a *App) describe() maintenance.Instance {
 func (a *App) describeServers() (shared []string, out []maintenance.InstanceServer) {
 	const most = 100
 	for _, server := range a.Guard().Servers() {
-		name := a.fleetServer(server.Address)
+		name := share.Name(server.Address)
 		if name == server.Address && len(shared) < most {
 			shared = append(shared, name)
 		}

@@ -21,12 +21,12 @@ var layers = [][]string{
 	{"."},
 	{"caddymodule", "mysql", "postgres", "redis", "cli"}, // do not know each other
 	{"admin", "directories", "flight", "state"},
-	{"recent", "servers", "snapshot"},
+	{"otherguards", "recent", "servers", "snapshot"},
 	{"telemetry"},
 	{"refusal", "sizing"},
 	{"episodes"},
 	{"incidents", "recovery", "replay", "replay/scenario"},
-	{"maintenance/conformance", "replay/virtual"},
+	{"fleet/share", "maintenance/conformance", "replay/virtual"},
 	{"breaker/httpguard", "fleet", "maintenance", "routing/learned", "routing/lookup", "routing/pgtable", "zonecheck"},
 	{"routing/sqltable"},
 	{"breaker", "routing", "stale", "workers", "internal/directive"},
@@ -39,7 +39,7 @@ var forTests = []string{"internal/layout", "internal/loopback", "internal/pages"
 // knowCaddy are the packages that import Caddy. The others can be used, and
 // tested, without it.
 var knowCaddy = []string{
-	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "mysql", "postgres", "recent", "redis", "refusal", "servers", "snapshot", "state", "telemetry",
+	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "mysql", "otherguards", "postgres", "recent", "redis", "refusal", "servers", "snapshot", "state", "telemetry",
 	"internal/directive", "internal/placeholder", "internal/upstream", "internal/version",
 }
 

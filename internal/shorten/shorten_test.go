@@ -1,6 +1,7 @@
 package shorten_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/firebreak-proxy/firebreak/internal/shorten"
@@ -11,5 +12,15 @@ func TestTo(t *testing.T) {
 		if got := shorten.To(text, 5); got != want {
 			t.Errorf("To(%q, 5) is %q, want %q", text, got, want)
 		}
+	}
+}
+
+func TestList(t *testing.T) {
+	names := strings.Split("a b c d e f g h i j k l m n", " ")
+	if got, want := shorten.List(names), "a, b, c, d, e, f, g, h, i, j, k, l and 2 more"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := shorten.List(names[:2]), "a, b"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

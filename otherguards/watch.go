@@ -1,4 +1,4 @@
-package caddymodule
+package otherguards
 
 import (
 	"context"
@@ -16,23 +16,24 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/internal/disk"
 	"github.com/firebreak-proxy/firebreak/internal/presence"
+	"github.com/firebreak-proxy/firebreak/internal/shorten"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 const (
-	// otherGuardsEvery is how often other processes are looked for.
-	otherGuardsEvery = 2 * time.Second
+	// every is how often other processes are looked for.
+	every = 2 * time.Second
 
-	// otherGuardsPatience is for how long another process must be there to be told
+	// patience is for how long another process must be there to be told
 	// of: when a process takes the place of another one, both run for a while.
-	otherGuardsPatience = 10 * time.Second
+	patience = 10 * time.Second
 )
 
-// otherGuards looks for other processes on this machine that guard the same API
+// Watch looks for other processes on this machine that guard the same API
 // servers, or listen at the same addresses: Linux lets several processes do so and
 // divides the connections among them. Each would lend every zone its share of the
 // same workers.
-type otherGuards struct {
+type Watch struct {
 	guard *breaker.Guard
 	begin sync.Once
 	stop  context.CancelFunc
@@ -40,19 +41,19 @@ type otherGuards struct {
 
 	mu        sync.Mutex // guards below
 	log       *zap.Logger
-	shares    bool         // others are expected, see the option share
-	listeners []string     // addresses
-	found     []otherGuard // those that were told of
+	shares    bool     // others are expected, see the option share
+	listeners []string // addresses
+	found     []other  // those that were told of
 }
 
-// otherGuard is another process that guards the same.
-type otherGuard struct {
+// other is another process that guards the same.
+type other struct {
 	presence.Process
 	since time.Time
 }
 
 // String is what is wrong, in words.
-func (o *otherGuard) String() string {
+func (o *other) String() string {
 	var servers, listeners []string
 	for _, thing := range o.Things {
 		kind, what, _ := strings.Cut(thing, " ")
@@ -64,10 +65,10 @@ func (o *otherGuard) String() string {
 	}
 	var does []string
 	if len(servers) > 0 {
-		does = append(does, "guards the same API servers ("+some(servers)+")")
+		does = append(does, "guards the same API servers ("+shorten.List(servers)+")")
 	}
 	if len(listeners) > 0 {
-		does = append(does, "listens at the same addresses ("+some(listeners)+")")
+		does = append(does, "listens at the same addresses ("+shorten.List(listeners)+")")
 	}
 	return fmt.Sprintf("another firebreak, process %d, %s", o.PID, strings.Join(does, " and "))
 }
@@ -78,38 +79,42 @@ const (
 	thingListener = "listener"
 )
 
-// follow looks for others than the process of this app from now on.
-func (o *otherGuards) follow(a *App) {
-	listeners := a.listeners()
-	o.mu.Lock()
-	o.log, o.listeners, o.shares = a.log, listeners, a.Share != ""
-	o.mu.Unlock()
-	o.begin.Do(func() {
+// New returns the watch for others than a guard. It does not run before Follow.
+func New(guard *breaker.Guard) *Watch { return &Watch{guard: guard} }
+
+// Follow looks for others from now on: for those that guard the same servers, or listen
+// at one of these addresses. If shares is set, others are expected. log is told of them.
+func (w *Watch) Follow(log *zap.Logger, listeners []string, shares bool) {
+	w.mu.Lock()
+	w.log, w.listeners, w.shares = log, listeners, shares
+	w.mu.Unlock()
+	w.begin.Do(func() {
 		ctx, cancel := context.WithCancel(context.Background())
-		o.stop, o.done = cancel, make(chan struct{})
+		w.stop, w.done = cancel, make(chan struct{})
 		go func() {
-			defer close(o.done)
-			o.run(ctx)
+			defer close(w.done)
+			w.run(ctx)
 		}()
 	})
 }
 
-func (o *otherGuards) close() {
-	if o.stop != nil {
-		o.stop()
-		<-o.done
+// Close ends the watch.
+func (w *Watch) Close() {
+	if w.stop != nil {
+		w.stop()
+		<-w.done
 	}
 }
 
-func (o *otherGuards) run(ctx context.Context) {
+func (w *Watch) run(ctx context.Context) {
 	register := presence.New()
 	defer register.Close()
 	defer telemetry.Shared().OtherGuards.Store(0)
-	ticks := time.NewTicker(otherGuardsEvery)
+	ticks := time.NewTicker(every)
 	defer ticks.Stop()
 	since := make(map[string]time.Time)
 	for {
-		o.look(register, since)
+		w.look(register, since)
 		select {
 		case <-ctx.Done():
 			return
@@ -120,7 +125,7 @@ func (o *otherGuards) run(ctx context.Context) {
 
 // look makes known what this process guards and looks for others that do. since is
 // when each of them was first seen. A bug must not end the process.
-func (o *otherGuards) look(register *presence.Register, since map[string]time.Time) {
+func (w *Watch) look(register *presence.Register, since map[string]time.Time) {
 	defer func() {
 		if v := recover(); v != nil {
 			telemetry.Shared().Panics.Inc()
@@ -128,16 +133,16 @@ func (o *otherGuards) look(register *presence.Register, since map[string]time.Ti
 	}()
 	// What cannot be made known, or looked up, is nobody's trouble: then there is no
 	// warning.
-	_ = register.Set(o.things())
+	_ = register.Set(w.things())
 	others, _ := register.Others()
 	now := time.Now()
-	var lasting []otherGuard
+	var lasting []other
 	for _, p := range others {
 		if since[p.ID].IsZero() {
 			since[p.ID] = now
 		}
-		if now.Sub(since[p.ID]) >= otherGuardsPatience {
-			lasting = append(lasting, otherGuard{p, since[p.ID]})
+		if now.Sub(since[p.ID]) >= patience {
+			lasting = append(lasting, other{p, since[p.ID]})
 		}
 	}
 	for id := range since {
@@ -145,21 +150,21 @@ func (o *otherGuards) look(register *presence.Register, since map[string]time.Ti
 			delete(since, id)
 		}
 	}
-	o.tell(lasting)
+	w.tell(lasting)
 }
 
 // things are what this process is in charge of; nothing if it is about to end, or
 // shares the servers with others as it is meant to.
-func (o *otherGuards) things() (list []string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if caddy.Exiting() || o.shares {
+func (w *Watch) things() (list []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if caddy.Exiting() || w.shares {
 		return nil
 	}
-	for _, server := range o.guard.Servers() {
+	for _, server := range w.guard.Servers() {
 		list = append(list, thingServer+" "+sameServer(server.Address))
 	}
-	for _, address := range o.listeners {
+	for _, address := range w.listeners {
 		list = append(list, thingListener+" "+address)
 	}
 	return list
@@ -181,35 +186,16 @@ func sameServer(address string) string {
 	return address
 }
 
-// listeners are the addresses that the servers of this configuration listen at.
-func (a *App) listeners() (list []string) {
-	a.live.mu.Lock()
-	http := a.live.http
-	a.live.mu.Unlock()
-	if http == nil {
-		return nil
-	}
-	for _, server := range http.Servers {
-		for _, text := range server.Listen {
-			if address, err := caddy.ParseNetworkAddress(text); err == nil {
-				list = append(list, address.String())
-			}
-		}
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
 // tell tells of others that are new, and of those that are gone.
-func (o *otherGuards) tell(found []otherGuard) {
-	o.mu.Lock()
-	before, log := o.found, o.log
-	o.found = found
-	o.mu.Unlock()
+func (w *Watch) tell(found []other) {
+	w.mu.Lock()
+	before, log := w.found, w.log
+	w.found = found
+	w.mu.Unlock()
 	telemetry.Shared().OtherGuards.Store(int64(len(found)))
 	for i := range found {
 		if !knows(before, &found[i]) {
-			log.Error(telemetry.LogOtherGuard, zap.String("problem", found[i].String()), zap.Int("pid", found[i].PID), zap.String(telemetry.FieldNext, otherGuardNext))
+			log.Error(telemetry.LogOtherGuard, zap.String("problem", found[i].String()), zap.Int("pid", found[i].PID), zap.String(telemetry.FieldNext, next))
 		}
 	}
 	for i := range before {
@@ -219,19 +205,19 @@ func (o *otherGuards) tell(found []otherGuard) {
 	}
 }
 
-// otherGuardNext is what to do about another guard.
-const otherGuardNext = "stop one of the two: each lends every zone its part of the same workers, as if it were alone; if both are meant, give each its part: share 1/2"
+// next is what to do about another guard.
+const next = "stop one of the two: each lends every zone its part of the same workers, as if it were alone; if both are meant, give each its part: share 1/2"
 
-func knows(list []otherGuard, other *otherGuard) bool {
-	return slices.ContainsFunc(list, func(o otherGuard) bool { return o.ID == other.ID })
+func knows(list []other, o *other) bool {
+	return slices.ContainsFunc(list, func(known other) bool { return known.ID == o.ID })
 }
 
-// warnings are what is wrong, for people.
-func (o *otherGuards) warnings() (list []string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i := range o.found {
-		list = append(list, o.found[i].String()+"; "+otherGuardNext)
+// Warnings are what is wrong, for people.
+func (w *Watch) Warnings() (list []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.found {
+		list = append(list, w.found[i].String()+"; "+next)
 	}
 	return list
 }

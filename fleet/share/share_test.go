@@ -1,23 +1,23 @@
-package caddymodule_test
+package share_test
 
 import (
 	"testing"
 	"time"
 
-	"github.com/firebreak-proxy/firebreak/caddymodule"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/fleet/share"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 )
 
-// TestShareFollowsTheFleet: the part follows the sidecars that name the same servers,
+// TestFollowsTheFleet: the part follows the sidecars that name the same servers,
 // and a sidecar that is missing for a moment keeps its part.
-func TestShareFollowsTheFleet(t *testing.T) {
+func TestFollowsTheFleet(t *testing.T) {
 	const a, b = "10.0.0.1:9000", "10.0.0.2:9000"
 	mine := map[string]string{a: a, b: b}
 	named := func(id string, servers ...string) maintenance.Instance {
 		return maintenance.Instance{ID: id, Servers: servers}
 	}
-	var s caddymodule.Sharing
+	var s share.Sharing
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, step := range []struct {
 		name    string
