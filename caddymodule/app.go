@@ -54,7 +54,7 @@ type App struct {
 	Instance string `json:"instance,omitempty"`
 
 	// What is kept of each episode.
-	Incidents *Incidents `json:"incidents,omitempty"`
+	Incidents *config.Incidents `json:"incidents,omitempty"`
 
 	ctx       caddy.Context
 	log       *zap.Logger
@@ -130,7 +130,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err = workers.CheckStatuses(a.policy); err != nil {
 		return err
 	}
-	if err = a.Incidents.check(); err != nil {
+	if err = a.Incidents.Validate(); err != nil {
 		return err
 	}
 	if err = a.loadDirectory(); err != nil {

@@ -51,7 +51,10 @@ func readSource(t *testing.T) *source {
 	s := &source{fields: make(map[string][]jsonField)}
 	texts := make(map[string]string) // constants named Log… and Event…
 	var files []sourceFile
-	own := []string{".", "../admin", "../directories", "../mysql", "../postgres", "../redis", "../refusal", "../state", "../telemetry"} // what is logged and parsed from a Caddyfile
+	own := []string{ // what is logged and parsed from a Caddyfile
+		".", "../admin", "../directories", "../globaloption", "../mysql", "../otherguards", "../postgres", "../redis", "../refusal",
+		"../servers", "../snapshot", "../state", "../telemetry",
+	}
 	dirs := append(slices.Clone(own), "../config", "../breaker", "../maintenance", "../routing", "../recovery", "../incidents", "../stale")
 	for _, dir := range dirs {
 		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))

@@ -1,8 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -10,43 +8,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/episodes"
 	"github.com/firebreak-proxy/firebreak/incidents"
-	"github.com/firebreak-proxy/firebreak/internal/directive"
 	"github.com/firebreak-proxy/firebreak/maintenance"
 	"github.com/firebreak-proxy/firebreak/telemetry"
 )
-
-// Incidents says what is kept of each episode, for postmortems.
-type Incidents struct {
-	// Keep nothing.
-	Off bool `json:"off,omitempty"`
-
-	// How many incidents are kept. Default: 200.
-	Keep int `json:"keep,omitempty"`
-
-	// Where: each sidecar has a folder of its name in it. Default: the folder
-	// firebreak/incidents in Caddy's data directory.
-	Dir string `json:"dir,omitempty"`
-}
-
-// mostIncidents is how many may be kept: their summaries are held in memory.
-const mostIncidents = 10000
-
-func (o *Incidents) check() error {
-	switch {
-	case o == nil:
-		return nil
-	case o.Keep < 0 || o.Keep > mostIncidents:
-		return fmt.Errorf("incidents: keep is %d: it must be at least 1 and at most %d", o.Keep, mostIncidents)
-	case o.Off && (o.Keep != 0 || o.Dir != ""):
-		return errors.New("incidents: off, and still keep or dir is set; leave one out")
-	}
-	return nil
-}
 
 // incidentLogs are the logs of the process, by where they keep their records.
 // The configurations that run hold a reference each, so that incidents that are
@@ -70,7 +38,7 @@ func (l *incidentLog) Destruct() error {
 func (a *App) incidentsKey() (key, dir, instance string) {
 	o := a.Incidents
 	if o == nil {
-		o = new(Incidents)
+		o = new(config.Incidents)
 	}
 	if o.Off {
 		return "", "", ""
@@ -217,30 +185,3 @@ func (a *App) zoneOf(sw *maintenance.Switch) string {
 	}
 	return ""
 }
-
-// parseIncidents reads the option "incidents off", or its block.
-func parseIncidents(d *caddyfile.Dispenser, b *appBlock) error {
-	b.app.Incidents = new(Incidents)
-	at := directive.Here(d)
-	switch args := d.RemainingArgs(); {
-	case len(args) == 1 && args[0] == "off":
-		b.app.Incidents.Off = true
-		return directive.NoBlock(d, "firebreak option 'incidents off'")
-	case len(args) > 0:
-		return at.Errf("firebreak option 'incidents' takes a block, or the word off; write for example: incidents { keep 500 }")
-	}
-	return incidentOptions.Parse(d, b.app.Incidents)
-}
-
-var incidentOptions = directive.Options[Incidents]{Block: "firebreak incidents", Known: map[string]directive.Option[Incidents]{
-	"keep": {Usage: "keep 500", Min: 1, Max: 1, Set: func(o *Incidents, args []string) (err error) {
-		if o.Keep, err = directive.ParseCount(args[0], "keep 500", 1); err == nil && o.Keep > mostIncidents {
-			err = fmt.Errorf("%d are too many: at most %d are kept", o.Keep, mostIncidents)
-		}
-		return err
-	}},
-	"dir": {Usage: "dir /var/lib/firebreak/incidents", Min: 1, Max: 1, Set: func(o *Incidents, args []string) error {
-		o.Dir = args[0]
-		return nil
-	}},
-}}

@@ -20,6 +20,7 @@ var layers = [][]string{
 	{"cmd/firebreak"},
 	{"."},
 	{"caddymodule", "mysql", "postgres", "redis", "cli"}, // do not know each other
+	{"globaloption"},
 	{"admin", "directories", "flight", "state"},
 	{"otherguards", "recent", "servers", "snapshot"},
 	{"telemetry"},
@@ -39,7 +40,7 @@ var forTests = []string{"internal/layout", "internal/loopback", "internal/pages"
 // knowCaddy are the packages that import Caddy. The others can be used, and
 // tested, without it.
 var knowCaddy = []string{
-	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "mysql", "otherguards", "postgres", "recent", "redis", "refusal", "servers", "snapshot", "state", "telemetry",
+	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "globaloption", "mysql", "otherguards", "postgres", "recent", "redis", "refusal", "servers", "snapshot", "state", "telemetry",
 	"internal/directive", "internal/placeholder", "internal/upstream", "internal/version",
 }
 

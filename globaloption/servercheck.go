@@ -1,4 +1,4 @@
-package caddymodule
+package globaloption
 
 import (
 	"fmt"
@@ -26,7 +26,7 @@ var serverCheckOptions = directive.Options[config.ServerCheck]{Block: "firebreak
 //	    status  <code...>
 //	    header  <name> <value>
 //	}
-func parseServerCheck(d *caddyfile.Dispenser, b *appBlock) error {
+func parseServerCheck(d *caddyfile.Dispenser, b *block) error {
 	at := directive.NewBlock(d)
 	args := d.RemainingArgs()
 	if len(args) != 1 {

@@ -1,4 +1,4 @@
-package caddymodule
+package globaloption
 
 import (
 	"fmt"
@@ -105,7 +105,7 @@ const storeCheckUsage = "check GET /internal/check?key={store} { to localhost:90
 //	    body_match    <regexp>
 //	    ends_open     [on|off]
 //	}
-func parseStoreCheck(d *caddyfile.Dispenser, b *appBlock) error {
+func parseStoreCheck(d *caddyfile.Dispenser, b *block) error {
 	b.checkAt = directive.Here(d)
 	args := d.RemainingArgs()
 	if len(args) != 2 {
@@ -170,7 +170,7 @@ func setRepairHeader(r *config.Repair, args []string) error {
 //	    parallel <number>
 //	    header   <name> <value>
 //	}
-func parseRepair(d *caddyfile.Dispenser, b *appBlock) error {
+func parseRepair(d *caddyfile.Dispenser, b *block) error {
 	b.repairAt = directive.Here(d)
 	args := d.RemainingArgs()
 	if len(args) != 2 {

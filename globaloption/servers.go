@@ -1,4 +1,4 @@
-package caddymodule
+package globaloption
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 // workersAuto stands in place of a number of workers that is found out.
 const workersAuto = "auto"
 
-func setWorkers(b *appBlock, args []string) (err error) {
+func setWorkers(b *block, args []string) (err error) {
 	workers := &b.app.Workers
 	switch {
 	case args[0] == workersAuto && len(args) == 1:
@@ -47,7 +47,7 @@ var serverOptions = directive.Options[config.Server]{Block: "firebreak server", 
 //	    workers <number>
 //	    status  auto|off|fpm|puma|uwsgi ...
 //	}
-func parseServer(d *caddyfile.Dispenser, b *appBlock) error {
+func parseServer(d *caddyfile.Dispenser, b *block) error {
 	at := directive.NewBlock(d)
 	args := d.RemainingArgs()
 	if len(args) != 1 {
