@@ -15,6 +15,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/maintenance/bypass"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 )
@@ -130,41 +131,12 @@ func setDeadlineHeader(b *handlerBlock, _ []string) error {
 	return nil
 }
 
-// addBypass reads "client_ip RANGES... header NAME SECRET", either part of
-// which may be left out.
 func addBypass(b *handlerBlock, args []string) error {
-	var bypass Bypass
-	for len(args) > 0 {
-		word := args[0]
-		args = args[1:]
-		switch word {
-		case "client_ip":
-			if len(bypass.ClientIP) > 0 {
-				return errors.New("'client_ip' specified twice; put all ranges behind one")
-			}
-			end := slices.Index(args, "header")
-			if end < 0 {
-				end = len(args)
-			}
-			if bypass.ClientIP, args = args[:end], args[end:]; end == 0 {
-				return errors.New("'client_ip' needs at least one range, for example 10.0.0.0/8")
-			}
-		case "header":
-			if bypass.Header != "" {
-				return errors.New("'header' specified twice; write a bypass of its own for each")
-			}
-			if len(args) < 2 {
-				return errors.New("'header' needs a name and a secret; write for example: bypass header Proxy-Authorization {env.BYPASS_SECRET}")
-			}
-			bypass.Header, bypass.Secret, args = args[0], args[1], args[2:]
-		default:
-			return errors.New(directive.Unrecognized("word", word, []string{"client_ip", "header"}))
-		}
-	}
-	if err := bypass.check(); err != nil {
+	added, err := bypass.Parse(args)
+	if err != nil {
 		return err
 	}
-	b.handler.Bypass = append(b.handler.Bypass, bypass)
+	b.handler.Bypass = append(b.handler.Bypass, added)
 	return nil
 }
 

@@ -52,7 +52,7 @@ func readSource(t *testing.T) *source {
 	texts := make(map[string]string) // constants named Log… and Event…
 	var files []sourceFile
 	own := []string{ // what is logged and parsed from a Caddyfile
-		".", "../admin", "../directories", "../globaloption", "../mysql", "../otherguards", "../postgres", "../redis", "../refusal",
+		".", "../admin", "../directories", "../globaloption", "../maintenance/bypass", "../mysql", "../otherguards", "../postgres", "../redis", "../refusal",
 		"../servers", "../snapshot", "../state", "../telemetry",
 	}
 	dirs := append(slices.Clone(own), "../config", "../breaker", "../maintenance", "../routing", "../recovery", "../incidents", "../stale")

@@ -3,9 +3,12 @@ package caddymodule
 import (
 	"encoding/json"
 
+	"go.uber.org/zap/zapcore"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/maintenance/bypass"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/stale"
@@ -44,7 +47,7 @@ type Handler struct {
 	DeadlineHeader bool `json:"deadline_header,omitempty"`
 
 	// Who is let through maintenance; one of them is enough.
-	Bypass []Bypass `json:"bypass,omitempty"`
+	Bypass []bypass.Bypass `json:"bypass,omitempty"`
 
 	// Own refusal bodies by zone ("*" for all), in order of preference.
 	Bodies []refusal.Body `json:"bodies,omitempty"`
@@ -70,4 +73,12 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 		ID:  "http.handlers.firebreak",
 		New: func() caddy.Module { return new(Handler) },
 	}
+}
+
+// MarshalLogObject says of a handler what is no secret: Caddy's trace logs handlers
+// as they are configured.
+func (h *Handler) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddInt("keys", len(h.Keys))
+	enc.AddInt("bypasses", len(h.Bypass))
+	return nil
 }

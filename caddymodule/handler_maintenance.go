@@ -23,7 +23,7 @@ func (h *Handler) inMaintenance(r *http.Request, a *admission, secret string) bo
 	if sw == nil || !sw.Refuses(r.Method) {
 		return false
 	}
-	if h.bypasses.allow(r, secret) {
+	if h.bypasses.Allow(r, secret) {
 		a.bypassed = true
 		return false
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/flight"
 	"github.com/firebreak-proxy/firebreak/internal/placeholder"
 	"github.com/firebreak-proxy/firebreak/maintenance"
+	"github.com/firebreak-proxy/firebreak/maintenance/bypass"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/stale"
@@ -40,7 +41,7 @@ type handlerParts struct {
 	taught    directories.Taught // the directory, if it learns from responses; else nil
 	board     *maintenance.Board
 	knocks    *knocks
-	bypasses  bypasses
+	bypasses  bypass.Rules
 	extractor *routing.Extractor // nil: there are no keys
 	policy    *config.Policy
 
@@ -75,12 +76,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.policy, h.readsBodies = app.Policy(), readsBodies(h.Keys)
 	h.knocks = app.recoveries.knocks
 	h.observesUnknown = app.policy.Zone(config.UnknownZone).Observe
-	for i := range h.Bypass {
-		ready, err := h.Bypass[i].ready()
-		if err != nil {
-			return fmt.Errorf("bypass %d: %w", i+1, err)
-		}
-		h.bypasses = append(h.bypasses, ready)
+	if h.bypasses, err = bypass.New(h.Bypass); err != nil {
+		return err
 	}
 	if len(h.Keys) > 0 {
 		h.extractor, err = routing.NewExtractor(h.Keys, routing.ExtractorOptions{

@@ -20,6 +20,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/config"
 	"github.com/firebreak-proxy/firebreak/flight"
 	"github.com/firebreak-proxy/firebreak/internal/upload"
+	"github.com/firebreak-proxy/firebreak/maintenance/bypass"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/stale"
@@ -111,7 +112,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (a *admission, o
 		}
 	}()
 	a = &admission{zone: config.UnknownZone, store: unknownStore}
-	secret := takeSecret(r.Header)
+	secret := bypass.TakeSecret(r.Header)
 	refused, err := h.place(w, r, a)
 	h.publish(r.Context(), a)
 	if a.span = spanOf(r.Context()); a.span != nil {

@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"refusal", "sizing"},
 	{"episodes"},
 	{"incidents", "recovery", "replay", "replay/scenario"},
-	{"fleet/share", "maintenance/conformance", "replay/virtual"},
+	{"fleet/share", "maintenance/bypass", "maintenance/conformance", "replay/virtual"},
 	{"breaker/httpguard", "fleet", "maintenance", "routing/learned", "routing/lookup", "routing/pgtable", "zonecheck"},
 	{"routing/sqltable"},
 	{"breaker", "routing", "stale", "workers", "internal/directive"},
@@ -40,7 +40,7 @@ var forTests = []string{"internal/layout", "internal/loopback", "internal/pages"
 // knowCaddy are the packages that import Caddy. The others can be used, and
 // tested, without it.
 var knowCaddy = []string{
-	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "globaloption", "mysql", "otherguards", "postgres", "recent", "redis", "refusal", "servers", "snapshot", "state", "telemetry",
+	".", "cmd/firebreak", "caddymodule", "cli", "admin", "directories", "flight", "globaloption", "maintenance/bypass", "mysql", "otherguards", "postgres", "recent", "redis", "refusal", "servers", "snapshot", "state", "telemetry",
 	"internal/directive", "internal/placeholder", "internal/upstream", "internal/version",
 }
 

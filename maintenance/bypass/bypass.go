@@ -1,4 +1,6 @@
-package caddymodule
+// Package bypass lets operators through maintenance (never through a breaker), so that
+// they can try a store before its clients come back.
+package bypass
 
 import (
 	"crypto/sha256"
@@ -10,17 +12,13 @@ import (
 	"slices"
 	"strings"
 
-	"go.uber.org/zap/zapcore"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/firebreak-proxy/firebreak/internal/placeholder"
 )
 
-// Bypass lets operators through maintenance (never through a breaker), so that
-// they can try a store before its clients come back. All conditions that it
-// names must hold.
+// Bypass is who is let through maintenance. All conditions that it names must hold.
 type Bypass struct {
 	// Ranges of client addresses: 10.0.0.0/8, 192.0.2.7, or private_ranges.
 	// The client's address is found as Caddy's trusted_proxies say.
@@ -34,31 +32,23 @@ type Bypass struct {
 	Secret string `json:"secret,omitempty"`
 }
 
-// bypassHeader is the header that a secret is sent in: Caddy redacts it in its logs,
+// header is the header that a secret is sent in: Caddy redacts it in its logs,
 // and reverse_proxy passes it on in no route, also where there is no firebreak.
-const bypassHeader = "Proxy-Authorization"
-
-// MarshalLogObject says of a handler what is no secret: Caddy's trace logs handlers
-// as they are configured.
-func (h *Handler) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddInt("keys", len(h.Keys))
-	enc.AddInt("bypasses", len(h.Bypass))
-	return nil
-}
+const header = "Proxy-Authorization"
 
 // leastSecret is how many bytes a secret must have.
 const leastSecret = 16
 
-// check says what is wrong, as far as that is known without the environment.
-func (b *Bypass) check() error {
+// Check says what is wrong, as far as that is known without the environment.
+func (b *Bypass) Check() error {
 	if len(b.ClientIP) == 0 && b.Header == "" {
 		return errors.New("it lets everybody through: name ranges of client addresses, or a header and its secret")
 	}
 	if (b.Header == "") != (b.Secret == "") {
 		return errors.New("a header needs a secret, and a secret a header")
 	}
-	if b.Header != "" && !strings.EqualFold(b.Header, bypassHeader) {
-		return fmt.Errorf("the header is %q: it must be %s, which Caddy keeps out of its logs and does not pass on", b.Header, bypassHeader)
+	if b.Header != "" && !strings.EqualFold(b.Header, header) {
+		return fmt.Errorf("the header is %q: it must be %s, which Caddy keeps out of its logs and does not pass on", b.Header, header)
 	}
 	if b.Secret != "" && len(b.Secret) < leastSecret && !placeholder.Pattern.MatchString(b.Secret) {
 		return fmt.Errorf("the secret has %d bytes; it must have at least %d: make one with openssl rand -hex 16", len(b.Secret), leastSecret)
@@ -82,20 +72,20 @@ func (b *Bypass) prefixes() (list []netip.Prefix, err error) {
 	return list, nil
 }
 
-// bypass is a Bypass made ready.
-type bypass struct {
+// rule is a Bypass made ready.
+type rule struct {
 	prefixes []netip.Prefix
 	secret   [sha256.Size]byte
 	secured  bool // a secret is needed
 }
 
 // ready fills in the secret's placeholders.
-func (b *Bypass) ready() (bypass, error) {
-	if err := b.check(); err != nil {
-		return bypass{}, err
+func (b *Bypass) ready() (rule, error) {
+	if err := b.Check(); err != nil {
+		return rule{}, err
 	}
 	prefixes, _ := b.prefixes()
-	ready := bypass{prefixes: prefixes, secured: b.Header != ""}
+	ready := rule{prefixes: prefixes, secured: b.Header != ""}
 	secret, err := caddy.NewReplacer().ReplaceOrErr(b.Secret, true, true)
 	if err != nil {
 		return ready, fmt.Errorf("the secret: %w", err)
@@ -107,11 +97,24 @@ func (b *Bypass) ready() (bypass, error) {
 	return ready, nil
 }
 
-// bypasses are all of a handler's.
-type bypasses []bypass
+// Rules are all of a handler's.
+type Rules []rule
 
-// allow reports whether a request that carries this secret may pass.
-func (list bypasses) allow(r *http.Request, secret string) bool {
+// New makes a handler's rules ready, the placeholders in their secrets filled in.
+func New(list []Bypass) (Rules, error) {
+	rules := make(Rules, 0, len(list))
+	for i := range list {
+		ready, err := list[i].ready()
+		if err != nil {
+			return nil, fmt.Errorf("bypass %d: %w", i+1, err)
+		}
+		rules = append(rules, ready)
+	}
+	return rules, nil
+}
+
+// Allow reports whether a request that carries this secret may pass.
+func (list Rules) Allow(r *http.Request, secret string) bool {
 	for i := range list {
 		if list[i].matches(r, secret) {
 			return true
@@ -120,19 +123,19 @@ func (list bypasses) allow(r *http.Request, secret string) bool {
 	return false
 }
 
-// takeSecret takes the secret off a request and returns it; "" if there is none. It
+// TakeSecret takes the secret off a request and returns it; "" if there is none. It
 // is called for every request and by every handler: a secret must not reach
 // handlers, logs or API servers behind it at any time.
-func takeSecret(header http.Header) string {
-	values := header[bypassHeader]
+func TakeSecret(from http.Header) string {
+	values := from[header]
 	if len(values) == 0 {
 		return ""
 	}
-	delete(header, bypassHeader)
+	delete(from, header)
 	return strings.TrimPrefix(values[0], "Bearer ")
 }
 
-func (b *bypass) matches(r *http.Request, secret string) bool {
+func (b *rule) matches(r *http.Request, secret string) bool {
 	if b.secured {
 		// Of hashes, so that not even the length takes its time.
 		given := sha256.Sum256([]byte(secret))
@@ -143,7 +146,7 @@ func (b *bypass) matches(r *http.Request, secret string) bool {
 	return len(b.prefixes) == 0 || b.from(r)
 }
 
-func (b *bypass) from(r *http.Request) bool {
+func (b *rule) from(r *http.Request) bool {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	ip, err := netip.ParseAddr(text)
 	if err != nil {
