@@ -54,6 +54,20 @@ var clients = map[string][]string{
 	"github.com/pquerna/":         {"stale"},
 }
 
+// mostLines is how many lines a package may have, without its tests.
+const mostLines = 3000
+
+// large are the packages that have more, each for a reason in CONTRIBUTING.md, and how
+// many they may have.
+var large = map[string]int{
+	"admin":       3600,
+	"breaker":     9000,
+	"caddymodule": 3900,
+	"cli":         5400,
+	"recovery":    4300,
+	"routing":     3700,
+}
+
 // list runs "go list" on packages of the module, and returns the imports of each
 // by its path within the module. Examples and end-to-end tests are left out.
 func list(t *testing.T, format string, packages ...string) map[string][]string {
@@ -129,6 +143,37 @@ func TestImportsPointOneWay(t *testing.T) {
 	for name := range layer {
 		if _, ok := packages[name]; !ok {
 			t.Errorf("package %s is not there any more: take it out of the layers", name)
+		}
+	}
+}
+
+// TestLargeForAReason: a package has few lines, or a reason for many.
+func TestLargeForAReason(t *testing.T) {
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, reasons, _ := strings.Cut(string(text), "\n### Large packages\n")
+	reasons, _, _ = strings.Cut(reasons, "\n## ")
+	for name, files := range list(t, `{{join .GoFiles " "}}`, "./...") {
+		lines := 0
+		for _, file := range files {
+			source, err := os.ReadFile(filepath.Join("../..", name, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += bytes.Count(source, []byte("\n"))
+		}
+		allowed, listed := large[name]
+		switch {
+		case !listed && lines > mostLines:
+			t.Errorf("package %s has %d lines, more than %d: split it, or write the reason into CONTRIBUTING.md and list it here", name, lines, mostLines)
+		case listed && lines > allowed:
+			t.Errorf("package %s has %d lines, allowed are %d: move out what can stand alone, or allow more if the reason in CONTRIBUTING.md still holds", name, lines, allowed)
+		case listed && lines <= mostLines:
+			t.Errorf("package %s has only %d lines: take it out of the list of large packages, here and in CONTRIBUTING.md", name, lines)
+		case listed && !strings.Contains(reasons, "\n- `"+name+"/`: "):
+			t.Errorf("CONTRIBUTING.md, large packages: no reason for %s", name)
 		}
 	}
 }
