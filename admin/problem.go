@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/firebreak-proxy/firebreak/internal/directive"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // problem is an error of the admin API, as RFC 9457 has it.
@@ -44,7 +45,7 @@ func writeProblem(w http.ResponseWriter, err error) {
 	}
 	p.Title, p.Error = http.StatusText(p.Status), p.Detail
 	if p.Status >= http.StatusInternalServerError {
-		caddy.Log().Named("admin.api.firebreak").Error("request failed", zap.Int("status", p.Status), zap.String("detail", p.Detail))
+		caddy.Log().Named("admin.api.firebreak").Error(telemetry.LogRequestFailed, zap.Int("status", p.Status), zap.String("detail", p.Detail))
 	}
 	body, _ := json.MarshalIndent(p, "", "  ")
 	w.Header().Set("Content-Type", "application/problem+json")

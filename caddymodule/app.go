@@ -230,7 +230,7 @@ func (a *App) Stop() error {
 	select {
 	case <-done:
 	case <-time.After(stopPatience):
-		a.log.Warn("background work does not end, probably because of an event handler; leaving it behind", zap.Duration("waited", stopPatience))
+		a.log.Warn(telemetry.LogStopTimedOut, zap.Duration("waited", stopPatience))
 	}
 	a.releaseIncidents()
 	a.unfollowServers()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/config"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 	"github.com/firebreak-proxy/firebreak/zonecheck"
 )
 
@@ -29,10 +30,10 @@ func askDatabase() breaker.AskFunc {
 		switch {
 		case err == nil && failing:
 			delete(told, zone)
-			caddy.Log().Named("firebreak").Info("a zone's database can be asked about its stores again", zap.String("zone", zone))
+			caddy.Log().Named("firebreak").Info(telemetry.LogDatabaseAsked, zap.String("zone", zone))
 		case err != nil && time.Since(at) >= askAgain:
 			told[zone] = time.Now()
-			caddy.Log().Named("firebreak").Warn("a zone's database cannot be asked about its stores; requests alone find out which of them hang",
+			caddy.Log().Named("firebreak").Warn(telemetry.LogDatabaseNotAsked,
 				zap.String("zone", zone), zap.Error(err))
 		}
 		return err

@@ -24,6 +24,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/routing"
 	"github.com/firebreak-proxy/firebreak/stale"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // Placeholders that the handler sets.
@@ -181,7 +182,7 @@ func (h *Handler) place(w http.ResponseWriter, r *http.Request, a *admission) (r
 func (h *Handler) route(w http.ResponseWriter, r *http.Request, a *admission) (route routing.Route, found bool, err error) {
 	key, err := h.findKey(w, r)
 	if err != nil {
-		if c := h.log.Check(zapcore.DebugLevel, "no key found"); c != nil {
+		if c := h.log.Check(zapcore.DebugLevel, telemetry.LogNoKey); c != nil {
 			c.Write(zap.Error(err))
 		}
 	}
@@ -264,7 +265,7 @@ func (a *zoneText) String() string  { return a.zone }
 // failOpen notes a failure of firebreak itself.
 func (h *Handler) failOpen(v any) {
 	h.meters.Panics.Inc()
-	h.log.Error("firebreak failed; the request is let through unguarded",
+	h.log.Error(telemetry.LogFailedOpen,
 		zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/firebreak-proxy/firebreak/breaker"
 	"github.com/firebreak-proxy/firebreak/refusal"
 	"github.com/firebreak-proxy/firebreak/stale"
+	"github.com/firebreak-proxy/firebreak/telemetry"
 )
 
 // Flight is one admitted request on its way through the next handlers. It is also
@@ -123,7 +124,7 @@ func (f *Flight) run(next caddyhttp.Handler, r *http.Request) {
 		if v := recover(); v != nil {
 			f.panicked = v
 			if v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, not an error
-				f.log.Error("panic in a handler behind firebreak", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+				f.log.Error(telemetry.LogHandlerPanic, zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 			}
 		}
 		f.land()

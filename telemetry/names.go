@@ -61,6 +61,13 @@ const (
 	LogPoolSuspect      = "the pool itself is suspect: verdicts on zones are held back"
 	LogPoolTrusted      = "the pool is trusted again"
 	LogInternalError    = "firebreak has a bug and goes on; please report this line"
+	LogFailedOpen       = "firebreak failed; the request is let through unguarded"
+	LogHandlerPanic     = "panic in a handler behind firebreak"
+	LogRequestFailed    = "request failed"
+	LogStopTimedOut     = "background work does not end, probably because of an event handler; leaving it behind"
+	LogNoKey            = "no key found"
+	LogDatabaseAsked    = "a zone's database can be asked about its stores again"
+	LogDatabaseNotAsked = "a zone's database cannot be asked about its stores; requests alone find out which of them hang"
 
 	LogFleetStarted     = "this sidecar tells the fleet what it observes, and cuts off what enough others observe"
 	LogFleetObserving   = "this sidecar tells the fleet what it observes, and only logs what it would do for what others observe"

@@ -228,7 +228,8 @@ func TestQuestionsAreAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, section, _ := strings.Cut(string(text), "\n### Where is …?\n")
-	section, _, _ = strings.Cut(section, "\nIn more detail:\n")
+	section, detail, _ := strings.Cut(section, "\nIn more detail:\n")
+	detail, _, _ = strings.Cut(detail, "\n#")
 	answers := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(section, -1)
 	if len(answers) < 10 {
 		t.Errorf("found %d answers, want at least 10", len(answers))
@@ -236,6 +237,47 @@ func TestQuestionsAreAnswered(t *testing.T) {
 	for _, answer := range answers {
 		if found, err := filepath.Glob("../../" + answer[1]); err != nil || len(found) == 0 {
 			t.Errorf("CONTRIBUTING.md names %s, which is not there", answer[1])
+		}
+	}
+	named := regexp.MustCompile(`[\w/*.]+(?:\.go|\.lua|/)`)
+	for row := range strings.Lines(detail) {
+		cells := strings.Split(row, "|")
+		if len(cells) < 3 || strings.HasPrefix(cells[1], "---") || cells[1] == " a bug in " {
+			continue
+		}
+		names := named.FindAllString(cells[2], -1)
+		if len(names) == 0 {
+			t.Errorf("CONTRIBUTING.md: %s is nowhere", cells[1])
+		}
+		// A file without a folder is in one that the row names.
+		folders := []string{"."}
+		for _, name := range names {
+			folders = append(folders, filepath.Dir(name))
+		}
+		for _, name := range names {
+			if !slices.ContainsFunc(folders, func(folder string) bool {
+				found, err := filepath.Glob(filepath.Join("../..", folder, name))
+				return err == nil && len(found) > 0
+			}) {
+				t.Errorf("CONTRIBUTING.md, %s: %s is not there", strings.TrimSpace(cells[1]), name)
+			}
+		}
+	}
+}
+
+// TestLogLinesAreNamed: all log lines are listed in telemetry/names.go, as CONTRIBUTING.md
+// answers: none is written where it is logged.
+func TestLogLinesAreNamed(t *testing.T) {
+	logged := regexp.MustCompile(`(?i)log[\w().]*\.(?:Named\("[^"]*"\)\.)?(?:Debug|Info|Warn|Error|Check)\((?:zapcore\.\w+, )?"`)
+	for name, files := range list(t, `{{join .GoFiles " "}}`, "./...") {
+		for _, file := range files {
+			source, err := os.ReadFile(filepath.Join("../..", name, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found := logged.Find(source); found != nil {
+				t.Errorf("%s/%s: %s…: give the message a name in telemetry/names.go", name, file, found)
+			}
 		}
 	}
 }
