@@ -34,9 +34,8 @@ type Event struct {
 	telling *telling
 }
 
-// Settle says that people were told, or that they could not be. Until then the keeper
-// keeps its claim. It may be called more than once, from any goroutine; the first word
-// counts.
+// Settle reports whether the event was delivered. Until then the keeper keeps its claim.
+// It may be called more than once, from any goroutine; the first call counts.
 func (e *Event) Settle(told bool) {
 	if e.telling != nil {
 		e.telling.settle(told)

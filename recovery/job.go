@@ -142,8 +142,8 @@ type counts struct {
 	ProbeFailed int `json:"probe_failed,omitempty"` // failed a probe in their database, at least once
 
 	First     time.Time `json:"first,omitzero"`      // when the first store was released
-	Automatic time.Time `json:"auto_at,omitzero"`    // when the last was that nobody had to work on
-	ByHand    time.Time `json:"by_hand_at,omitzero"` // when the last was that somebody had worked on
+	Automatic time.Time `json:"auto_at,omitzero"`    // when the last one was released that needed no work by hand
+	ByHand    time.Time `json:"by_hand_at,omitzero"` // when the last one was released that had been worked on
 }
 
 // count counts the stores. Call it with mu held.

@@ -201,7 +201,7 @@ func (a *Jobs) WorkOn(store, action, by, to, text string) (WorkItem, error) {
 	return item, nil
 }
 
-// workOn does it; idle says that the job's goroutine has to be started.
+// workOn does it; idle reports whether the job's goroutine has to be started.
 func (a *Jobs) workOn(j *job, store, action, by, to, text string) (item WorkItem, idle bool, err error) {
 	a.mu.Lock() // no recovery is begun meanwhile
 	defer a.mu.Unlock()

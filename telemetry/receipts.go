@@ -23,14 +23,14 @@ func openReceipt(key string, settle func(told bool)) *receipt {
 	return r
 }
 
-// seal says that no further webhook will take the event.
+// seal is called when no further webhook will take the event.
 func (r *receipt) seal(key string) {
 	receipts.CompareAndDelete(key, r)
 	r.done(true)
 }
 
-// expect says that a webhook will say what became of the event. All methods may be
-// called on nil.
+// expect is called for each webhook that will report what became of the event. All
+// methods may be called on nil.
 func (r *receipt) expect() {
 	if r == nil {
 		return
