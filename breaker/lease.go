@@ -32,7 +32,7 @@ func (a *leaseAnswer) words() string {
 	return openTimeOver + "; this sidecar tries it for the fleet"
 }
 
-// SetFleet says whom to ask before what is cut off is tried again; nil: nobody.
+// SetFleet sets what is asked before what is cut off is tried again; nil: nothing.
 func (g *Guard) SetFleet(f Fleet) {
 	if f == nil {
 		g.fleet.Store(nil)

@@ -194,7 +194,7 @@ func (s *sharedGuard) replaceFleet(old, next *sharedFleet) {
 	}
 }
 
-// leases is whom the guard asks before it tries something; nil: nobody.
+// leases is what the guard asks before it tries something; nil: nothing.
 func (f *sharedFleet) leases() breaker.Fleet {
 	if f == nil || f.observe {
 		return nil

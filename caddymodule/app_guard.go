@@ -38,7 +38,7 @@ type sharedGuard struct {
 
 	mu      sync.Mutex // guards below
 	inForce *settings
-	fleet   *sharedFleet // whom the guard asks; nil: nobody
+	fleet   *sharedFleet // what the guard asks before it tries something; nil: nothing
 }
 
 // settings is what a configuration puts in force. Told apart by pointer.

@@ -189,7 +189,7 @@ func playManyCulprits(t *testing.T, ranks []int) {
 	p := startProxy(t, gunicornSite(pool, ""))
 	warm(t, p, "/search")
 	m := breakStores(t, pool, p, ranks, rate/2, 4*time.Minute)
-	const least, most = 40 * time.Second, 2 * time.Minute
+	const least, most = 30 * time.Second, 2 * time.Minute
 	for m.tr.now() < m.brokeAt+most && (len(m.quarantined()) < len(ranks) || m.tr.now() < m.brokeAt+least) {
 		time.Sleep(500 * time.Millisecond)
 	}

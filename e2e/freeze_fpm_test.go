@@ -60,7 +60,7 @@ func TestFreezePHPFastCGI(t *testing.T) {
 	t.Run("stuck", func(t *testing.T) {
 		inRounds(t, func(t *testing.T, calm time.Duration) findings {
 			pool := fpm(t, 45*time.Second)
-			f, replaced := playFPM(t, pool, calm, aFreeze, 2*time.Second, "hung_hold 60s", "php_fastcgi "+pool.addr)
+			f, replaced := playFPM(t, pool, calm, briefFreeze(), 2*time.Second, "hung_hold 60s", "php_fastcgi "+pool.addr)
 			if replaced > 0 {
 				t.Errorf("%d children ended, want none", replaced)
 			}

@@ -55,14 +55,14 @@ var clients = map[string][]string{
 }
 
 // mostLines is how many lines a package may have, without its tests.
-const mostLines = 3000
+const mostLines = 3100
 
 // large are the packages that have more, each for a reason in CONTRIBUTING.md, and how
 // many they may have.
 var large = map[string]int{
 	"admin":       3600,
-	"breaker":     9000,
-	"caddymodule": 3900,
+	"breaker":     9300,
+	"caddymodule": 3950,
 	"cli":         5400,
 	"recovery":    4300,
 	"routing":     3700,
