@@ -14,8 +14,8 @@ import (
 var serverCheckOptions = directive.Options[config.ServerCheck]{Block: "firebreak server_check", Known: map[string]directive.Option[config.ServerCheck]{
 	"every":   directive.Duration("every 1s", func(c *config.ServerCheck) *config.Duration { return &c.Every }),
 	"timeout": directive.Duration("timeout 1s", func(c *config.ServerCheck) *config.Duration { return &c.Timeout }),
-	"status":  {Usage: "status 200 204", Min: 1, Max: -1, Set: setServerCheckStatus},
-	"header":  {Usage: "header Host api.example.com", Min: 2, Max: 2, Repeats: true, Set: setServerCheckHeader},
+	"status":  {Usage: "status 200 204", Min: 1, Max: -1, Set: func(c *config.ServerCheck, args []string) error { return addStatuses(&c.Status, args) }},
+	"header":  {Usage: "header Host api.example.com", Min: 2, Max: 2, Repeats: true, Set: func(c *config.ServerCheck, args []string) error { return addHeader(&c.Headers, args) }},
 }}
 
 // parseServerCheck reads
@@ -43,24 +43,26 @@ func parseServerCheck(d *caddyfile.Dispenser, b *block) error {
 	return nil
 }
 
-func setServerCheckStatus(c *config.ServerCheck, args []string) error {
+// addStatuses reads statuses of HTTP.
+func addStatuses(to *[]int, args []string) error {
 	for _, arg := range args {
 		status, err := strconv.Atoi(arg)
 		if err != nil || status < 100 || status > 599 {
 			return fmt.Errorf("invalid status %q; write for example: status 200 204", arg)
 		}
-		c.Status = append(c.Status, status)
+		*to = append(*to, status)
 	}
 	return nil
 }
 
-func setServerCheckHeader(c *config.ServerCheck, args []string) error {
-	if c.Headers == nil {
-		c.Headers = make(map[string]string)
+// addHeader reads a header's name and value.
+func addHeader(to *map[string]string, args []string) error {
+	if *to == nil {
+		*to = make(map[string]string)
 	}
-	if _, twice := c.Headers[args[0]]; twice {
+	if _, twice := (*to)[args[0]]; twice {
 		return fmt.Errorf("header %s specified twice", args[0])
 	}
-	c.Headers[args[0]] = args[1]
+	(*to)[args[0]] = args[1]
 	return nil
 }

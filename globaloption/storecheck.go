@@ -3,7 +3,6 @@ package globaloption
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -22,8 +21,8 @@ var storeCheckOptions = directive.Options[config.StoreCheck]{Block: "firebreak s
 	"batch":    directive.Count("batch 50", 0, func(c *config.StoreCheck) *int { return &c.Batch }),
 	"watch":    directive.Duration("watch 10s", func(c *config.StoreCheck) *config.Duration { return &c.Watch }),
 	"timeout":  directive.Duration("timeout 2s", func(c *config.StoreCheck) *config.Duration { return &c.Timeout }),
-	"status":   {Usage: "status 200 204", Min: 1, Max: -1, Set: setCheckStatus},
-	"header":   {Usage: "header X-Api-Key {store}", Min: 2, Max: 2, Repeats: true, Set: setCheckHeader},
+	"status":   {Usage: "status 200 204", Min: 1, Max: -1, Set: func(c *config.StoreCheck, args []string) error { return addStatuses(&c.Status, args) }},
+	"header":   {Usage: "header X-Api-Key {store}", Min: 2, Max: 2, Repeats: true, Set: func(c *config.StoreCheck, args []string) error { return addHeader(&c.Headers, args) }},
 
 	"body_contains": {Usage: `body_contains "\"ok\":true"`, Min: 1, Max: 1, Set: func(c *config.StoreCheck, args []string) error { c.BodyContains = args[0]; return nil }},
 	"body_match":    {Usage: `body_match "ok|fine"`, Min: 1, Max: 1, Set: func(c *config.StoreCheck, args []string) error { c.BodyMatch = args[0]; return nil }},
@@ -47,28 +46,6 @@ func setCheckEvery(c *config.StoreCheck, args []string) error {
 	}
 	c.Every = &d
 	return err
-}
-
-func setCheckStatus(c *config.StoreCheck, args []string) error {
-	for _, arg := range args {
-		status, err := strconv.Atoi(arg)
-		if err != nil || status < 100 || status > 599 {
-			return fmt.Errorf("invalid status %q; write for example: status 200 204", arg)
-		}
-		c.Status = append(c.Status, status)
-	}
-	return nil
-}
-
-func setCheckHeader(c *config.StoreCheck, args []string) error {
-	if c.Headers == nil {
-		c.Headers = make(map[string]string)
-	}
-	if _, twice := c.Headers[args[0]]; twice {
-		return fmt.Errorf("header %s specified twice", args[0])
-	}
-	c.Headers[args[0]] = args[1]
-	return nil
 }
 
 func setEndsOpen(c *config.StoreCheck, args []string) error {
@@ -155,7 +132,7 @@ func setRepairTo(r *config.Repair, args []string) error {
 
 func setRepairHeader(r *config.Repair, args []string) error {
 	c := config.StoreCheck{Headers: r.Headers}
-	err := setCheckHeader(&c, args)
+	err := addHeader(&c.Headers, args)
 	r.Headers = c.Headers
 	return err
 }
