@@ -21,7 +21,8 @@ type Inquiry struct {
 	// SlowAfter is from which age on a query that is not blocked is of interest.
 	SlowAfter time.Duration
 
-	// Next is the store to try next; false: there is none left. It may be called
+	// Next is the store to try next; "": there is none now, and Next should be called
+	// again in a few milliseconds; false: no more are to be tried. It may be called
 	// concurrently.
 	Next func() (store string, ok bool)
 
@@ -94,6 +95,9 @@ const (
 	// inquiryLength is for how long stores are tried until the list is asked for again.
 	inquiryLength = 750 * time.Millisecond
 
+	// inquiryIdle is for how long an inquiry waits for stores to try.
+	inquiryIdle = 100 * time.Millisecond
+
 	// inquiryGap is the least time between two inquiries of a zone.
 	inquiryGap = 50 * time.Millisecond
 
@@ -154,6 +158,7 @@ func (z *zone) inquire(ctx context.Context, q *Inquiry, c *config.Check) {
 		if err != nil {
 			z.said.trouble = err.Error()
 		}
+		z.said.underWay = 0
 		for store, t := range z.said.tried {
 			if t.running {
 				delete(z.said.tried, store)
@@ -171,17 +176,39 @@ func (z *zone) policyNow() config.ZonePolicy {
 	return *z.policy
 }
 
-// nextToTry is the store to try next.
+// nextToTry is the store to try next. When the list is due again, and only the probes
+// that are under way are waited for, stores with waiting requests do not wait for them,
+// for as long again. For a while without a store to try more are waited for: to begin
+// anew takes longer.
 func (z *zone) nextToTry() (store string, ok bool) {
 	z.do(func(z *zone, now int64) {
-		if now-z.inquiredAt >= int64(inquiryLength) {
+		length := time.Duration(now - z.inquiredAt)
+		switch {
+		case length < inquiryLength:
+			store, ok = z.nextTrial(now, false)
+		case z.said.underWay > 0 && length < 2*inquiryLength:
+			store, ok = z.nextWaiting(now, func(t trialOf) bool { return t.fails == 0 })
+		}
+		if !ok {
+			idle := time.Duration(now - max(z.inquiredAt, z.said.handedAt))
+			store, ok = "", z.said.underWay > 0 || length < inquiryLength && idle < inquiryIdle
 			return
 		}
-		if store, ok = z.nextTrial(now, false); ok {
-			z.said.tried[store] = trialOf{at: now, running: true, fails: z.said.tried[store].fails}
-		}
+		z.said.handedAt = now
+		z.said.tried[store] = trialOf{at: now, running: true, fails: z.said.tried[store].fails}
+		z.said.underWay++
 	})
 	return store, ok
+}
+
+// nextWaiting is a store with waiting requests whose latest probe is as wanted.
+func (z *zone) nextWaiting(now int64, wanted func(trialOf) bool) (string, bool) {
+	for e := z.waiters.order.Front(); e != nil; e = e.Next() {
+		if store := e.Value.(*line).store; z.wantsTrial(store, now) && wanted(z.said.tried[store]) {
+			return store, true
+		}
+	}
+	return "", false
 }
 
 // nextTrial chooses the store to try: one with waiting requests, else one with a
@@ -194,10 +221,8 @@ func (z *zone) nextTrial(now int64, urgent bool) (string, bool) {
 	if z.said.tried == nil {
 		z.said.tried = make(map[string]trialOf)
 	}
-	for e := z.waiters.order.Front(); e != nil; e = e.Next() {
-		if store := e.Value.(*line).store; z.wantsTrial(store, now) {
-			return store, true
-		}
+	if store, ok := z.nextWaiting(now, func(trialOf) bool { return true }); ok {
+		return store, true
 	}
 	for s := z.lates.head; s != nil; s = s.lnext {
 		if z.wantsTrial(s.store, now) {

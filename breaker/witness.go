@@ -15,6 +15,8 @@ type testimony struct {
 	listedAt int64 // when the list was asked for; 0: never
 
 	tried    map[string]trialOf
+	underWay int   // probes that are running
+	handedAt int64 // when a store was last handed out to be tried
 	since    int64 // when stores were first tried in this trouble
 	passedAt int64 // when a probe that passed began, the latest
 	failedAt int64 // when one began that was the first of its store to fail, the latest
@@ -56,6 +58,9 @@ func (z *zone) noteTrial(store string, v Verdict, now int64) {
 	t := z.said.tried[store]
 	if t.at == 0 {
 		return
+	}
+	if t.running {
+		z.said.underWay--
 	}
 	t.running, t.verdict = false, v
 	z.said.tried[store] = t

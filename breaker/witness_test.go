@@ -38,7 +38,8 @@ func newAskingPool(t *testing.T, app config.App, ask breaker.AskFunc) *pool {
 	return p
 }
 
-// probes tries stores six at a time: one whose rows are locked fails after 250 ms.
+// probes tries stores six at a time, as zonecheck does: one whose rows are locked fails
+// after 250 ms.
 func (p *pool) probes(ctx context.Context, zone string, _ *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
 	if q.Calm {
 		return nil
@@ -50,6 +51,10 @@ func (p *pool) probes(ctx context.Context, zone string, _ *config.Check, q *brea
 				store, ok := q.Next()
 				if !ok {
 					return
+				}
+				if store == "" {
+					time.Sleep(10 * time.Millisecond)
+					continue
 				}
 				p.mu.Lock()
 				locked := p.healed[zone+"/"+store] != nil
@@ -65,6 +70,41 @@ func (p *pool) probes(ctx context.Context, zone string, _ *config.Check, q *brea
 	}
 	wg.Wait()
 	return nil
+}
+
+// TestProbesOfAFewOfMany: 12 of 1,000 stores hang, and each store is asked for once in
+// seven seconds. The others do not wait for the probes of those that hang.
+func TestProbesOfAFewOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p *pool
+		p = newAskingPool(t, asking(probeStatement), func(ctx context.Context, zone string, c *config.Check, q *breaker.Inquiry, report func(breaker.Findings)) error {
+			return p.probes(ctx, zone, c, q, report)
+		})
+		defer p.close()
+		each := func(i int) (zone, store string) { return "z7", fmt.Sprintf("s%d", i*383%1000) }
+		p.load(8*time.Second, 150, each)
+		culprits := make(map[string]bool)
+		for i := range 12 {
+			name := fmt.Sprintf("s%d", 17+i*83)
+			culprits[name] = true
+			p.freeze("z7/" + name)
+		}
+		began := time.Now()
+		p.load(20*time.Second, 150, each)
+		innocent := func(r result) bool { return !culprits[r.store] }
+		if got := okPercent(p, began, innocent); got < 100 {
+			t.Errorf("innocent stores: %.2f %% ok, want all", got)
+		}
+		if got := percentile(p, began, .99, innocent); got > 100*time.Millisecond {
+			t.Errorf("p99 of innocent stores %s, want 100 ms at most", got)
+		}
+		for _, c := range p.guard.Culprits("z7") {
+			if !culprits[c.Store] {
+				t.Errorf("innocent store %s is named: %s", c.Store, c.Evidence)
+			}
+		}
+		t.Logf("p95 %s, p99 %s, p99.9 %s", percentile(p, began, .95, innocent), percentile(p, began, .99, innocent), percentile(p, began, .999, innocent))
+	})
 }
 
 // TestProbesFindManyCulprits: 30 of 100 stores hang. Their probes find them, at the

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/firebreak-proxy/firebreak/breaker"
@@ -164,25 +163,20 @@ func (l *lines) tryStores(ctx context.Context, c *config.Check, q *breaker.Inqui
 		return nil
 	}
 	var wg sync.WaitGroup
-	var underWay atomic.Int32
 	errs := make([]error, parallelProbes)
 	for i := range l.probes {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				store, ok := q.Next()
 				if !ok {
-					if underWay.Load() == 0 {
-						return
-					}
-					// Stores that are asked for meanwhile do not wait for a probe of
-					// another one that takes long.
+					return
+				}
+				if store == "" {
 					wait(ctx, probeLook)
 					continue
 				}
-				underWay.Add(1)
 				v, err := l.probes[i].try(ctx, l, c, store, q.SlowAfter)
 				report(breaker.Findings{Tried: store, Verdict: v})
-				underWay.Add(-1)
 				if err != nil {
 					errs[i] = err
 					return
@@ -194,8 +188,8 @@ func (l *lines) tryStores(ctx context.Context, c *config.Check, q *breaker.Inqui
 	return cmp.Or(errs...)
 }
 
-// probeLook is how often it is looked for more stores to try while a probe is under way.
-const probeLook = 20 * time.Millisecond
+// probeLook is how often it is looked for more stores to try while there is none.
+const probeLook = 10 * time.Millisecond
 
 func wait(ctx context.Context, d time.Duration) {
 	select {
