@@ -106,7 +106,9 @@ func (m *damage) checkPool(t *testing.T, until time.Time) {
 	stuck := worstOf(samples, m.names)
 	figure(t, "workers at worst: %d stuck on culprits, %d in the zone, %d in all",
 		stuck, worst(samples, zoneName(sickZone)), worstTotal(samples))
-	if limit := workers / 2; stuck > limit {
+	// From half of the pool on one more store is asked after ten seconds, another twenty
+	// later and so on, and two may be tried again.
+	if limit := workers/2 + 4; stuck > limit {
 		t.Errorf("%d workers hung, want at most %d", stuck, limit)
 	}
 	all := worstTotal(samples)
