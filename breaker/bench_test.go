@@ -58,15 +58,12 @@ func BenchmarkCalmParallel(b *testing.B) {
 // BenchmarkRefused is a request that meets an open zone.
 func BenchmarkRefused(b *testing.B) {
 	g, _ := benchGuard(b, 1)
-	for i := range 3 {
-		s, _ := g.Admit(context.Background(), breaker.Request{Zone: "z", Store: fmt.Sprint(i)})
-		s.End(breaker.Failure)
-	}
+	g.HoldZone("z", breaker.Open, 0, "bench", "")
 	r := breaker.Request{Zone: "z", Store: "x"}
 	b.ReportAllocs()
 	for b.Loop() {
 		if s, _ := g.Admit(context.Background(), r); s != nil {
-			b.Fatal("the zone is not open")
+			b.Fatal("the zone is not isolated")
 		}
 	}
 }
